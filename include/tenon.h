@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tenon: an inference optimizer and runtime. This header is the whole public C API.
+
+   A network (ONNX) is built into an engine for one device; an engine is run through contexts.
+
+       tenon_cx *cx;             tenon_cx_create(NULL, &cx);
+       tenon_network *network;   tenon_network_read_file(cx, "model.onnx", NULL, &network);
+       tenon_config *config;     tenon_config_create(cx, &config);
+       tenon_engine *engine;     tenon_build(cx, network, config, &engine);
+       tenon_context *context;   tenon_context_create(cx, engine, NULL, &context);
+       tenon_context_set_input(context, "x", &x);   tenon_context_set_output(context, "y", &y);
+       tenon_context_run(context);
+
+   Rules that hold everywhere
+   - Status: every function that can fail returns a tenon_status; TENON_OK is 0. The message of the last failure is
+     tenon_cx_message(cx), or tenon_context_message(context) for functions that take a context. Nothing aborts or exits.
+   - Ownership: pointers passed in are borrowed unless the argument is named take_...; `_create` functions give ownership;
+     `_destroy(T **)` accepts NULL and clears the caller's pointer. Strings returned live as long as the object they came from.
+   - Threads: a tenon_cx, and a tenon_context, belong to one thread at a time. An engine may be shared by all threads.
+   - Sizes: `_bytes` are bytes, `_count` elements; strides are in elements. Shapes are in ONNX's order (n, c, h, w).
+   - Out parameters come last and are set to NULL first. */
+#ifndef TENON_H
+#define TENON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TENON_VERSION_MAJOR 0
+#define TENON_VERSION_MINOR 1
+#define TENON_VERSION_PATCH 0
+
+#if defined(_WIN32)
+#define TENON_API
+#else
+#define TENON_API __attribute__((visibility("default")))
+#endif
+#define TENON_MUST_USE __attribute__((warn_unused_result))
+
+enum { TENON_MAX_RANK = 8 };
+
+typedef enum {
+    TENON_OK = 0,
+    TENON_INVALID,     /* bad argument, model, shape or flag */
+    TENON_UNSUPPORTED, /* understood, but not done by this build or device */
+    TENON_NOMEM,       /* out of host or device memory */
+    TENON_CORRUPT,     /* damaged engine, cache or model file */
+    TENON_DEVICE,      /* device, driver or library missing or failing */
+    TENON_INTERNAL,    /* a fault of ours */
+    TENON_CANCELLED,   /* the progress callback said stop */
+} tenon_status;
+
+typedef enum {
+    TENON_DTYPE_NONE = 0,
+    TENON_F32, TENON_F64, TENON_F16, TENON_BF16, TENON_F8E4M3, TENON_F8E5M2,
+    TENON_I8, TENON_I16, TENON_I32, TENON_I64, TENON_U8, TENON_U16, TENON_U32, TENON_U64,
+    TENON_I4, TENON_U4,
+    TENON_BOOL,
+    TENON_STRING, TENON_SEQUENCE, TENON_OPTIONAL,
+} tenon_dtype;
+
+/* ---- session: allocator, log, progress, last message ---- */
+typedef struct tenon_cx tenon_cx;
+
+typedef enum { TENON_ERROR = 0, TENON_WARNING, TENON_INFO, TENON_VERBOSE } tenon_severity;
+typedef void (*tenon_log_fn)(void *user, tenon_severity severity, const char *message);
+/* phase: "read", "passes", "timing", ...; done of total steps (total 0: unknown). Non-zero cancels: the call in progress
+   returns TENON_CANCELLED and leaves nothing behind. Called on the thread of that call. */
+typedef int (*tenon_progress_fn)(void *user, const char *phase, size_t done, size_t total);
+
+typedef struct tenon_allocator {
+    void *(*alloc)(void *user, size_t bytes);
+    void *(*realloc)(void *user, void *p, size_t bytes); /* p may be NULL */
+    void (*free)(void *user, void *p);                   /* p may be NULL */
+    void *user;
+} tenon_allocator;
+
+typedef struct tenon_cx_options {
+    const tenon_allocator *allocator; /* NULL: malloc */
+    tenon_log_fn log;                 /* NULL: standard error */
+    void *log_user;
+    tenon_severity severity;          /* least important severity that is logged; 0 with log == NULL means TENON_WARNING */
+    tenon_progress_fn progress;       /* NULL: none */
+    void *progress_user;
+} tenon_cx_options;
+
+TENON_API TENON_MUST_USE tenon_status tenon_cx_create(const tenon_cx_options *options, tenon_cx **out); /* options may be NULL */
+TENON_API void tenon_cx_destroy(tenon_cx **cx);
+/* Message of the last failure on this cx: names the node, tensor, file or flag and says what to do. "" if none. */
+TENON_API const char *tenon_cx_message(const tenon_cx *cx);
+TENON_API const char *tenon_status_name(tenon_status status); /* "invalid", ... */
+TENON_API const char *tenon_version(void);                    /* "0.1.0" */
+TENON_API const char *tenon_dtype_name(tenon_dtype dtype);    /* "f32" */
+TENON_API size_t tenon_dtype_bits(tenon_dtype dtype);         /* storage bits of an element; 0: no plain storage */
+
+/* ---- network ---- */
+typedef struct tenon_network tenon_network;
+
+typedef struct tenon_read_options {
+    const char *base_path; /* for tenon_network_read: file the bytes came from, so that external data is found; may be NULL */
+    bool keep_nodes;       /* do not run the rewriting passes (for inspection) */
+} tenon_read_options;
+
+/* Reads ONNX. The file is mapped; weights are not copied. The network owns the mapping. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon_read_options *options, tenon_network **out);
+/* `data` is borrowed until the network is destroyed. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options, tenon_network **out);
+TENON_API void tenon_network_destroy(tenon_network **network);
+
+typedef enum { TENON_INPUT, TENON_OUTPUT } tenon_io;
+typedef struct tenon_binding_info {
+    const char *name;
+    tenon_io io;
+    tenon_dtype dtype;
+    int rank;
+    int64_t dim[TENON_MAX_RANK]; /* -1: dynamic */
+    const char *dim_name[TENON_MAX_RANK]; /* symbol or expression of a dynamic dimension, else NULL */
+} tenon_binding_info;
+TENON_API size_t tenon_network_binding_count(const tenon_network *network);
+TENON_API TENON_MUST_USE tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index, tenon_binding_info *out);
+/* The network as Tenon's text, after the passes when `optimized`. Freed by tenon_text_free. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optimized, char **out);
+TENON_API void tenon_text_free(tenon_cx *cx, char **text);
+
+/* ---- configuration ---- */
+typedef struct tenon_config tenon_config;
+typedef struct tenon_timing_cache tenon_timing_cache;
+
+TENON_API TENON_MUST_USE tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out);
+TENON_API void tenon_config_destroy(tenon_config **config);
+/* "cpu", "cuda", "auto" (default: cuda where there is a device, else cpu) or "null"; index of the device. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index);
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_threads(tenon_config *config, int threads);       /* CPU; 0: all usable cores */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes);    /* limit of a step's workspace; SIZE_MAX: none */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_optimization_level(tenon_config *config, int level); /* 0 no timing .. 5 most; default 3 */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing(tenon_config *config, bool timed);         /* false: cost model only, plans are reproducible */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache); /* borrowed until tenon_build returns; NULL: none */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *config, bool refittable);     /* keep weight programs so that weights can be replaced */
+/* Profiles. A profile fixes a range for each dynamic input dimension. Returns its index in *out. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *config, int *out);
+/* dims: `rank` values each. Inputs that are not named keep their declared dims (dynamic ones: batch-like 1). */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min,
+                                              const int64_t *opt, const int64_t *max);
+TENON_API const char *tenon_config_message(const tenon_config *config); /* of the last failed tenon_config_set/add call */
+
+/* ---- timing cache ---- */
+TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_create(tenon_cx *cx, const void *data, size_t bytes, tenon_timing_cache **out); /* data NULL: empty */
+TENON_API void tenon_timing_cache_destroy(tenon_timing_cache **cache);
+TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_load(tenon_cx *cx, const char *path, tenon_timing_cache **out); /* a missing file gives an empty cache */
+TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_save(tenon_cx *cx, tenon_timing_cache *cache, const char *path);
+TENON_API size_t tenon_timing_cache_count(const tenon_timing_cache *cache);
+
+/* ---- engine ---- */
+typedef struct tenon_engine tenon_engine;
+
+TENON_API TENON_MUST_USE tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_config *config, tenon_engine **out);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_save(tenon_cx *cx, const tenon_engine *engine, const char *path);
+/* The file image; borrowed from the engine. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const void **data, size_t *bytes);
+
+typedef struct tenon_load_options {
+    int threads;          /* CPU: 0 = as the engine was built */
+    int device_index;
+} tenon_load_options;
+/* Maps the file; weights stay in the page cache, shared between processes. options may be NULL. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options, tenon_engine **out);
+/* Copies `data`. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes, const tenon_load_options *options, tenon_engine **out);
+TENON_API void tenon_engine_destroy(tenon_engine **engine); /* contexts keep what they need alive */
+TENON_API size_t tenon_engine_binding_count(const tenon_engine *engine);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index, tenon_binding_info *out);
+TENON_API int tenon_engine_profile_count(const tenon_engine *engine);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input, int64_t *min,
+                                                  int64_t *opt, int64_t *max);
+/* Layer information as JSON: steps with problem, tactic, formats, memory. Freed by tenon_text_free. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json);
+/* Replaces one source weight (ONNX initializer name) of an engine built refittable; packed forms are evaluated again at
+   tenon_engine_refit. No context of the engine may be running. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name, tenon_dtype dtype, const void *data, size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_refit(tenon_cx *cx, tenon_engine *engine);
+
+/* ---- context ---- */
+typedef struct tenon_context tenon_context;
+typedef struct tenon_stream tenon_stream;
+
+typedef struct tenon_context_options {
+    int profile;
+    void *memory;         /* caller's device memory for activations, 64-byte aligned; NULL: allocated here */
+    size_t memory_bytes;
+} tenon_context_options;
+
+TENON_API size_t tenon_engine_context_bytes(const tenon_engine *engine, int profile); /* activations at the profile's maximum */
+TENON_API TENON_MUST_USE tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine, const tenon_context_options *options, tenon_context **out);
+TENON_API void tenon_context_destroy(tenon_context **context);
+TENON_API const char *tenon_context_message(const tenon_context *context);
+/* Shape of an input for the next runs; within the profile. Static inputs need none. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_set_shape(tenon_context *context, const char *input, int rank, const int64_t *dim);
+/* Shape of any binding for the shapes set; outputs whose size depends on data: dim -1 until run. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_shape(tenon_context *context, const char *binding, int *rank, int64_t *dim);
+/* Address of a binding (device memory of the engine's device; host memory on the CPU); stays set until changed. Input data is
+   dense row-major. bytes is checked against the shape. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *context, const char *binding, void *address, size_t bytes);
+/* For outputs whose size depends on data: data pointer of the last run, owned by the context. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *context, const char *binding, const void **data, size_t *bytes);
+/* Runs on the caller's thread and returns when the outputs are there. Allocates nothing. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_run(tenon_context *context);
+/* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_enqueue(tenon_context *context, tenon_stream *stream);
+
+/* An in-order queue. */
+TENON_API TENON_MUST_USE tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out);
+TENON_API TENON_MUST_USE tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *stream);
+TENON_API void tenon_stream_destroy(tenon_stream **stream);
+
+/* Per-step times of the last profiled run, in the order of the steps. */
+typedef void (*tenon_profile_fn)(void *user, size_t step, const char *layer, double seconds);
+TENON_API TENON_MUST_USE tenon_status tenon_context_profile(tenon_context *context, tenon_profile_fn fn, void *user); /* runs once, timing each step */
+
+/* ---- devices and tables ---- */
+/* what: "ops", "tactics", "passes", "devices"; JSON text, freed by tenon_text_free. */
+TENON_API TENON_MUST_USE tenon_status tenon_list(tenon_cx *cx, const char *what, char **json);
+/* Device memory for engines of that device. */
+TENON_API TENON_MUST_USE tenon_status tenon_device_alloc(tenon_cx *cx, const tenon_engine *engine, size_t bytes, void **out);
+TENON_API void tenon_device_free(tenon_cx *cx, const tenon_engine *engine, void *p);
+TENON_API TENON_MUST_USE tenon_status tenon_device_upload(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_device_download(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes);
+
+/* ---- experimental: may change in any release ---- */
+/* Runs the network by the slow reference: inputs and outputs dense host memory. Outputs are allocated; free by tenon_reference_free. */
+typedef struct tenon_host_tensor { const char *name; tenon_dtype dtype; int rank; int64_t dim[TENON_MAX_RANK]; void *data; } tenon_host_tensor;
+TENON_API TENON_MUST_USE tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, const tenon_host_tensor *input, size_t input_count,
+                                                   tenon_host_tensor *output, size_t output_count);
+TENON_API void tenon_reference_free(tenon_cx *cx, tenon_host_tensor *output, size_t output_count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

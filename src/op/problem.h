@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A problem: what one step computes. It is a small graph of canonical operators (anchors and the pointwise nodes around them)
+   whose inputs and outputs also have a storage format, and it has one text form: timing-cache key, log line, test case,
+   bench input, repro and the engine's own record of a step.
+
+   Grammar (no spaces; src separated by ','):
+     problem  := stmt (';' stmt)* ['>' result (',' result)*]
+     stmt     := [name '='] op ':' item (',' item)* ['|' pw (',' pw)*]
+     item     := operand | attr '=' value
+     operand  := [dtype ':'?] shape fmt* | name | '-' | '{' number '}'       '-': absent source; {0.125}: scalar constant
+                 a bare dtype item ("f32") sets the type of the operands that follow
+     shape    := dim ('x' dim)* or letters of the operator ("n1c64h56w56"); a scalar is "s"
+     dim      := number | sym '[' lo '..' hi ['@' opt] ['%' divisor] ']' at first use | expression of symbols in parentheses
+     fmt      := ':cl' channels-last | ':ld' number  pitch in elements of the innermost non-contiguous axis | ':w' constant weight
+     pw       := op ['(' arg (',' arg)* ')']    arg := '_' (previous result) | operand | name ; attributes as arg 'alpha=0.2'
+                 "bias" = add(_, channel vector :w), "add" without arguments = add(_, operand of the same shape)
+     result   := name fmt* | '_' fmt*            without '>' the last value, dense row-major
+   Examples: conv:f32,n1c64h56w56:cl,k64c64r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl
+             matmul:f32,a[1..8@4]x128x768,768x3072:w|bias,gelu
+             add:f32,1x64,1x64|relu                                                                                        */
+#ifndef TENON_OP_PROBLEM_H
+#define TENON_OP_PROBLEM_H
+
+#include "op/pointwise.h"
+
+typedef enum { TENON_ROW, TENON_CLAST } tenon_layout; /* row-major; channels-last (n, spatial..., c), rank >= 3 */
+
+typedef struct tenon_format {
+    tenon_layout layout;
+    int64_t ld;    /* 0: dense. Else elements from one row of the contiguous axis to the next: CLAST: pixel pitch; ROW: pitch of axis
+                      rank-2 (outer axes follow from it). Any other strided view is not a format and needs a copy step */
+    bool weight;   /* constant known at build: the tactic may ask for it packed */
+} tenon_format;
+
+typedef struct tenon_operand { tenon_value *value; tenon_format format; } tenon_operand;
+
+enum { TENON_PROBLEM_SRC = 24, TENON_PROBLEM_DST = 4, TENON_PROBLEM_ANCHORS = 8 };
+
+/* One anchor and the programs next to it. */
+typedef struct tenon_anchor {
+    tenon_node *node;
+    tenon_program *pre[4];  /* program that gives source i (i < 4), or NULL: plain operand or an earlier anchor's result */
+    tenon_program *post;    /* program on the result, has_anchor set; NULL: none */
+} tenon_anchor;
+
+typedef struct tenon_problem {
+    tenon_graph *graph;     /* inputs = src in order, outputs = dst in order; owns symbols; scalar constants are const values */
+    int src_count, dst_count, anchor_count;
+    tenon_operand src[TENON_PROBLEM_SRC];
+    tenon_operand dst[TENON_PROBLEM_DST];
+    tenon_anchor anchor[TENON_PROBLEM_ANCHORS]; /* none: a pointwise program alone, in `program` */
+    tenon_program *program;
+    char pattern[128];      /* anchors' names joined by ';', or "pointwise" */
+    const char *text;       /* canonical text, in the arena */
+    uint64_t hash;          /* XXH3 of text */
+} tenon_problem;
+
+tenon_status tenon_problem_parse(tenon_cx *cx, tenon_arena *arena, const char *text, tenon_problem *out);
+/* From a graph made by the caller (planner): fills anchors, programs, pattern, text, hash. src/dst formats are read from out->src/dst
+   (value and format must be set, counts too). Symbols are renamed a, b, c, ... in order of appearance. */
+tenon_status tenon_problem_finish(tenon_cx *cx, tenon_problem *p);
+/* Concrete dims of all sources and destinations for given symbol values (in the order of the problem's own symbols). */
+tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src, tenon_tensor *dst);
+/* Sets strides of a tensor (dims set) by a format. */
+void tenon_format_strides(const tenon_format *f, tenon_tensor *t);
+double tenon_problem_flops(const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
+/* src index of a value of the problem, or -1. */
+int tenon_problem_src(const tenon_problem *p, const tenon_value *v);
+int tenon_problem_dst(const tenon_problem *p, const tenon_value *v);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tuner may pick, and the backends that hold tables of it.
+
+   A tactic does problems of one pattern. Life of one: reject (NULL = can do it, over the whole range of the problem's symbols),
+   plan (at build: workspace, packed weights, kernels), bind (shapes or addresses changed: fills a launch record of fixed size,
+   allocates nothing), run (from the launch record alone; allocates nothing, takes no lock). */
+#ifndef TENON_OP_TACTIC_H
+#define TENON_OP_TACTIC_H
+
+#include "op/problem.h"
+
+typedef struct tenon_device tenon_device; /* a backend's own */
+typedef struct tenon_tactic tenon_tactic;
+
+/* Parameters of a tactic for one problem. p[] mean what the tactic says; all zero is the default. Stored in engines. */
+typedef struct tenon_variant { int32_t p[8]; } tenon_variant;
+typedef struct tenon_reason { char text[192]; } tenon_reason;
+
+enum { TENON_MAX_PACK = 6, TENON_RECORD_MAX = 8192, TENON_MAX_KERNELS = 4 };
+
+/* A packed weight: the result of one TENON_OP_WEIGHT operator (op/pack_*.c) on one or more weight sources. */
+typedef struct tenon_pack {
+    const tenon_op *op;
+    int src[4];            /* problem sources; -1 ends the list */
+    int64_t attr[8];       /* values of the operator's INT attributes, in table order */
+} tenon_pack;
+
+/* Device code a CUDA tactic needs; source text is in the library, options and defines specialise it. */
+typedef struct tenon_kernel_source { const char *name, *source, *entry; char options[512]; } tenon_kernel_source;
+
+typedef struct tenon_tactic_plan {
+    size_t record_bytes;      /* of the launch record, <= TENON_RECORD_MAX */
+    size_t workspace_bytes;   /* shared by the members; from the activation block */
+    size_t scratch_bytes;     /* private to each member (CPU); reused by every step */
+    int pack_count;
+    tenon_pack pack[TENON_MAX_PACK];
+    uint32_t src_packed;      /* bit i: source i is read only through its packed form (its own bytes are not kept) */
+    int kernel_count;
+    tenon_kernel_source kernel[TENON_MAX_KERNELS];
+} tenon_tactic_plan;
+
+typedef struct tenon_bind {
+    const tenon_problem *problem;
+    const tenon_variant *variant;
+    const tenon_tactic_plan *plan;
+    const tenon_tensor *src;     /* concrete dims, strides, addresses; src_packed ones have data == NULL */
+    const tenon_tensor *dst;
+    const tenon_tensor *pack;    /* packed weights, in plan order */
+    void *workspace;
+    int threads;
+    tenon_device *device;
+    void *const *kernel;         /* loaded kernels, in plan order (CUDA) */
+} tenon_bind;
+
+/* What a CPU tactic's run gets; one a team member. */
+typedef struct tenon_worker {
+    tenon_cx *cx;               /* for messages of the member 0 only */
+    struct tenon_team *team;
+    int member, count;
+    void *scratch;              /* 64-byte aligned, at least the plan's scratch_bytes */
+} tenon_worker;
+
+enum {
+    TENON_TACTIC_REFERENCE = 1u << 0,     /* slow: logged and counted as a gap */
+    TENON_TACTIC_DETERMINISTIC = 1u << 1, /* same bits at every run with the same thread count */
+    TENON_TACTIC_BARRIER = 1u << 2,       /* calls tenon_team_barrier itself */
+    TENON_TACTIC_SERIAL = 1u << 3,        /* run by member 0 alone */
+};
+
+struct tenon_tactic {
+    const char *name;            /* "cpu.conv_f32_avx512"; stable: stored in engines and timing caches */
+    const char *pattern;         /* matches tenon_problem.pattern exactly; "*" any */
+    unsigned need;               /* TENON_ISA_* bits (CPU) or compute capability * 10 (CUDA) */
+    unsigned flags;
+    /* Enumerates parameter records, at most `max`; NULL: only the default. The first is the preferred one when nothing is timed. */
+    int (*variants)(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max);
+    /* NULL, or why this tactic cannot do the problem (a literal, or text put in `scratch`). */
+    const char *(*reject)(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch);
+    tenon_status (*plan)(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out);
+    tenon_status (*bind)(tenon_cx *cx, const tenon_bind *b, void *record);
+    /* exec: const tenon_worker * (CPU), the backend's queue otherwise. */
+    tenon_status (*run)(const void *record, void *exec);
+    /* Seconds by a model, for plans where nothing is timed; NULL: the backend's roofline of flops and bytes. */
+    double (*cost)(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst);
+    const char *source_hash_of;  /* CUDA: name of the embedded source that goes in the timing key; NULL */
+};
+
+/* A bound step, ready to run. */
+typedef struct tenon_launch {
+    const tenon_tactic *tactic;
+    const void *record;
+    unsigned flags; /* TENON_LAUNCH_* */
+} tenon_launch;
+enum { TENON_LAUNCH_NO_BARRIER = 1u << 0 /* the next step does not depend on this one */ };
+
+typedef struct tenon_device_info {
+    char name[96];           /* "Intel(R) Xeon(R), 2 threads, avx512" */
+    char fingerprint[192];   /* what an engine and a timing cache depend on: device, threads, ISA or compute capability, versions */
+    double peak_flops, bandwidth, step_seconds; /* cost model: f32 flop/s, bytes/s from the last cache, cost of a step */
+    int threads;
+    size_t memory_bytes;
+} tenon_device_info;
+
+/* A backend: device memory, streams and a table of tactics. Device memory of CPU and null is host memory. */
+typedef struct tenon_backend {
+    const char *name;                          /* "cpu", "cuda", "null" */
+    const tenon_tactic *const *tactics;        /* in order of preference, the reference last; NULL-terminated */
+    /* index: which device; threads: 0 = all. TENON_DEVICE with what is missing and what to do when there is none. */
+    tenon_status (*open)(tenon_cx *cx, int index, int threads, tenon_device **out);
+    void (*close)(tenon_device **device);
+    const tenon_device_info *(*info)(const tenon_device *device);
+    tenon_status (*alloc)(tenon_cx *cx, tenon_device *device, size_t bytes, void **out);
+    void (*release)(tenon_device *device, void *p);
+    tenon_status (*upload)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes);   /* synchronous */
+    tenon_status (*download)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes); /* synchronous */
+    bool host_memory;                          /* device pointers are host pointers */
+    /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done. CUDA: enqueues on `stream`. */
+    tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count, size_t scratch_bytes);
+    tenon_status (*synchronize)(tenon_cx *cx, tenon_device *device, void *stream);
+    /* Kernels: compile to an image at build (stored in the engine), load the image at run. NULL: the backend has none. */
+    tenon_status (*kernel_compile)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
+    tenon_status (*kernel_load)(tenon_cx *cx, tenon_device *device, const void *image, size_t bytes, const char *entry, void **kernel);
+    void (*kernel_unload)(tenon_device *device, void *kernel);
+    /* Graph segments (CUDA); NULL: steps are launched one by one. */
+    tenon_status (*graph_begin)(tenon_cx *cx, tenon_device *device, void *stream);
+    tenon_status (*graph_end)(tenon_cx *cx, tenon_device *device, void *stream, void **graph);
+    tenon_status (*graph_launch)(tenon_cx *cx, tenon_device *device, void *stream, void *graph);
+    void (*graph_destroy)(tenon_device *device, void *graph);
+    /* Seconds of one launch list, cold weights as in a network: median or minimum as fits the device. For the tuner. */
+    tenon_status (*time)(tenon_cx *cx, tenon_device *device, const tenon_launch *step, size_t count, size_t scratch_bytes, double budget_seconds, double *out);
+} tenon_backend;
+
+const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *name, size_t length);
+/* Everything that speaks against the tactic: pattern, hardware, reject. NULL: it can. */
+const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                                 unsigned have, tenon_reason *scratch);
+
+#endif
