@@ -133,9 +133,8 @@ def make_yolo(torch, generator, sample, dynamic):
     head.export, head.format, head.dynamic = False, "onnx", dynamic
     calibrate(torch, net, sample, generator)
     for boxes, classes in zip(head.cv2, head.cv3):
-        classes[-1].weight.mul_(0.7)
+        classes[-1].weight.mul_(0.3)
         classes[-1].bias.copy_(-2 + 0.5 * torch.randn(classes[-1].bias.shape, generator=generator))
-        boxes[-1].weight.mul_(2)
         boxes[-1].bias.copy_(torch.randn(boxes[-1].bias.shape, generator=generator))
     for part in net.modules():
         if hasattr(part, "export"):

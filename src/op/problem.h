@@ -11,7 +11,7 @@
                  a bare dtype item ("f32") sets the type of the operands that follow
      shape    := dim ('x' dim)* or letters of the operator ("n1c64h56w56"); a scalar is "s"
      dim      := number | sym '[' lo '..' hi ['@' opt] ['%' divisor] ']' at first use | expression of symbols in parentheses
-     fmt      := ':cl' channels-last | ':ld' number  pitch in elements of the innermost non-contiguous axis | ':w' constant weight
+     fmt      := ':cl' channels-last | ':p' digits (memory order of the axes) | ':ld' number ['.' inner axes] | ':w' constant weight
      pw       := op ['(' arg (',' arg)* ')']    arg := '_' (previous result) | operand | name ; attributes as arg 'alpha=0.2'
                  "bias" = add(_, channel vector :w), "add" without arguments = add(_, operand of the same shape)
      result   := name fmt* | '_' fmt*            without '>' the last value, dense row-major
@@ -23,13 +23,23 @@
 
 #include "op/pointwise.h"
 
-typedef enum { TENON_ROW, TENON_CLAST } tenon_layout; /* row-major; channels-last (n, spatial..., c), rank >= 3 */
+typedef enum {
+    TENON_ROW,   /* row-major */
+    TENON_CLAST, /* channels-last: n, spatial..., c; rank >= 3 */
+    TENON_ORDER, /* axes in memory as in `order`, outermost first: heads of an attention are 'p0213' of (b, h, s, d) */
+} tenon_layout;
 
+/* How an operand lies in memory. The innermost `inner` axes (in memory order) are dense; the axis outside them has the pitch `ld`;
+   the axes further out are dense over that. Concat and split along any axis, and head views, are such formats:
+     channels c of a pixel inside a 128-channel buffer:  :cl:ld128          memory  n h w | 128 | c...
+     q of a fused qkv (b, s, 3*h*d) as (b, h, s, d):     :p0213:ld2304.2    memory  b s | 2304 | h d
+   Any other strided view is not a format and needs a copy step. */
 typedef struct tenon_format {
     tenon_layout layout;
-    int64_t ld;    /* 0: dense. Else elements from one row of the contiguous axis to the next: CLAST: pixel pitch; ROW: pitch of axis
-                      rank-2 (outer axes follow from it). Any other strided view is not a format and needs a copy step */
-    bool weight;   /* constant known at build: the tactic may ask for it packed */
+    uint8_t order[TENON_MAX_RANK]; /* of TENON_ORDER */
+    uint8_t inner;                 /* axes inside the pitch; 0 means 1 */
+    int64_t ld;                    /* elements; 0: dense */
+    bool weight;                   /* constant known at build: the tactic may ask for it packed */
 } tenon_format;
 
 typedef struct tenon_operand { tenon_value *value; tenon_format format; } tenon_operand;
@@ -63,6 +73,9 @@ tenon_status tenon_problem_finish(tenon_cx *cx, tenon_problem *p);
 tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src, tenon_tensor *dst);
 /* Sets strides of a tensor (dims set) by a format. */
 void tenon_format_strides(const tenon_format *f, tenon_tensor *t);
+/* The memory order of the axes, outermost first, whatever the layout. */
+void tenon_format_order(const tenon_format *f, int rank, uint8_t *order);
+bool tenon_format_equal(const tenon_format *a, const tenon_format *b, int rank);
 double tenon_problem_flops(const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
 /* src index of a value of the problem, or -1. */
 int tenon_problem_src(const tenon_problem *p, const tenon_value *v);
