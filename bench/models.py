@@ -164,7 +164,8 @@ def export(model, exporter, dynamic, path):
             torch.onnx.export(net, example, path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
         else:
             shapes = tuple({0: torch.export.Dim("batch", min=1, max=64)} for _ in example) if dynamic else None
-            torch.onnx.export(net, example, path, dynamo=True, opset_version=18, dynamic_shapes=shapes, external_data=False, verbose=False, **names)
+            torch.onnx.export(net, example, path, dynamo=True, opset_version=18, dynamic_shapes=shapes, external_data=False,
+                              verbose=False, **names)
 
 
 def onnx_run(path, feeds):
@@ -200,7 +201,8 @@ def make_one(out, model, exporter, batch):
     feeds = make_inputs(model, 11, rows)
     outputs = onnx_run(part, feeds)
     check_lively(path, outputs, onnx_run(part, make_inputs(model, 12, rows)))
-    np.savez(path[:-5] + ".npz", **{f"input.{k}": v for k, v in feeds.items()}, **{f"output.{k}": v for k, v in outputs.items()})
+    np.savez(path[:-5] + ".npz", **{f"input.{k}": v for k, v in feeds.items()},
+             **{f"output.{k}": v for k, v in outputs.items()})
     os.replace(part, path)
 
 
@@ -229,7 +231,8 @@ def main():
     for model, exporter, batch in everything():
         if os.path.exists(os.path.join(args.out, f"{model}.{exporter}.{batch}.npz")):
             continue
-        bad += subprocess.run([sys.executable, __file__, "--out", args.out, "--model", model, "--exporter", exporter, "--batch", batch]).returncode != 0
+        command = [sys.executable, __file__, "--out", args.out, "--model", model, "--exporter", exporter, "--batch", batch]
+        bad += subprocess.run(command).returncode != 0
     sys.exit(1 if bad else 0)
 
 

@@ -65,7 +65,8 @@ class Writer:
         else:
             self.node("Conv", [source, self.weight(name + ".weight", w)], name + ".conv", **places)
             values = (("scale", scale), ("bias", bias), ("mean", mean), ("var", variance))
-            self.node("BatchNormalization", [name + ".conv"] + [self.weight(f"{name}.bn.{k}", v) for k, v in values], name, epsilon=EPSILON)
+            parts = [self.weight(f"{name}.bn.{k}", v) for k, v in values]
+            self.node("BatchNormalization", [name + ".conv"] + parts, name, epsilon=EPSILON)
         return name, y * factor + (bias - mean * factor)
 
     def relu(self, name, sample):
@@ -95,7 +96,8 @@ def build(batch=1, fold=False, seed=1):
     name = w.node("Flatten", [name], "flat", axis=1)
     features = y.mean(axis=(1, 2))
     fc = w.rng.standard_normal((1000, features.shape[1])) / np.sqrt((features.var(axis=0)).sum())
-    w.node("Gemm", [name, w.weight("fc.weight", fc), w.weight("fc.bias", 0.1 * w.rng.standard_normal(1000) - fc @ features.mean(axis=0))], "y", transB=1)
+    bias = 0.1 * w.rng.standard_normal(1000) - fc @ features.mean(axis=0)
+    w.node("Gemm", [name, w.weight("fc.weight", fc), w.weight("fc.bias", bias)], "y", transB=1)
     size = "batch" if batch == "dynamic" else int(batch)
     graph = helper.make_graph(w.nodes, "resnet50", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [size, 3, 224, 224])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, [size, 1000])], w.weights)

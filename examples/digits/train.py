@@ -29,7 +29,7 @@ class Conv:
     """3x3, padded by 1, no bias: the normalisation after it has one."""
 
     def __init__(self, rng, channels, out):
-        self.values = {"weight": rng.standard_normal((out, channels, 3, 3)).astype(np.float32) * np.sqrt(2 / (9 * channels))}
+        self.values = {"weight": (rng.standard_normal((out, channels, 3, 3)) * np.sqrt(2 / (9 * channels))).astype(np.float32)}
 
     def forward(self, x, training):
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
@@ -92,7 +92,8 @@ class Pool:
 
 class Dense:
     def __init__(self, rng, features, out):
-        self.values = {"weight": rng.standard_normal((out, features)).astype(np.float32) / np.sqrt(features), "bias": np.zeros(out, np.float32)}
+        weight = rng.standard_normal((out, features)).astype(np.float32) / np.float32(np.sqrt(features))
+        self.values = {"weight": weight, "bias": np.zeros(out, np.float32)}
 
     def forward(self, x, training):
         self.shape, self.x = x.shape, x.reshape(len(x), -1)
