@@ -114,8 +114,11 @@ typedef struct tenon_backend {
     tenon_status (*upload)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes);   /* synchronous */
     tenon_status (*download)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes); /* synchronous */
     bool host_memory;                          /* device pointers are host pointers */
-    /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done. CUDA: enqueues on `stream`. */
-    tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count, size_t scratch_bytes);
+    /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done; callers in several threads
+       take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on `stream`.
+       scratch: the caller's, info->threads pieces of scratch_bytes (a multiple of 64), 64-byte aligned; NULL when 0. */
+    tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count, void *scratch,
+                           size_t scratch_bytes);
     tenon_status (*synchronize)(tenon_cx *cx, tenon_device *device, void *stream);
     /* Kernels: compile to an image at build (stored in the engine), load the image at run. NULL: the backend has none. */
     tenon_status (*kernel_compile)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
@@ -134,5 +137,10 @@ const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *
 /* Everything that speaks against the tactic: pattern, hardware, reject. NULL: it can. */
 const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
                                  unsigned have, tenon_reason *scratch);
+
+/* Type of a packed weight, by the packing operator's infer rule on the types of the problem's sources. */
+tenon_status tenon_pack_type(tenon_cx *cx, const tenon_problem *p, const tenon_pack *pack, tenon_tensor *out);
+/* Sets the INT attributes of a node of pack->op. */
+tenon_status tenon_pack_attrs(tenon_graph *g, tenon_node *n, const tenon_pack *pack);
 
 #endif
