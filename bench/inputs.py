@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs for networks with random weights, from a seed, with numpy alone.
 
-Images have structure at several scales: white noise would average out in a network's pooling, so that every image gave the same answer.
+Images have structure at several scales: white noise would average out in a network's pooling, so that every image gave the
+same answer.
 """
 import numpy as np
 
