@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the ONNX models that tests and benches use: real architectures, random weights, through both of PyTorch's exporters.
 
-Weights come from a seed, and BatchNorm statistics, LayerNorm scales and the like are disturbed so that a wrong fold shows. Nothing is downloaded.
-Beside MODEL.EXPORTER.BATCH.onnx lies a .npz with `input.NAME` and `output.NAME`, what onnxruntime answers (3 rows where the batch is dynamic).
+Weights come from a seed, and BatchNorm statistics, LayerNorm scales and the like are disturbed so that a wrong fold shows.
+Nothing is downloaded. Beside MODEL.EXPORTER.BATCH.onnx lies a .npz with `input.NAME` and `output.NAME`, what onnxruntime
+answers (3 rows where the batch is dynamic).
 
     python bench/models.py --out DIR --all
     python bench/models.py --out DIR --model vit_b_16 --exporter ts|dynamo|numpy --batch static1|dynamic
@@ -32,7 +33,7 @@ def make_inputs(model, seed, batch):
     return {"x": inputs.image(seed, batch, 224)}
 
 
-# --- networks ----------------------------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------------------------
 
 def disturb(torch, net, generator):
     """Random scales and offsets for normalisations, biases, layer scales: whatever initialisation left at 0, 1 or 1e-6."""
@@ -69,7 +70,7 @@ def disturb(torch, net, generator):
 
 
 def calibrate(torch, net, sample, generator):
-    """BatchNorm statistics as the sample gives them, then disturbed; layer by layer in one forward run, the rest in evaluation mode."""
+    """BatchNorm statistics as the sample gives them, then disturbed; the rest of the network stays in evaluation mode."""
     norms = [part for part in net.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     net.eval()
     for part in norms:
@@ -142,7 +143,7 @@ def make_yolo(torch, generator, sample, dynamic):
     return net.eval()
 
 
-# --- export ------------------------------------------------------------------------------------------------------------------------------
+# --- export ---------------------------------------------------------------------------------------------------------
 
 def output_names(model):
     return {"bert_base": ["last_hidden_state", "pooler_output"], "yolo11n": ["output0"]}.get(model, ["y"])

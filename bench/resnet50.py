@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet-50 (v1.5) as an ONNX file, written with onnx.helper and numpy alone: random He weights, BatchNormalization that does something.
+"""ResNet-50 (v1.5) as an ONNX file, written with onnx.helper and numpy alone: random He weights, real BatchNormalization.
 
-Each BatchNormalization's mean and variance are first those of its input on a few small images, computed layer by layer in numpy while the
-graph is written, and then disturbed: so activations stay lively to the end, and folding the statistics wrongly shows in the output.
+Each BatchNormalization's mean and variance are first those of its input on a few small images, computed layer by layer in
+numpy while the graph is written, and then disturbed: so activations stay lively to the end, and folding the statistics wrongly
+shows in the output.
 
     python bench/resnet50.py resnet50.onnx [--batch N|dynamic] [--fold] [--seed 1]
 """

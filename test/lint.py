@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house that a program can check. Each finding is one line `file:line: what`; the last line counts rules, not findings.
+"""The rules of the house that a program can check. A finding is a line `file:line: what`; the last line counts rules.
 
     python3 test/lint.py [--build build]
 
@@ -29,6 +29,7 @@ TEXT = (".c", ".h", ".cu", ".def", ".py", ".cmake", ".txt", ".md", ".toml", ".cp
 CODE = (".c", ".h", ".cu", ".cpp", ".hpp")
 WIDTH_WARN, WIDTH_MAX, FILE_WARN, FILE_MAX, FUNCTION_WARN, FUNCTION_MAX = 130, 160, 500, 1000, 60, 100
 GENERATED = ("LICENSE",)
+DATA = (".ci/", "test/fuzz/corpus/", "test/case/", "test/golden/")
 
 
 def tracked():
@@ -66,7 +67,7 @@ def includes(lines):
 
 
 def rule_include_law(tree):
-    """base < ir < op < pass, plan < onnx; run and backends above op; no backend includes another; clients include tenon.h alone."""
+    """base < ir < op < pass, plan < onnx; run and backends above op; no backend includes another; clients: tenon.h alone."""
     for name, lines in tree.code(CODE + (".def",)):
         part = name.split("/")
         for number, quote, what in includes(lines):
@@ -96,7 +97,7 @@ def rule_isa_files(tree):
 def rule_unique_names(tree):
     seen = defaultdict(list)
     for name in tree.files:
-        if os.path.basename(name) not in SAME_NAME and not name.startswith((".ci/", "test/fuzz/corpus/", "test/case/", "test/golden/")):
+        if os.path.basename(name) not in SAME_NAME and not name.startswith(DATA):
             seen[os.path.basename(name)].append(name)
     for names in seen.values():
         if len(names) > 1:
@@ -214,7 +215,7 @@ def objects(tree):
 
 
 def rule_isa_objects(tree):
-    """An object for a wider instruction set gives nothing but its tables away: a stray external function could be the copy that others call."""
+    """An object for a wider instruction set gives away nothing but its table: others could end up calling a stray function."""
     for target, source in objects(tree):
         if re.search(r"/cpu/.*_(%s)\.c$" % "|".join(ISA), source):
             out = subprocess.run(["nm", "--defined-only", "--extern-only", target], capture_output=True, text=True).stdout

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains a small convolutional network on scikit-learn's handwritten digits (8x8 images) with numpy alone and writes digits.onnx.
 
-Conv, BatchNormalization, Relu, MaxPool twice, then Gemm; the batch is dynamic; `x` is (batch, 1, 8, 8) from 0 to 1, `y` are ten logits.
+Conv, BatchNormalization, Relu, MaxPool twice, then Gemm; the batch is dynamic; `x` is (batch, 1, 8, 8) from 0 to 1, `y` are
+ten logits.
 Every part is a class with forward and backward; seeded, under a minute on one core.
 
     python examples/digits/train.py
@@ -39,7 +40,8 @@ class Conv:
     def backward(self, d):
         gradient = np.einsum("nchwrs,nkhw->kcrs", self.windows, d, optimize=True)
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(d, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
-        return np.einsum("nkhwrs,kcrs->nchw", windows, self.values["weight"][:, :, ::-1, ::-1], optimize=True), {"weight": gradient}
+        turned = self.values["weight"][:, :, ::-1, ::-1]
+        return np.einsum("nkhwrs,kcrs->nchw", windows, turned, optimize=True), {"weight": gradient}
 
 
 class Norm:
@@ -148,17 +150,18 @@ def to_onnx(layers):
     for index, layer in enumerate(layers):
         out = f"{type(layer).__name__.lower()}{index}"
         if isinstance(layer, Conv):
-            name = node("Conv", [name, weight(out + ".weight", layer.values["weight"])], out, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+            kernel = weight(out + ".weight", layer.values["weight"])
+            name = node("Conv", [name, kernel], out, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         elif isinstance(layer, Norm):
-            parts = (("scale", layer.values["scale"]), ("bias", layer.values["bias"]), ("mean", layer.mean), ("var", layer.variance))
-            name = node("BatchNormalization", [name] + [weight(f"{out}.{k}", v) for k, v in parts], out, epsilon=EPSILON)
+            parts = dict(layer.values, mean=layer.mean, var=layer.variance)
+            name = node("BatchNormalization", [name] + [weight(f"{out}.{k}", v) for k, v in parts.items()], out, epsilon=EPSILON)
         elif isinstance(layer, Relu):
             name = node("Relu", [name], out)
         elif isinstance(layer, Pool):
             name = node("MaxPool", [name], out, kernel_shape=[2, 2], strides=[2, 2])
         else:
             name = node("Flatten", [name], "flat", axis=1)
-            node("Gemm", [name, weight("fc.weight", layer.values["weight"]), weight("fc.bias", layer.values["bias"])], "y", transB=1)
+            node("Gemm", [name] + [weight("fc." + k, v) for k, v in layer.values.items()], "y", transB=1)
     graph = helper.make_graph(nodes, "digits", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 8, 8])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])], weights)
     model = helper.make_model(graph, producer_name="tenon", opset_imports=[helper.make_opsetid("", 17)])
@@ -177,7 +180,8 @@ def main():
     own = (forward(layers, test_images).argmax(axis=1) == test_labels).mean()
     import onnxruntime
     answer = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": test_images})[0]
-    print(f"{len(test_labels)} test images: {100 * own:.2f}% right here, {100 * (answer.argmax(axis=1) == test_labels).mean():.2f}% by onnxruntime; "
+    judged = (answer.argmax(axis=1) == test_labels).mean()
+    print(f"{len(test_labels)} test images: {100 * own:.2f}% right here, {100 * judged:.2f}% by onnxruntime; "
           f"{os.path.getsize(path) / 1024:.0f} KB in digits.onnx")
 
 
