@@ -162,6 +162,7 @@ struct tenon_engine {
     struct tenon_step_state *step_state;   /* parsed problems, tactics, plans */
     void **weight_address;                 /* device address of each weight */
     void **kernel_handle;
+    tenon_cx *own_cx;                      /* of the arena; outlives the cx the engine was loaded with */
     tenon_arena arena;                     /* of the parsed problems */
 };
 

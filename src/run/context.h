@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside run/: the context. All of its memory is allocated at creation, sized by the engine's records; setting shapes and addresses
+   evaluates the shape program, resolves slots to tensors and binds steps into launch records; a run only launches those.
+
+   State: shapes_dirty -> (evaluate, resolve, bind) -> ready -> run. Setting an address only rebinds. */
+#ifndef TENON_RUN_CONTEXT_H
+#define TENON_RUN_CONTEXT_H
+
+#include "op/eval.h"
+#include "run/load.h"
+
+/* Steps between graph steps (and between captures) are launched together. */
+typedef struct tenon_segment { uint32_t first, count; bool graph_step; } tenon_segment;
+
+struct tenon_context {
+    tenon_cx cx;                 /* messages of this context */
+    tenon_engine *engine;        /* retained */
+    const tenon_rec_profile *profile;
+    const tenon_rec_range *range;
+    tenon_arena arena;           /* every array below */
+    int64_t *symbol_value;       /* -1: not set */
+    int64_t *dim_value;
+    void **address;              /* by binding */
+    size_t *address_bytes;
+    uint8_t *block;              /* activations */
+    void *owned_block;           /* == block when allocated here */
+    uint8_t *scratch, *owned_scratch;
+    void **symbolic;             /* by slot of the profile: device memory of SYMBOLIC slots, else NULL */
+    tenon_tensor *slot;          /* resolved, by slot of the profile */
+    tenon_tensor *heap_entry;    /* by heap id */
+    tenon_heap heap;             /* results of graph steps of the last run */
+    tenon_tensor **src, **dst;   /* by step */
+    uint8_t **record;
+    tenon_launch *launch;
+    tenon_segment *segment;      uint32_t segment_count;
+    bool shapes_dirty, binding_dirty, in_queue;
+};
+
+/* Evaluates, resolves and binds what changed. */
+tenon_status tenon_context_prepare(tenon_context *c);
+/* Runs the prepared steps; `stream` is the backend's or NULL. */
+tenon_status tenon_context_launch(tenon_context *c, void *stream);
+/* Index of a binding by name; message in c->cx when there is none. */
+tenon_status tenon_context_find(tenon_context *c, const char *name, uint32_t *out);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a prepared context: segments of bound steps are handed to the backend, graph steps (control flow, sequences, sizes that
+   depend on data) are evaluated by the references with their results in the context's heap. */
+#include "run/context.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+/* ---- graph steps ---- */
+static tenon_status host_copy(tenon_context *c, tenon_heap *heap, tenon_tensor *t)
+{
+    const tenon_engine *e = c->engine;
+    if (e->backend->host_memory || !t->data) return TENON_OK;
+    int64_t last = 0;
+    for (int k = 0; k < t->rank; k++) last += TENON_MAX(t->dim[k] - 1, 0) * t->stride[k];
+    const size_t bytes = tenon_dtype_bytes(t->dtype, (size_t)last + 1);
+    void *host = tenon_heap_alloc(heap, bytes);
+    if (!host) return TENON_NOMEM;
+    TENON_TRY(e->backend->download(&c->cx, e->device, host, t->data, bytes));
+    t->data = host;
+    return TENON_OK;
+}
+
+/* A data-dependent symbol takes the size its heap slot turned out to have. */
+static tenon_status take_sizes(tenon_context *c, uint32_t slot)
+{
+    const tenon_engine *e = c->engine;
+    bool changed = false;
+    for (uint32_t i = 0; i < e->symbol_count; i++) {
+        const tenon_rec_symbol *s = &e->symbol[i];
+        if (s->binding != TENON_NONE || s->slot != slot) continue;
+        const tenon_tensor *t = &c->heap_entry[e->slot[slot].base];
+        if ((int)s->slot_axis >= t->rank) continue;
+        c->symbol_value[i] = t->dim[s->slot_axis];
+        changed = true;
+    }
+    uint32_t bad;
+    if (changed && !tenon_shape_run(e->dim, e->dim_count, c->symbol_value, c->dim_value, &bad))
+        return TENON_FAIL(&c->cx, TENON_INVALID, "shape expression %u cannot be evaluated for the sizes found while running", bad);
+    return TENON_OK;
+}
+
+static tenon_status run_graph_step(tenon_context *c, uint32_t i)
+{
+    const tenon_engine *e = c->engine;
+    const tenon_step_state *st = &e->step_state[c->profile->step_first + i];
+    const tenon_rec_step *r = st->rec;
+    tenon_tensor *src = c->src[i], *dst = c->dst[i];
+    for (uint32_t k = 0; k < r->src_count; k++) {
+        const uint32_t slot = e->index[r->src_first + k];
+        if (slot != TENON_NONE && e->slot[slot].kind == TENON_SLOT_HEAP) src[k] = c->heap_entry[e->slot[slot].base];
+        else if (slot != TENON_NONE) TENON_TRY(host_copy(c, &c->heap, &src[k]));
+    }
+    for (uint32_t k = 0; k < r->dst_count; k++)
+        if (e->slot[e->index[r->dst_first + k]].kind == TENON_SLOT_HEAP) dst[k] = (tenon_tensor){.dtype = TENON_DTYPE_NONE};
+    TENON_TRY(tenon_eval_graph(&c->cx, st->graph, src, (int)r->src_count, dst, (int)r->dst_count, &c->heap, NULL, NULL));
+    for (uint32_t k = 0; k < r->dst_count; k++) {
+        const uint32_t slot = e->index[r->dst_first + k];
+        if (e->slot[slot].kind != TENON_SLOT_HEAP) continue;
+        c->heap_entry[e->slot[slot].base] = dst[k];
+        TENON_TRY(take_sizes(c, slot));
+    }
+    return TENON_OK;
+}
+
+/* ---- runs ---- */
+tenon_status tenon_context_launch(tenon_context *c, void *stream)
+{
+    tenon_engine *e = c->engine;
+    tenon_heap_free(&c->heap);
+    for (uint32_t s = 0; s < c->segment_count; s++) {
+        const tenon_segment *seg = &c->segment[s];
+        if (!seg->graph_step) {
+            TENON_TRY(e->backend->launch(&c->cx, e->device, stream, &c->launch[seg->first], seg->count, c->scratch, (size_t)c->profile->scratch_bytes));
+            continue;
+        }
+        if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, stream));
+        const tenon_status status = run_graph_step(c, seg->first);
+        if (status != TENON_OK)
+            return tenon_fail_in(&c->cx, status, "step '%s': ", tenon_engine_string(e, e->step[c->profile->step_first + seg->first].name));
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_context_run(tenon_context *c)
+{
+    if (c->in_queue) return TENON_FAIL(&c->cx, TENON_INVALID, "the context is in a stream's queue: synchronize the stream first");
+    TENON_TRY(tenon_context_prepare(c));
+    TENON_TRY(tenon_context_launch(c, NULL));
+    return c->engine->backend->synchronize(&c->cx, c->engine->device, NULL);
+}
+
+tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *user)
+{
+    if (c->in_queue) return TENON_FAIL(&c->cx, TENON_INVALID, "the context is in a stream's queue: synchronize the stream first");
+    TENON_TRY(tenon_context_prepare(c));
+    tenon_engine *e = c->engine;
+    tenon_heap_free(&c->heap);
+    for (uint32_t i = 0; i < c->profile->step_count; i++) {
+        const tenon_rec_step *r = &e->step[c->profile->step_first + i];
+        const double start = tenon_now();
+        if (r->flags & TENON_STEP_GRAPH) TENON_TRY(run_graph_step(c, i));
+        else TENON_TRY(e->backend->launch(&c->cx, e->device, NULL, &c->launch[i], 1, c->scratch, (size_t)c->profile->scratch_bytes));
+        TENON_TRY(e->backend->synchronize(&c->cx, e->device, NULL));
+        fn(user, i, tenon_engine_string(e, r->name), tenon_now() - start);
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_context_output(tenon_context *c, const char *binding, const void **data, size_t *bytes)
+{
+    *data = NULL;
+    *bytes = 0;
+    uint32_t index;
+    TENON_TRY(tenon_context_find(c, binding, &index));
+    const tenon_rec_binding *b = &c->engine->binding[index];
+    for (uint32_t i = 0; i < c->profile->slot_count; i++) {
+        const tenon_rec_slot *s = &c->engine->slot[c->profile->slot_first + i];
+        if (s->kind != TENON_SLOT_HEAP || s->name != b->name || b->io != TENON_OUTPUT) continue;
+        const tenon_tensor *t = &c->heap_entry[s->base];
+        if (t->dtype == TENON_DTYPE_NONE) return TENON_FAIL(&c->cx, TENON_INVALID, "output '%s': run the context first", binding);
+        *data = t->data;
+        *bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t));
+        return TENON_OK;
+    }
+    *data = c->address[index];
+    *bytes = c->address_bytes[index];
+    if (!*data) return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': its address is not set", binding);
+    return TENON_OK;
+}
