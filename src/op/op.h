@@ -64,6 +64,9 @@ tenon_status tenon_infer_broadcast(tenon_cx *cx, tenon_graph *g, const tenon_typ
 /* Contents of a value as expressions: from sym, or from constant integer data; NULL when not known. *count elements. */
 const tenon_dim *const *tenon_infer_contents(tenon_graph *g, const tenon_value *v, size_t *count);
 void tenon_infer_set_contents(tenon_node *n, int dst, const tenon_dim *const *sym, size_t count);
+enum { TENON_CONTENTS_MAX = 256 }; /* tensors of more elements have no known contents */
+/* Contents of a small float value that is known (fsym, or constant data) into out[TENON_CONTENTS_MAX]; false: not known. */
+bool tenon_infer_floats(const tenon_value *v, double *out, size_t *count);
 
 /* Every operator is declared here, so that C code can write &tenon_op_conv. */
 #define OP(x) extern const tenon_op tenon_op_##x;

@@ -23,7 +23,19 @@ struct tenon_pw {
     int64_t (*i64)(const int64_t *x, const double *p); /* NULL: not defined on integers */
     const char *cuda;                              /* expression over x0, x1, x2, p0..p3 in float; "" when there is none */
     bool result_bool;                              /* comparisons, logic: dst dtype is bool */
+    bool small_int;                                /* on integers of at most 16 bits f32 gives what i64 gives: no overflow */
+    /* Contents of integer tensors as expressions; NULL, or a NULL answer: not known. p: parameters. */
+    const tenon_dim *(*sym)(tenon_dim_pool *pool, const tenon_dim *const *x, const double *p);
 };
+/* f32 == f64 == NULL: the row is for integers alone (bitwise ones). The parameter of a STRING attribute is the place of its value
+   in the row's list (bit_shift: LEFT 0, RIGHT 1), of a DTYPE attribute the tenon_dtype. An absent bound of a clip has no x: the
+   program builder and the reference make a max, a min or an identity of it. `cast` has no CUDA expression: it depends on types. */
+
+/* Values of the row's parameters for a node, in order. */
+void tenon_pw_params(const tenon_node *n, double *out);
+/* v as an element type would hold it: rounded for floats, saturated for integers (NaN gives 0), 0 or 1 for bool. */
+double tenon_dtype_round(tenon_dtype t, double v);
+int64_t tenon_dtype_wrap(tenon_dtype t, int64_t v);
 
 tenon_class tenon_class_of(tenon_dtype t);
 

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static size_t slot_index(const tenon_context *c, uint32_t slot) { return slot - c->profile->slot_first; }
