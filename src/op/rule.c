@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What infer rules of the anchors share; contracts in rule.h. */
+#include "op/rule.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *tenon_rule_dim(const tenon_graph *g, const tenon_dim *d, tenon_rule_text *text)
+{
+    tenon_buf b;
+    tenon_buf_init(&b, g->cx);
+    if (d) tenon_dim_print(&b, g->dims, d);
+    snprintf(text->s, sizeof text->s, "%s", d && !b.failed ? tenon_buf_cstr(&b) : "?");
+    tenon_buf_free(&b);
+    return text->s;
+}
+
+const char *tenon_rule_shape(const tenon_graph *g, const tenon_type *t, tenon_rule_text *text)
+{
+    size_t used = (size_t)snprintf(text->s, sizeof text->s, "(");
+    for (int i = 0; i < t->rank && used < sizeof text->s; i++) {
+        tenon_rule_text dim;
+        const int more = snprintf(text->s + used, sizeof text->s - used, "%s%s", i ? ", " : "", tenon_rule_dim(g, t->dim[i], &dim));
+        used += more > 0 ? (size_t)more : 0;
+    }
+    if (used < sizeof text->s) snprintf(text->s + used, sizeof text->s - used, ")");
+    return text->s;
+}
+
+tenon_status tenon_rule_rank(tenon_cx *cx, const tenon_node *n, int i, const char *letter, int lo, int hi)
+{
+    const tenon_type *t = tenon_rule_type(n, i);
+    if (!t) return TENON_FAIL(cx, TENON_INVALID, "%s: %s (source %d) is missing", n->op->name, letter, i);
+    if (t->rank < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: the rank of %s is not known at build", n->op->name, letter);
+    if (t->rank < lo || t->rank > hi) {
+        if (lo == hi) return TENON_FAIL(cx, TENON_INVALID, "%s: rank of %s is %d, must be %d", n->op->name, letter, t->rank, lo);
+        return TENON_FAIL(cx, TENON_INVALID, "%s: rank of %s is %d, must be %d to %d", n->op->name, letter, t->rank, lo, hi);
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_rule_float(tenon_cx *cx, const tenon_node *n, int i, const char *letter)
+{
+    const tenon_dtype t = tenon_rule_type(n, i)->dtype;
+    if (tenon_is_float(t)) return TENON_OK;
+    return TENON_FAIL(cx, TENON_INVALID, "%s: type of %s is %s, must be a float", n->op->name, letter, tenon_dtype_get(t)->name);
+}
+
+tenon_status tenon_rule_number(tenon_cx *cx, const tenon_node *n, int i, const char *letter)
+{
+    const tenon_dtype t = tenon_rule_type(n, i)->dtype;
+    if (tenon_is_float(t) || tenon_is_int(t)) return TENON_OK;
+    return TENON_FAIL(cx, TENON_INVALID, "%s: type of %s is %s, must be a number", n->op->name, letter, tenon_dtype_get(t)->name);
+}
+
+tenon_status tenon_rule_same_type(tenon_cx *cx, const tenon_node *n, int i, int j)
+{
+    const tenon_type *a = tenon_rule_type(n, i), *b = tenon_rule_type(n, j);
+    if (!a || !b || a->dtype == b->dtype) return TENON_OK;
+    return TENON_FAIL(cx, TENON_INVALID, "%s: source %d is %s, source %d is %s", n->op->name, i, tenon_dtype_get(a->dtype)->name, j,
+                      tenon_dtype_get(b->dtype)->name);
+}
+
+tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *what_a, const tenon_dim *a,
+                              const char *what_b, const tenon_dim *b)
+{
+    if (!a || !b) return TENON_NOMEM;
+    if (a == b) return TENON_OK;
+    const tenon_dim *equal = tenon_dim_eq(g->dims, a, b);
+    if (!equal) return TENON_NOMEM;
+    if (tenon_dim_is(equal, 1)) return TENON_OK;
+    tenon_rule_text ta, tb;
+    tenon_rule_dim(g, a, &ta);
+    tenon_rule_dim(g, b, &tb);
+    return TENON_FAIL(cx, TENON_INVALID, "%s: %s is %s, %s is %s%s", n->op->name, what_a, ta.s, what_b, tb.s,
+                      tenon_dim_is(equal, 0) ? "" : ", not provably equal");
+}
+
+tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, int i, const char *letter, const tenon_dim *dim)
+{
+    if (!tenon_rule_src(n, i)) return TENON_OK;
+    TENON_TRY(tenon_rule_rank(cx, n, i, letter, 1, 1));
+    return tenon_rule_equal(cx, g, n, letter, tenon_rule_type(n, i)->dim[0], "the axis it belongs to", dim);
+}
+
+tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter, const tenon_type *t,
+                                   const tenon_type *to)
+{
+    bool fits = t->rank >= 0 && t->rank <= to->rank;
+    for (int i = 0; fits && i < t->rank; i++) {
+        const tenon_dim *a = t->dim[i], *b = to->dim[to->rank - t->rank + i];
+        fits = a == b || tenon_dim_is(a, 1);
+    }
+    if (fits) return TENON_OK;
+    tenon_rule_text ta, tb;
+    tenon_rule_shape(g, t, &ta);
+    tenon_rule_shape(g, to, &tb);
+    return TENON_FAIL(cx, TENON_INVALID, "%s: %s of shape %s does not broadcast to %s", n->op->name, letter, ta.s, tb.s);
+}
+
+tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max, int *count)
+{
+    *count = -1;
+    const tenon_attr *a = tenon_node_attr(n, attr);
+    const tenon_value *v = src >= 0 ? tenon_rule_src(n, src) : NULL;
+    size_t length = a->count;
+    const tenon_dim *const *sym = NULL;
+    if (!a->set) {
+        if (!v) return TENON_OK;
+        sym = tenon_infer_contents(g, v, &length);
+        if (!sym) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %s must be known at build", n->op->name, attr);
+    }
+    if (length > (size_t)max) return TENON_FAIL(cx, TENON_INVALID, "%s: %s has %zu entries, at most %d", n->op->name, attr, length, max);
+    for (size_t i = 0; i < length; i++) {
+        if (sym && !tenon_dim_is_const(sym[i]))
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %s must be constant", n->op->name, attr);
+        out[i] = sym ? sym[i]->value : a->ints[i];
+    }
+    *count = (int)length;
+    return TENON_OK;
+}
+
+tenon_status tenon_rule_word(tenon_cx *cx, const tenon_node *n, const char *attr, const char *const *words, int *out)
+{
+    const char *s = tenon_node_attr(n, attr)->s;
+    for (int i = 0; words[i]; i++)
+        if (s && !strcmp(s, words[i])) { *out = i; return TENON_OK; }
+    return TENON_FAIL(cx, TENON_INVALID, "%s: %s '%s' is not known", n->op->name, attr, s ? s : "");
+}
