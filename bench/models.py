@@ -35,8 +35,12 @@ def make_inputs(model, seed, batch):
 
 # --- networks -------------------------------------------------------------------------------------------------------
 
-def disturb(torch, net, generator):
-    """Random scales and offsets for normalisations, biases, layer scales: whatever initialisation left at 0, 1 or 1e-6."""
+def disturb(torch, net, generator, linear=True):
+    """Random scales and offsets for normalisations, biases, layer scales: whatever initialisation left at 0, 1 or 1e-6.
+
+    With linear, matrices get one deviation at any width; without, they keep their own and attention is sharpened instead:
+    BERT has no skip past its normalisations, and stronger layers would wash out what tells one token from another.
+    """
     def uniform(tensor, low, high):
         tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
 
@@ -52,7 +56,7 @@ def disturb(torch, net, generator):
         elif isinstance(part, (torch.nn.Linear, torch.nn.Conv2d)):
             if part.bias is not None:
                 normal(part.bias, 0.1)
-            if isinstance(part, torch.nn.Linear) and not part.weight.any():
+            if isinstance(part, torch.nn.Linear) and linear:
                 normal(part.weight, part.in_features ** -0.5)
             if isinstance(part, torch.nn.Conv2d):
                 fan = part.weight[0].numel()
@@ -62,11 +66,11 @@ def disturb(torch, net, generator):
             normal(part.in_proj_bias, 0.1)
     for name, value in net.named_parameters():
         if name.endswith("layer_scale"):
-            uniform(value, 0.1, 0.6)
-        elif name.endswith(("class_token",)):
-            normal(value, 0.5)
-        elif name.endswith((".query.weight", ".key.weight")):
+            uniform(value, 0.3, 1.0)
+        elif name.endswith((".query.weight", ".key.weight")) and not linear:
             value *= 1.8
+        elif name.endswith("class_token"):
+            normal(value, 0.5)
 
 
 def calibrate(torch, net, sample, generator):
@@ -98,8 +102,7 @@ def make_network(model, dynamic):
             import transformers
             config = transformers.BertConfig(vocab_size=VOCABULARY, attn_implementation="sdpa", return_dict=False)
             net = transformers.BertModel(config).eval()
-            disturb(torch, net, generator)
-            net.pooler.dense.weight.mul_(1.5)
+            disturb(torch, net, generator, linear=False)
             return in_order(torch, net)
         if model == "yolo11n":
             return make_yolo(torch, generator, sample, dynamic)
