@@ -16,7 +16,7 @@ typedef struct tenon_tactic tenon_tactic;
 typedef struct tenon_variant { int32_t p[8]; } tenon_variant;
 typedef struct tenon_reason { char text[192]; } tenon_reason;
 
-enum { TENON_MAX_PACK = 6, TENON_RECORD_MAX = 8192, TENON_MAX_KERNELS = 4 };
+enum { TENON_MAX_PACK = 6, TENON_RECORD_MAX = 16384, TENON_MAX_KERNELS = 4 };
 
 /* A packed weight: the result of one TENON_OP_WEIGHT operator (op/pack_*.c) on one or more weight sources. */
 typedef struct tenon_pack {
