@@ -48,6 +48,7 @@ typedef struct tenon_importer {
     tenon_onnx_files *files;
     const tenon_pb_model *model;
     tenon_onnx_map functions;             /* "domain:name:overload" -> tenon_pb_function */
+    tenon_onnx_map ungiven;               /* results no operator of ours gives -> name of their node */
     size_t node_count;                    /* imported so far, functions inlined */
 } tenon_importer;
 
@@ -74,6 +75,8 @@ tenon_value *tenon_onnx_lookup(const tenon_onnx_scope *scope, tenon_span name);
    whose declaration says less; NULL entries say nothing. */
 tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb, const tenon_type *const *outer,
                               size_t outer_count);
+/* Sub-graph attributes of a control-flow node -> n->sub. */
+tenon_status tenon_onnx_bodies(tenon_onnx_call *c, tenon_node *n);
 tenon_status tenon_onnx_nodes(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_node *node, size_t count);
 tenon_status tenon_onnx_node(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_node *node);
 tenon_status tenon_onnx_inline(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_node *node, const char *name,
@@ -105,8 +108,8 @@ tenon_status tenon_onnx_text(const tenon_onnx_call *c, const char *name, const c
 tenon_status tenon_onnx_ints(const tenon_onnx_call *c, const char *name, tenon_pb_ints *out);
 /* Sets the attribute of the new node from ONNX's attribute of the same name, if there is one and the operator has it. */
 tenon_status tenon_onnx_copy_attr(tenon_onnx_call *c, tenon_node *n, int index);
-/* Sets attribute `index` of the new node from the contents of an input, which must be known. */
-tenon_status tenon_onnx_attr_from(tenon_onnx_call *c, tenon_node *n, int index, int input, tenon_value *v);
+/* Sets attribute `index` of the new node from the contents of input `input`. */
+tenon_status tenon_onnx_attr_from(tenon_onnx_call *c, tenon_node *n, int index, int input, const tenon_tensor *t);
 /* Contents of a value known at build time, folding what gives it when needed. *out NULL: not known. */
 tenon_status tenon_onnx_known(tenon_importer *im, tenon_graph *g, tenon_value *v, const tenon_tensor **out);
 
@@ -136,11 +139,18 @@ tenon_status tenon_onnx_cast(tenon_onnx_call *c, tenon_value *x, tenon_dtype to,
 tenon_status tenon_onnx_transposed(tenon_onnx_call *c, tenon_value *x, const int64_t *perm, tenon_value **out); /* rank entries */
 tenon_status tenon_onnx_reduced(tenon_onnx_call *c, const char *op, tenon_value *x, const int64_t *axes, size_t count, bool keepdims, tenon_value **out);
 tenon_status tenon_onnx_reshaped(tenon_onnx_call *c, tenon_value *x, tenon_value *shape, tenon_value **out);
-tenon_status tenon_onnx_shape(tenon_onnx_call *c, tenon_value *x, int64_t start, int64_t end, tenon_value **out);
+tenon_status tenon_onnx_shape(tenon_onnx_call *c, tenon_value *x, tenon_value **out);
 tenon_status tenon_onnx_flattened(tenon_onnx_call *c, tenon_value *x, int64_t axis, tenon_value **out);
 /* Source `i` is there and its rank is known. */
 tenon_status tenon_onnx_need(tenon_onnx_call *c, int i, const char *what);
 tenon_status tenon_onnx_axis(tenon_onnx_call *c, int64_t axis, int rank, int64_t *out); /* [-rank, rank) to [0, rank) */
+/* Every rewrite of convert.def is `tenon_status tenon_onnx_<function>(tenon_onnx_call *c)`. */
+#define CONVERT(type, domain, from, to, fn) tenon_status tenon_onnx_##fn(tenon_onnx_call *c);
+#define FALLBACK(type, domain, from, to, fn) tenon_status tenon_onnx_##fn(tenon_onnx_call *c);
+#include "onnx/convert.def"
+#undef CONVERT
+#undef FALLBACK
+
 static inline tenon_value *tenon_onnx_src(const tenon_onnx_call *c, int i) { return i < c->src_count ? c->src[i] : NULL; }
 static inline bool tenon_onnx_wants(const tenon_onnx_call *c, int i)
 {

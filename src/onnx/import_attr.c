@@ -148,14 +148,9 @@ tenon_status tenon_onnx_copy_attr(tenon_onnx_call *c, tenon_node *n, int index)
     }
 }
 
-tenon_status tenon_onnx_attr_from(tenon_onnx_call *c, tenon_node *n, int index, int input, tenon_value *v)
+tenon_status tenon_onnx_attr_from(tenon_onnx_call *c, tenon_node *n, int index, int input, const tenon_tensor *t)
 {
     const tenon_attr_def *def = &tenon_op_as_head(n->op)->attr[index];
-    const tenon_tensor *t;
-    TENON_TRY(tenon_onnx_known(c->im, c->g, v, &t));
-    if (!t)
-        return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "input %d ('%s') must be known when the network is built; '%s' depends on the data of an input", input,
-                          def->name, v->name);
     const int64_t count = tenon_tensor_count(t);
     tenon_attr *to = &n->attr[index];
     to->set = true;
