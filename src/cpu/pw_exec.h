@@ -28,7 +28,7 @@ static inline uint8_t tenon_pw_kind(int64_t col_stride)
 typedef struct tenon_pw_operand { const void *base; int64_t row_stride, col_stride; } tenon_pw_operand;
 typedef struct tenon_pw_result { void *base; int64_t row_stride, col_stride; } tenon_pw_result; /* col_stride 1: fast */
 
-enum { TENON_PW_CELLS = 144, TENON_PW_TEMPS = 16, TENON_PW_POOL = 160 };
+enum { TENON_PW_CELLS = 144, TENON_PW_TEMPS = 16, TENON_PW_POOL = 128 };
 
 /* One place of threaded code: a body and what it needs. Private to pw_exec.c and the body files. */
 typedef struct tenon_pw_cell {
@@ -47,6 +47,7 @@ typedef struct tenon_pw_step {
         int64_t (*i64)(const int64_t *x, const double *p);
     } fn;
     int8_t src[TENON_PW_ARITY]; /* >= 0: result of that step; < 0: operand ~src */
+    uint8_t arity, param_count;
     uint8_t dtype;              /* of the result, for wrapping integers */
     uint16_t param;             /* index in pool */
 } tenon_pw_step;
@@ -72,6 +73,9 @@ typedef struct tenon_pw_code {
    TENON_UNSUPPORTED: a type without plain storage, or more live values than a frame holds. */
 tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa, const uint8_t *operand_kind,
                               const tenon_dtype *result_dtype, tenon_pw_code *out);
+
+/* Whether the row has a vector body at this level; others are called lane by lane. */
+bool tenon_pw_has_body(unsigned isa, const tenon_op *op);
 
 /* operand: one a program operand (entries of constants are ignored; NULL base allowed there). result: one a program result.
    rows or cols may be 0. Leaves the upper halves of the vector registers clean. */

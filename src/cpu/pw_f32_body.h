@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bodies of pointwise programs, over the words of vec_<isa>.h; compiled by pw_f32_avx512.c and pw_f32_avx2.c.
+   The eight registers travel as arguments a..h; every body ends in a tail call, so nothing touches the stack between them.
+   Memory bodies branch once on `full`: tails are rare and their masks cost more. */
+#ifndef TENON_CPU_PW_F32_BODY_H
+#define TENON_CPU_PW_F32_BODY_H
+
+#include "cpu/pw_table.h"
+#include "cpu/vec_math.h"
+
+#define ARGS const tenon_pw_cell *q, tenon_pw_frame *x, int64_t col, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
+typedef void (*body_fn)(ARGS);
+#define NEXT(n) ((body_fn)q[n].body)(q + (n), x, col, a, b, c, d, e, f, g, h)
+#define BODY(name) static void name(ARGS)
+/* Column tails are functions of their own, or the common path would pay for the registers they save. */
+#define TAIL_BODY(name) TENON_NOINLINE static void name##_tail(ARGS)
+#define CALL(fn) fn(q, x, col, a, b, c, d, e, f, g, h)
+#define TAIL_INSTEAD(name)                                                                                                  \
+    if (TENON_UNLIKELY(!x->full)) {                                                                                         \
+        CALL(name##_tail);                                                                                                  \
+        return;                                                                                                             \
+    }
+
+#define EACH(F) a = F(a), b = F(b), c = F(c), d = F(d), e = F(e), f = F(f), g = F(g), h = F(h)
+#define EACH2(F, w) a = F(a, w), b = F(b, w), c = F(c, w), d = F(d, w), e = F(e, w), f = F(f, w), g = F(g, w), h = F(h, w)
+
+/* Addresses of a port's eight vectors in this chunk. */
+#define PORT(k, at_) const tenon_pw_port *k##o = (const tenon_pw_port *)(const void *)((const char *)x + (at_));            \
+    const int64_t k##0 = k##o->s0, k##1 = k##o->s1;                                                                         \
+    char *const k##p = k##o->p + col * k##o->cs, *const k##q = k##p + k##1, *const k##r = k##p + k##o->s2, *const k##s = k##r + k##1
+#define ADDRESSES(F, k) F(a, k##p, 0) F(b, k##p + k##0, 1) F(c, k##q, 2) F(d, k##q + k##0, 3)                               \
+    F(e, k##r, 4) F(f, k##r + k##0, 5) F(g, k##s, 6) F(h, k##s + k##0, 7)
+#define FLOATS(p) ((float *)(void *)(p))
+#define TILE_AT(at_) FLOATS(((tenon_pw_port *)(void *)((char *)x + (at_)))->p)
+
+/* ---- fetching, storing ---- */
+#define LOAD_FULL(reg, p, i) reg = v_load(FLOATS(p));
+#define LOAD_TAIL(reg, p, i) reg = v_load_n(FLOATS(p), x->lanes[i]);
+TAIL_BODY(load_f32)
+{
+    PORT(k, q->u.at.port);
+    ADDRESSES(LOAD_TAIL, k)
+    NEXT(1);
+}
+BODY(load_f32)
+{
+    TAIL_INSTEAD(load_f32)
+    PORT(k, q->u.at.port);
+    ADDRESSES(LOAD_FULL, k)
+    NEXT(1);
+}
+#define TO_TILE(t) v_store(t, a), v_store(t + VW, b), v_store(t + 2 * VW, c), v_store(t + 3 * VW, d), v_store(t + 4 * VW, e), \
+    v_store(t + 5 * VW, f), v_store(t + 6 * VW, g), v_store(t + 7 * VW, h)
+#define FROM_TILE(t) a = v_load(t), b = v_load(t + VW), c = v_load(t + 2 * VW), d = v_load(t + 3 * VW), e = v_load(t + 4 * VW), \
+    f = v_load(t + 5 * VW), g = v_load(t + 6 * VW), h = v_load(t + 7 * VW)
+TENON_INLINE int port_index(const tenon_pw_frame *x, uint16_t at)
+{
+    return (int)((const tenon_pw_port *)(const void *)((const char *)x + at) - x->port);
+}
+BODY(store_any)
+{
+    float *t = x->arg[0];
+    TO_TILE(t);
+    tenon_pw_put(x, port_index(x, q->u.at.port), col, t);
+    FROM_TILE(t);
+    NEXT(1);
+}
+#define STORE_FULL(reg, p, i) v_store(FLOATS(p), reg);
+#define STORE_TAIL(reg, p, i) v_store_n(FLOATS(p), reg, x->lanes[i]);
+#define SCATTER_INSTEAD(bytes)                                                                                              \
+    if (TENON_UNLIKELY(ko->cs != (bytes))) {                                                                                \
+        CALL(store_any);                                                                                                    \
+        return;                                                                                                             \
+    }
+TAIL_BODY(store_f32)
+{
+    PORT(k, q->u.at.port);
+    SCATTER_INSTEAD(4)
+    ADDRESSES(STORE_TAIL, k)
+    NEXT(1);
+}
+BODY(store_f32)
+{
+    TAIL_INSTEAD(store_f32)
+    PORT(k, q->u.at.port);
+    SCATTER_INSTEAD(4)
+    ADDRESSES(STORE_FULL, k)
+    NEXT(1);
+}
+BODY(spill)
+{
+    float *t = TILE_AT(q->u.at.port);
+    TO_TILE(t);
+    NEXT(1);
+}
+BODY(load_temp)
+{
+    const float *t = TILE_AT(q->u.at.port);
+    FROM_TILE(t);
+    NEXT(1);
+}
+#define SPLAT_LOAD(reg, p, i) reg = v_set(*FLOATS(p));
+BODY(load_splat)
+{
+    PORT(k, q->u.at.port);
+    ADDRESSES(SPLAT_LOAD, k)
+    NEXT(1);
+}
+BODY(load_imm)
+{
+    a = b = c = d = e = f = g = h = v_set(q->u.imm[0]);
+    NEXT(1);
+}
+/* Staging fills the temporary `port` without touching the registers. */
+#define SPLAT_STAGE(reg, p, i) v_store(t + i * VW, v_set(*FLOATS(p)));
+BODY(stage_splat)
+{
+    float *t = TILE_AT(q->u.at.port);
+    PORT(k, q->u.at.port2);
+    ADDRESSES(SPLAT_STAGE, k)
+    NEXT(1);
+}
+BODY(stage_imm) /* the value is in the next cell */
+{
+    float *t = TILE_AT(q->u.at.port);
+    const vf w = v_set(q[1].u.imm[0]);
+    for (int i = 0; i < 8; i++) v_store(t + i * VW, w);
+    NEXT(2);
+}
+BODY(stage_any)
+{
+    tenon_pw_fetch(x, port_index(x, q->u.at.port2), col, TILE_AT(q->u.at.port));
+    NEXT(1);
+}
+BODY(load_any)
+{
+    float *t = x->arg[0];
+    tenon_pw_fetch(x, port_index(x, q->u.at.port), col, t);
+    FROM_TILE(t);
+    NEXT(1);
+}
+#define CONVERT_LOAD_FULL(reg, p, i) reg = CONVERT(p, VW);
+#define CONVERT_LOAD_TAIL(reg, p, i) reg = CONVERT(p, x->lanes[i]);
+#define CONVERT_STAGE_FULL(reg, p, i) v_store(t + i * VW, CONVERT(p, VW));
+#define CONVERT_STAGE_TAIL(reg, p, i) v_store(t + i * VW, CONVERT(p, x->lanes[i]));
+#define CONVERT_STORE_FULL(reg, p, i) CONVERT(p, reg, VW);
+#define CONVERT_STORE_TAIL(reg, p, i) CONVERT(p, reg, x->lanes[i]);
+#define NOTHING_INSTEAD(bytes)
+#define LOAD_BODY(name, K) MEMORY_BODY(name, K, NOTHING_INSTEAD, 0)
+#define STORE_BODY(name, bytes) MEMORY_BODY(name, CONVERT_STORE, SCATTER_INSTEAD, bytes)
+#define MEMORY_BODY(name, K, INSTEAD, bytes)                                                                                \
+    TAIL_BODY(name)                                                                                                         \
+    {                                                                                                                       \
+        PORT(k, q->u.at.port);                                                                                              \
+        INSTEAD(bytes)                                                                                                      \
+        ADDRESSES(K##_TAIL, k)                                                                                              \
+        NEXT(1);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        TAIL_INSTEAD(name)                                                                                                  \
+        PORT(k, q->u.at.port);                                                                                              \
+        INSTEAD(bytes)                                                                                                      \
+        ADDRESSES(K##_FULL, k)                                                                                              \
+        NEXT(1);                                                                                                            \
+    }
+#define STAGE_BODY(name)                                                                                                    \
+    TAIL_BODY(name)                                                                                                         \
+    {                                                                                                                       \
+        float *t = TILE_AT(q->u.at.port);                                                                                   \
+        PORT(k, q->u.at.port2);                                                                                             \
+        ADDRESSES(CONVERT_STAGE_TAIL, k)                                                                                    \
+        NEXT(1);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        TAIL_INSTEAD(name)                                                                                                  \
+        float *t = TILE_AT(q->u.at.port);                                                                                   \
+        PORT(k, q->u.at.port2);                                                                                             \
+        ADDRESSES(CONVERT_STAGE_FULL, k)                                                                                    \
+        NEXT(1);                                                                                                            \
+    }
+#define CONVERT v_load_f16
+LOAD_BODY(load_f16, CONVERT_LOAD)
+STAGE_BODY(stage_f16)
+#undef CONVERT
+#define CONVERT v_load_bf16
+LOAD_BODY(load_bf16, CONVERT_LOAD)
+STAGE_BODY(stage_bf16)
+#undef CONVERT
+#define CONVERT v_load_i16
+LOAD_BODY(load_i16, CONVERT_LOAD)
+STAGE_BODY(stage_i16)
+#undef CONVERT
+#define CONVERT v_load_u16
+LOAD_BODY(load_u16, CONVERT_LOAD)
+STAGE_BODY(stage_u16)
+#undef CONVERT
+#define CONVERT v_load_i8
+LOAD_BODY(load_i8, CONVERT_LOAD)
+STAGE_BODY(stage_i8)
+#undef CONVERT
+#define CONVERT v_load_u8
+LOAD_BODY(load_u8, CONVERT_LOAD)
+STAGE_BODY(stage_u8)
+#undef CONVERT
+#define CONVERT v_load_i32
+LOAD_BODY(load_i32, CONVERT_LOAD)
+STAGE_BODY(stage_i32)
+#undef CONVERT
+#define CONVERT v_load_u32
+LOAD_BODY(load_u32, CONVERT_LOAD)
+STAGE_BODY(stage_u32)
+#undef CONVERT
+#define CONVERT v_store_f16
+STORE_BODY(store_f16, 2)
+#undef CONVERT
+#define CONVERT v_store_bf16
+STORE_BODY(store_bf16, 2)
+#undef CONVERT
+#define CONVERT v_store_i16
+STORE_BODY(store_i16, 2)
+#undef CONVERT
+#define CONVERT v_store_u16
+STORE_BODY(store_u16, 2)
+#undef CONVERT
+#define CONVERT v_store_i8
+STORE_BODY(store_i8, 1)
+#undef CONVERT
+#define CONVERT v_store_u8
+STORE_BODY(store_u8, 1)
+#undef CONVERT
+#define CONVERT v_store_bool
+STORE_BODY(store_bool, 1)
+#undef CONVERT
+
+BODY(end)
+{
+    (void)q, (void)x, (void)col, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
+}
+
+/* ---- operations of one operand ---- */
+#define UNARY(name, F)                                                                                                      \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        EACH(F);                                                                                                            \
+        NEXT(1);                                                                                                            \
+    }
+TENON_INLINE vf op_relu(vf u) { return v_max(v_zero(), u); } /* -0 and NaN stay */
+TENON_INLINE vf op_reciprocal(vf u) { return v_div(v_set(1.0f), u); }
+TENON_INLINE vf op_rsqrt(vf u) { return v_div(v_set(1.0f), v_sqrt(u)); }
+TENON_INLINE vf op_sign(vf u)
+{
+    return v_sel(v_lt(v_zero(), u), v_set(1.0f), v_sel(v_lt(u, v_zero()), v_set(-1.0f), u));
+}
+TENON_INLINE vf op_softsign(vf u) { return v_div(u, v_add(v_set(1.0f), v_abs(u))); }
+TENON_INLINE vf op_is_nan(vf u) { return v_one_if(v_isnan(u)); }
+TENON_INLINE vf op_not(vf u) { return v_one_if(v_eq(u, v_zero())); }
+TENON_INLINE vf op_square(vf u) { return v_mul(u, u); }
+UNARY(round_f16_, v_round_f16)
+UNARY(round_bf16_, v_round_bf16)
+UNARY(abs_, v_abs)
+UNARY(neg_, v_neg)
+UNARY(relu_, op_relu)
+UNARY(sign_, op_sign)
+UNARY(sqrt_, v_sqrt)
+UNARY(rsqrt_, op_rsqrt)
+UNARY(reciprocal_, op_reciprocal)
+UNARY(floor_, v_floor)
+UNARY(ceil_, v_ceil)
+UNARY(round_, v_round)
+UNARY(softsign_, op_softsign)
+UNARY(hard_swish_, v_hard_swish)
+UNARY(is_nan_, op_is_nan)
+UNARY(not_, op_not)
+UNARY(square_, op_square)
+UNARY(exp_, v_exp)
+UNARY(log_, v_log)
+UNARY(erf_, v_erf)
+UNARY(sigmoid_, v_sigmoid)
+UNARY(tanh_, v_tanh)
+UNARY(softplus_, v_softplus)
+UNARY(mish_, v_mish)
+UNARY(gelu_, v_gelu)
+UNARY(gelu_tanh_, v_gelu_tanh)
+
+/* With parameters: p points at the floats in the cell after the body. */
+#define UNARY_P(name, F)                                                                                                    \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        const float *p = q[1].u.imm;                                                                                        \
+        const vf p0 = v_set(p[0]), p1 = v_set(p[1]);                                                                        \
+        a = F(a, p0, p1), b = F(b, p0, p1), c = F(c, p0, p1), d = F(d, p0, p1);                                             \
+        e = F(e, p0, p1), f = F(f, p0, p1), g = F(g, p0, p1), h = F(h, p0, p1);                                             \
+        NEXT(2);                                                                                                            \
+    }
+#define ONLY_P0 TENON_UNUSED vf p1
+TENON_INLINE vf op_elu(vf u, vf p0, ONLY_P0)
+{
+    return v_sel(v_lt(u, v_zero()), v_mul(p0, v_expm1_neg(v_min(v_zero(), u))), u);
+}
+TENON_INLINE vf op_celu(vf u, vf p0, ONLY_P0)
+{
+    return v_sel(v_lt(u, v_zero()), v_mul(p0, v_expm1_neg(v_min(v_zero(), v_div(u, p0)))), u);
+}
+TENON_INLINE vf op_selu(vf u, vf p0, vf p1) { return v_mul(p1, op_elu(u, p0, p1)); }
+TENON_INLINE vf op_leaky_relu(vf u, vf p0, ONLY_P0) { return v_sel(v_lt(u, v_zero()), v_mul(p0, u), u); }
+TENON_INLINE vf op_hard_sigmoid(vf u, vf p0, vf p1) { return v_max(v_min(v_add(v_mul(p0, u), p1), v_set(1.0f)), v_zero()); }
+TENON_INLINE vf op_thresholded_relu(vf u, vf p0, ONLY_P0) { return v_keep(v_lt(p0, u), u); }
+TENON_INLINE vf op_silu(vf u, vf p0, ONLY_P0) { return v_silu(u, p0); }
+TENON_INLINE vf op_is_inf(vf u, vf p0, vf p1) /* p0: negative counts, p1: positive counts */
+{
+    const vf infinity = v_bits(0x7f800000);
+    const vm high = v_both(v_eq(u, infinity), v_ne(p1, v_zero()));
+    const vm low = v_both(v_eq(u, v_neg(infinity)), v_ne(p0, v_zero()));
+    return v_one_if(v_either(high, low));
+}
+/* The vector minimum and maximum give their second operand for NaN: bounds stand first so that NaN stays. */
+TENON_INLINE vf op_clip(vf u, vf p0, vf p1) { return v_min(p1, v_max(p0, u)); }
+UNARY_P(elu_, op_elu)
+UNARY_P(celu_, op_celu)
+UNARY_P(selu_, op_selu)
+UNARY_P(leaky_relu_, op_leaky_relu)
+UNARY_P(hard_sigmoid_, op_hard_sigmoid)
+UNARY_P(thresholded_relu_, op_thresholded_relu)
+UNARY_P(silu_, op_silu)
+UNARY_P(is_inf_, op_is_inf)
+UNARY_P(clip_imm, op_clip)
+
+/* ---- the scalar reference for a whole chunk: function in the next cell, parameters in the one after ---- */
+TENON_NOINLINE static void call_scalar(const tenon_pw_cell *q, tenon_pw_frame *x, int arity)
+{
+    typedef float (*scalar_fn)(const float *, const float *);
+    const scalar_fn fn = (scalar_fn)q[1].body;
+    v_leave(); /* the reference is code of the plain architecture */
+    for (int i = 0; i < 8 * VW; i++) {
+        const float in[TENON_PW_ARITY] = { x->arg[0][i], arity > 1 ? x->arg[1][i] : 0.0f, arity > 2 ? x->arg[2][i] : 0.0f };
+        x->arg[0][i] = fn(in, q[2].u.imm);
+    }
+}
+BODY(call1)
+{
+    TO_TILE(x->arg[0]);
+    call_scalar(q, x, 1);
+    FROM_TILE(x->arg[0]);
+    NEXT(3);
+}
+#define ARG_FULL(reg, p, i) v_store(t + i * VW, v_load(FLOATS(p)));
+#define ARG_TAIL(reg, p, i) v_store(t + i * VW, v_load_n(FLOATS(p), x->lanes[i]));
+TENON_INLINE void port_to_tile(const tenon_pw_frame *x, uint16_t at, int64_t col, float *t)
+{
+    PORT(k, at);
+    if (x->full) {
+        ADDRESSES(ARG_FULL, k)
+    } else {
+        ADDRESSES(ARG_TAIL, k)
+    }
+}
+BODY(call2)
+{
+    TO_TILE(x->arg[0]);
+    port_to_tile(x, q->u.at.port, col, x->arg[1]);
+    call_scalar(q, x, 2);
+    FROM_TILE(x->arg[0]);
+    NEXT(3);
+}
+BODY(call3)
+{
+    TO_TILE(x->arg[0]);
+    port_to_tile(x, q->u.at.port, col, x->arg[1]);
+    port_to_tile(x, q->u.at.port2, col, x->arg[2]);
+    call_scalar(q, x, 3);
+    FROM_TILE(x->arg[0]);
+    NEXT(3);
+}
+#define ANY8(F) (v_any(F(a)) || v_any(F(b)) || v_any(F(c)) || v_any(F(d)) || v_any(F(e)) || v_any(F(f)) || v_any(F(g)) || v_any(F(h)))
+TENON_INLINE vm op_far(vf u) { return v_not(v_le(v_abs(u), v_set(V_TRIG_MAX))); }
+#define TRIG(name, F)                                                                                                       \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        if (TENON_UNLIKELY(ANY8(op_far))) {                                                                                 \
+            CALL(call1);                                                                                                    \
+            return;                                                                                                         \
+        }                                                                                                                   \
+        EACH(F);                                                                                                            \
+        NEXT(3);                                                                                                            \
+    }
+TRIG(sin_, v_sin)
+TRIG(cos_, v_cos)
+TRIG(tan_, v_tan)
+
+/* ---- operations of two operands: (register, other) ---- */
+#define MEM_FULL(reg, p, i) reg = OP(reg, v_load(FLOATS(p)));
+#define MEM_TAIL(reg, p, i) reg = OP(reg, v_load_n(FLOATS(p), x->lanes[i]));
+#define MEM_SPLAT(reg, p, i) reg = OP(reg, v_set(*FLOATS(p)));
+#define MEM_BODY(name)                                                                                                      \
+    TAIL_BODY(name)                                                                                                         \
+    {                                                                                                                       \
+        PORT(k, q->u.at.port);                                                                                              \
+        ADDRESSES(MEM_TAIL, k)                                                                                              \
+        NEXT(1);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        TAIL_INSTEAD(name)                                                                                                  \
+        PORT(k, q->u.at.port);                                                                                              \
+        ADDRESSES(MEM_FULL, k)                                                                                              \
+        NEXT(1);                                                                                                            \
+    }
+#define SPLAT_BODY(name)                                                                                                    \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        PORT(k, q->u.at.port);                                                                                              \
+        ADDRESSES(MEM_SPLAT, k)                                                                                             \
+        NEXT(1);                                                                                                            \
+    }
+#define IMM_BODY(name)                                                                                                      \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        const vf w = v_set(q->u.imm[0]);                                                                                    \
+        EACH2(OP, w);                                                                                                       \
+        NEXT(1);                                                                                                            \
+    }
+TENON_INLINE vf op_rsub(vf u, vf v) { return v_sub(v, u); }
+TENON_INLINE vf op_rdiv(vf u, vf v) { return v_div(v, u); }
+TENON_INLINE vf op_min(vf u, vf v) { return v_sel(v_isnan(u), u, v_min(u, v)); }
+TENON_INLINE vf op_max(vf u, vf v) { return v_sel(v_isnan(u), u, v_max(u, v)); }
+TENON_INLINE vf op_min_imm(vf u, vf v) { return v_min(v, u); } /* v is not a NaN: the compiler sees to it */
+TENON_INLINE vf op_max_imm(vf u, vf v) { return v_max(v, u); }
+TENON_INLINE vf op_prelu(vf u, vf v) { return v_sel(v_lt(u, v_zero()), v_mul(u, v), u); }
+TENON_INLINE vf op_equal(vf u, vf v) { return v_one_if(v_eq(u, v)); }
+TENON_INLINE vf op_less(vf u, vf v) { return v_one_if(v_lt(u, v)); }
+TENON_INLINE vf op_less_or_equal(vf u, vf v) { return v_one_if(v_le(u, v)); }
+TENON_INLINE vf op_greater(vf u, vf v) { return v_one_if(v_lt(v, u)); }
+TENON_INLINE vf op_greater_or_equal(vf u, vf v) { return v_one_if(v_le(v, u)); }
+TENON_INLINE vm op_truth(vf u) { return v_ne(u, v_zero()); }
+TENON_INLINE vf op_and(vf u, vf v) { return v_one_if(v_both(op_truth(u), op_truth(v))); }
+TENON_INLINE vf op_or(vf u, vf v) { return v_one_if(v_either(op_truth(u), op_truth(v))); }
+TENON_INLINE vf op_xor(vf u, vf v) { return v_one_if(v_differ(op_truth(u), op_truth(v))); }
+
+#define OP v_add
+MEM_BODY(add_mem)
+SPLAT_BODY(add_splat)
+IMM_BODY(add_imm)
+#undef OP
+#define OP v_sub
+MEM_BODY(sub_mem)
+SPLAT_BODY(sub_splat)
+IMM_BODY(sub_imm)
+#undef OP
+#define OP op_rsub
+MEM_BODY(sub_mem_r)
+SPLAT_BODY(sub_splat_r)
+IMM_BODY(sub_imm_r)
+#undef OP
+#define OP v_mul
+MEM_BODY(mul_mem)
+SPLAT_BODY(mul_splat)
+IMM_BODY(mul_imm)
+#undef OP
+#define OP v_div
+MEM_BODY(div_mem)
+SPLAT_BODY(div_splat)
+IMM_BODY(div_imm)
+#undef OP
+#define OP op_rdiv
+MEM_BODY(div_mem_r)
+SPLAT_BODY(div_splat_r)
+IMM_BODY(div_imm_r)
+#undef OP
+#define OP op_min
+MEM_BODY(min_mem)
+SPLAT_BODY(min_splat)
+#undef OP
+#define OP op_max
+MEM_BODY(max_mem)
+SPLAT_BODY(max_splat)
+#undef OP
+#define OP op_min_imm
+IMM_BODY(min_imm)
+#undef OP
+#define OP op_max_imm
+IMM_BODY(max_imm)
+#undef OP
+#define OP op_prelu
+MEM_BODY(prelu_mem)
+SPLAT_BODY(prelu_splat)
+#undef OP
+#define OP op_equal
+MEM_BODY(equal_mem)
+IMM_BODY(equal_imm)
+#undef OP
+#define OP op_less
+MEM_BODY(less_mem)
+IMM_BODY(less_imm)
+#undef OP
+#define OP op_less_or_equal
+MEM_BODY(less_or_equal_mem)
+IMM_BODY(less_or_equal_imm)
+#undef OP
+#define OP op_greater
+MEM_BODY(greater_mem)
+IMM_BODY(greater_imm)
+#undef OP
+#define OP op_greater_or_equal
+MEM_BODY(greater_or_equal_mem)
+IMM_BODY(greater_or_equal_imm)
+#undef OP
+#define OP op_and
+MEM_BODY(and_mem)
+#undef OP
+#define OP op_or
+MEM_BODY(or_mem)
+#undef OP
+#define OP op_xor
+MEM_BODY(xor_mem)
+#undef OP
+
+/* Powers of positive normal numbers to moderate exponents; anything else is the scalar reference's, the whole chunk. */
+#define POW_CHECK(reg, p, i) odd |= v_any(op_pow_odd(reg, v_load(t + i * VW)));
+#define POW_DO(reg, p, i) reg = v_pow_positive(reg, v_load(t + i * VW));
+TENON_INLINE vm op_pow_odd(vf u, vf v)
+{
+    const vm good = v_both(v_both(v_le(v_set(1.17549435e-38f), u), v_le(u, v_set(3.402823466e38f))), v_le(v_abs(v), v_set(1048576.0f)));
+    return v_not(good);
+}
+BODY(pow_mem)
+{
+    float *t = x->arg[1];
+    port_to_tile(x, q->u.at.port, col, t);
+    int odd = 0;
+    {
+        char *kp = NULL, *kq = NULL, *kr = NULL, *ks = NULL;
+        const int64_t k0 = 0;
+        (void)kp, (void)kq, (void)kr, (void)ks, (void)k0;
+        ADDRESSES(POW_CHECK, k)
+        if (TENON_UNLIKELY(odd)) {
+            CALL(call2);
+            return;
+        }
+        ADDRESSES(POW_DO, k)
+    }
+    NEXT(3);
+}
+
+/* ---- three operands ---- */
+#define PAIR(F) F(a, kp, mp, 0) F(b, kp + k0, mp + m0, 1) F(c, kq, mq, 2) F(d, kq + k0, mq + m0, 3)                         \
+    F(e, kr, mr, 4) F(f, kr + k0, mr + m0, 5) F(g, ks, ms, 6) F(h, ks + k0, ms + m0, 7)
+#define WHERE_FULL(reg, p, o, i) reg = v_sel(op_truth(reg), v_load(FLOATS(p)), v_load(FLOATS(o)));
+#define WHERE_TAIL(reg, p, o, i) reg = v_sel(op_truth(reg), v_load_n(FLOATS(p), x->lanes[i]), v_load_n(FLOATS(o), x->lanes[i]));
+#define CLIP_FULL(reg, p, o, i) reg = op_min(op_max(reg, v_load(FLOATS(p))), v_load(FLOATS(o)));
+#define CLIP_TAIL(reg, p, o, i) reg = op_min(op_max(reg, v_load_n(FLOATS(p), x->lanes[i])), v_load_n(FLOATS(o), x->lanes[i]));
+#define TERNARY(name, K)                                                                                                    \
+    TAIL_BODY(name)                                                                                                         \
+    {                                                                                                                       \
+        PORT(k, q->u.at.port);                                                                                              \
+        PORT(m, q->u.at.port2);                                                                                             \
+        PAIR(K##_TAIL)                                                                                                      \
+        NEXT(1);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        TAIL_INSTEAD(name)                                                                                                  \
+        PORT(k, q->u.at.port);                                                                                              \
+        PORT(m, q->u.at.port2);                                                                                             \
+        PAIR(K##_FULL)                                                                                                      \
+        NEXT(1);                                                                                                            \
+    }
+TERNARY(where_mem, WHERE)
+TERNARY(clip_mem, CLIP)
+
+/* ---- the table ---- */
+#define ANY(fn) ((tenon_pw_any)(fn))
+static const tenon_pw_row rows[] = {
+    { .name = "abs", .arity = 1, .body = ANY(abs_) },
+    { .name = "neg", .arity = 1, .body = ANY(neg_) },
+    { .name = "relu", .arity = 1, .body = ANY(relu_) },
+    { .name = "sign", .arity = 1, .body = ANY(sign_) },
+    { .name = "sqrt", .arity = 1, .body = ANY(sqrt_) },
+    { .name = "rsqrt", .arity = 1, .body = ANY(rsqrt_) },
+    { .name = "reciprocal", .arity = 1, .body = ANY(reciprocal_) },
+    { .name = "floor", .arity = 1, .body = ANY(floor_) },
+    { .name = "ceil", .arity = 1, .body = ANY(ceil_) },
+    { .name = "round", .arity = 1, .body = ANY(round_) },
+    { .name = "softsign", .arity = 1, .body = ANY(softsign_) },
+    { .name = "hard_swish", .arity = 1, .body = ANY(hard_swish_) },
+    { .name = "is_nan", .arity = 1, .body = ANY(is_nan_) },
+    { .name = "not", .arity = 1, .body = ANY(not_) },
+    { .name = "exp", .arity = 1, .body = ANY(exp_) },
+    { .name = "log", .arity = 1, .body = ANY(log_) },
+    { .name = "erf", .arity = 1, .body = ANY(erf_) },
+    { .name = "sigmoid", .arity = 1, .body = ANY(sigmoid_) },
+    { .name = "tanh", .arity = 1, .body = ANY(tanh_) },
+    { .name = "softplus", .arity = 1, .body = ANY(softplus_) },
+    { .name = "mish", .arity = 1, .body = ANY(mish_) },
+    { .name = "gelu", .arity = 1, .body = ANY(gelu_) },
+    { .name = "gelu_tanh", .arity = 1, .body = ANY(gelu_tanh_) },
+    { .name = "sin", .arity = 1, .params = TENON_PW_GUARDED, .body = ANY(sin_) },
+    { .name = "cos", .arity = 1, .params = TENON_PW_GUARDED, .body = ANY(cos_) },
+    { .name = "tan", .arity = 1, .params = TENON_PW_GUARDED, .body = ANY(tan_) },
+    { .name = "elu", .arity = 1, .params = 1, .body = ANY(elu_) },
+    { .name = "celu", .arity = 1, .params = 1, .body = ANY(celu_) },
+    { .name = "selu", .arity = 1, .params = 2, .body = ANY(selu_) },
+    { .name = "leaky_relu", .arity = 1, .params = 1, .body = ANY(leaky_relu_) },
+    { .name = "hard_sigmoid", .arity = 1, .params = 2, .body = ANY(hard_sigmoid_) },
+    { .name = "thresholded_relu", .arity = 1, .params = 1, .body = ANY(thresholded_relu_) },
+    { .name = "silu", .arity = 1, .params = 1, .body = ANY(silu_) },
+    { .name = "is_inf", .arity = 1, .params = 2, .body = ANY(is_inf_) },
+    { .name = "round_f16", .arity = 1, .body = ANY(round_f16_) },        /* of the compiler: casts inside a program */
+    { .name = "round_bf16", .arity = 1, .body = ANY(round_bf16_) },
+    { .name = "square", .arity = 1, .body = ANY(square_) },              /* of the compiler: x * x, pow(x, 2) */
+    { .name = "clip_imm", .arity = 1, .params = 2, .body = ANY(clip_imm) }, /* of the compiler: clip by constants */
+    { .name = "add", .arity = 2, .body = ANY(add_mem), .splat = ANY(add_splat), .imm = ANY(add_imm), .body_r = ANY(add_mem),
+      .splat_r = ANY(add_splat), .imm_r = ANY(add_imm) },
+    { .name = "sub", .arity = 2, .body = ANY(sub_mem), .splat = ANY(sub_splat), .imm = ANY(sub_imm), .body_r = ANY(sub_mem_r),
+      .splat_r = ANY(sub_splat_r), .imm_r = ANY(sub_imm_r) },
+    { .name = "mul", .arity = 2, .body = ANY(mul_mem), .splat = ANY(mul_splat), .imm = ANY(mul_imm), .body_r = ANY(mul_mem),
+      .splat_r = ANY(mul_splat), .imm_r = ANY(mul_imm) },
+    { .name = "div", .arity = 2, .body = ANY(div_mem), .splat = ANY(div_splat), .imm = ANY(div_imm), .body_r = ANY(div_mem_r),
+      .splat_r = ANY(div_splat_r), .imm_r = ANY(div_imm_r) },
+    { .name = "min", .arity = 2, .body = ANY(min_mem), .splat = ANY(min_splat), .imm = ANY(min_imm), .body_r = ANY(min_mem),
+      .splat_r = ANY(min_splat), .imm_r = ANY(min_imm) },
+    { .name = "max", .arity = 2, .body = ANY(max_mem), .splat = ANY(max_splat), .imm = ANY(max_imm), .body_r = ANY(max_mem),
+      .splat_r = ANY(max_splat), .imm_r = ANY(max_imm) },
+    { .name = "prelu", .arity = 2, .body = ANY(prelu_mem), .splat = ANY(prelu_splat) },
+    { .name = "equal", .arity = 2, .body = ANY(equal_mem), .imm = ANY(equal_imm), .body_r = ANY(equal_mem), .imm_r = ANY(equal_imm) },
+    { .name = "less", .arity = 2, .body = ANY(less_mem), .imm = ANY(less_imm), .body_r = ANY(greater_mem), .imm_r = ANY(greater_imm) },
+    { .name = "less_or_equal", .arity = 2, .body = ANY(less_or_equal_mem), .imm = ANY(less_or_equal_imm),
+      .body_r = ANY(greater_or_equal_mem), .imm_r = ANY(greater_or_equal_imm) },
+    { .name = "greater", .arity = 2, .body = ANY(greater_mem), .imm = ANY(greater_imm), .body_r = ANY(less_mem), .imm_r = ANY(less_imm) },
+    { .name = "greater_or_equal", .arity = 2, .body = ANY(greater_or_equal_mem), .imm = ANY(greater_or_equal_imm),
+      .body_r = ANY(less_or_equal_mem), .imm_r = ANY(less_or_equal_imm) },
+    { .name = "and", .arity = 2, .body = ANY(and_mem), .body_r = ANY(and_mem) },
+    { .name = "or", .arity = 2, .body = ANY(or_mem), .body_r = ANY(or_mem) },
+    { .name = "xor", .arity = 2, .body = ANY(xor_mem), .body_r = ANY(xor_mem) },
+    { .name = "pow", .arity = 2, .params = TENON_PW_GUARDED, .body = ANY(pow_mem) },
+    { .name = "where", .arity = 3, .body = ANY(where_mem) },
+    { .name = "clip", .arity = 3, .body = ANY(clip_mem) },
+    { .name = NULL },
+};
+
+static void enter(const tenon_pw_cell *cell, tenon_pw_frame *x, int64_t cols, int vectors)
+{
+    const body_fn first = (body_fn)cell->body;
+    const vf z = v_zero();
+    const int64_t step = (int64_t)vectors * VW;
+    int64_t col = 0;
+    x->full = 1;
+    for (; col + step <= cols; col += step) first(cell, x, col, z, z, z, z, z, z, z, z);
+    if (col < cols) {
+        x->full = 0;
+        for (int r = 0; r < 8; r++) {
+            const int64_t left = cols - col - (int64_t)(r & (vectors - 1)) * VW;
+            x->lanes[r] = left < 0 ? 0 : left > VW ? VW : left;
+        }
+        first(cell, x, col, z, z, z, z, z, z, z, z);
+    }
+    v_leave();
+}
+
+const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
+    .width = VW,
+    .load = { [TENON_F32] = ANY(load_f32), [TENON_F16] = ANY(load_f16), [TENON_BF16] = ANY(load_bf16), [TENON_I8] = ANY(load_i8),
+              [TENON_U8] = ANY(load_u8), [TENON_BOOL] = ANY(load_u8), [TENON_I16] = ANY(load_i16), [TENON_U16] = ANY(load_u16),
+              [TENON_I32] = ANY(load_i32), [TENON_U32] = ANY(load_u32) },
+    .stage = { [TENON_F16] = ANY(stage_f16), [TENON_BF16] = ANY(stage_bf16), [TENON_I8] = ANY(stage_i8), [TENON_U8] = ANY(stage_u8),
+               [TENON_BOOL] = ANY(stage_u8), [TENON_I16] = ANY(stage_i16), [TENON_U16] = ANY(stage_u16), [TENON_I32] = ANY(stage_i32),
+               [TENON_U32] = ANY(stage_u32) },
+    .store = { [TENON_F32] = ANY(store_f32), [TENON_F16] = ANY(store_f16), [TENON_BF16] = ANY(store_bf16), [TENON_I8] = ANY(store_i8),
+               [TENON_U8] = ANY(store_u8), [TENON_BOOL] = ANY(store_bool), [TENON_I16] = ANY(store_i16), [TENON_U16] = ANY(store_u16) },
+    .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
+    .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
+    .spill = ANY(spill), .end = ANY(end), .call = { ANY(call1), ANY(call2), ANY(call3) }, .row = rows, .enter = enter,
+};
+
+#endif
