@@ -79,12 +79,14 @@ ROW2(div, "Div", 7, 4, 2e-7, x / y, x / y, trunc_div(x, y), "(x0 / x1)", sym_div
 ROW2(pow, "Pow", 7, 30, 4e-6, powf(x, y), pow(x, y), int_pow(x, y), "powf(x0, x1)", sym_pow, false)
 ROW2(min, NULL, 0, 1, 0, min32(x, y), min64(x, y), MIN_I(x, y), "(x0 != x0 || x0 < x1 ? x0 : x1)", sym_min, true)
 ROW2(max, NULL, 0, 1, 0, max32(x, y), max64(x, y), MAX_I(x, y), "(x0 != x0 || x0 > x1 ? x0 : x1)", sym_max, true)
-ROW2(prelu, "PRelu", 9, 2, 1e-7, x < 0 ? x * y : x, x < 0 ? x * y : x, x < 0 ? wrap_mul(x, y) : x, "(x0 < 0.0f ? x0 * x1 : x0)", NULL, false)
+ROW2(prelu, "PRelu", 9, 2, 1e-7, x < 0 ? x * y : x, x < 0 ? x * y : x, x < 0 ? wrap_mul(x, y) : x, "(x0 < 0.0f ? x0 * x1 : x0)",
+     NULL, false)
 
 PW2(mod, p[0] != 0 ? fmodf(x, y) : x - floorf(x / y) * y, p[0] != 0 ? fmod(x, y) : x - floor(x / y) * y)
 PW2_I(mod, int_mod(x, y, p[0] != 0))
 static const tenon_attr_def mod_attr[] = { { .name = "fmod", .kind = TENON_ATTR_INT }, { .name = NULL } };
-static const tenon_pw mod_pw = { .arity = 2, .param_count = 1, .param = { "fmod" }, .flops = 10, .f32 = mod_f32, .f64 = mod_f64, .i64 = mod_i64,
+static const tenon_pw mod_pw = { .arity = 2, .param_count = 1, .param = { "fmod" }, .flops = 10, .f32 = mod_f32, .f64 = mod_f64,
+                                 .i64 = mod_i64,
                                  .cuda = "(p0 != 0.0f ? fmodf(x0, x1) : x0 - floorf(x0 / x1) * x1)", .sym = sym_mod };
 PW_OP(mod, "Mod", 10, 2, 2, 2e-6, mod_attr)
 
@@ -103,13 +105,16 @@ ROW_BITS(bitwise_or, "BitwiseOr", 18, x | y)
 ROW_BITS(bitwise_xor, "BitwiseXor", 18, x ^ y)
 
 PW2_I(bit_shift, shift(x, y, p[0] != 0))
-static const tenon_attr_def bit_shift_attr[] = { { .name = "direction", .kind = TENON_ATTR_STRING, .required = true }, { .name = NULL } };
-static const tenon_pw bit_shift_pw = { .arity = 2, .param_count = 1, .param = { "direction" }, .flops = 1, .i64 = bit_shift_i64, .cuda = "" };
+static const tenon_attr_def bit_shift_attr[] = { { .name = "direction", .kind = TENON_ATTR_STRING, .required = true },
+                                                 { .name = NULL } };
+static const tenon_pw bit_shift_pw = { .arity = 2, .param_count = 1, .param = { "direction" }, .flops = 1, .i64 = bit_shift_i64,
+                                       .cuda = "" };
 PW_OP(bit_shift, "BitShift", 11, 2, 2, 0, bit_shift_attr)
 
 /* ---- clip: min(max(x, lo), hi), also where lo > hi; either bound may be absent ---- */
 PW3(clip, min32(max32(x, y), z), min64(max64(x, y), z))
 PW3_I(clip, MIN_I(MAX_I(x, y), z))
-static const tenon_pw clip_pw = { .arity = 3, .flops = 2, .f32 = clip_f32, .f64 = clip_f64, .i64 = clip_i64, .sym = sym_clip, .small_int = true,
+static const tenon_pw clip_pw = { .arity = 3, .flops = 2, .f32 = clip_f32, .f64 = clip_f64, .i64 = clip_i64, .sym = sym_clip,
+                                  .small_int = true,
                                   .cuda = "(x0 != x0 ? x0 : fminf(fmaxf(x0, x1), x2))" };
 PW_OP(clip, "Clip", 11, 1, 3, 0, NULL)

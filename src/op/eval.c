@@ -63,7 +63,8 @@ tenon_status tenon_eval_alloc(tenon_cx *cx, tenon_eval_call *call, int i)
 }
 
 /* A source as the rules see it: constant dims, and contents when it is small. */
-static tenon_status scratch_source(tenon_cx *cx, tenon_graph *g, const tenon_tensor *t, const tenon_value *like, tenon_value **out)
+static tenon_status scratch_source(tenon_cx *cx, tenon_graph *g, const tenon_tensor *t, const tenon_value *like,
+                                   tenon_value **out)
 {
     tenon_type type = { .dtype = t->dtype, .rank = t->rank };
     for (int i = 0; i < t->rank; i++) type.dim[i] = tenon_dim_const(g->dims, t->dim[i]);
@@ -218,7 +219,8 @@ static tenon_status value_get(env *e, const tenon_value *v, tenon_tensor *out)
 
 static tenon_status outer_of_env(void *p, const tenon_value *v, tenon_tensor *out) { return value_get(p, v, out); }
 
-static tenon_status run_sub_graph(tenon_cx *cx, tenon_eval_call *call, int index, const tenon_tensor *in, int in_count, tenon_tensor *out,
+static tenon_status run_sub_graph(tenon_cx *cx, tenon_eval_call *call, int index, const tenon_tensor *in, int in_count,
+                                  tenon_tensor *out,
                                   int out_count)
 {
     if (index < 0 || index >= call->node->sub_count) return TENON_FAIL(cx, TENON_INTERNAL, "no sub-graph %d", index);
@@ -239,10 +241,11 @@ static tenon_status run_node(env *e, const tenon_node *n, tenon_heap *heap)
     }
     for (int i = 0; i < n->dst_count; i++) {
         if (!n->dst[i]) continue;
-        const tenon_dtype t = n->dst[i]->type.dtype; /* an untyped result is wanted too: any type says so until the rule has spoken */
+        const tenon_dtype t = n->dst[i]->type.dtype; /* an untyped result is wanted too, so that any type will do until infer */
         dst[i].dtype = t == TENON_DTYPE_NONE ? TENON_F32 : t;
     }
-    tenon_eval_call call = { .node = n, .src_count = n->src_count, .dst_count = n->dst_count, .src = src, .dst = dst, .heap = heap,
+    tenon_eval_call call = { .node = n, .src_count = n->src_count, .dst_count = n->dst_count, .src = src, .dst = dst,
+                             .heap = heap,
                              .run_graph = run_sub_graph, .env = e };
     status = tenon_eval_node(e->cx, &call);
     for (int i = 0; i < n->dst_count && status == TENON_OK; i++) {
@@ -265,8 +268,11 @@ static void mark_uses(env *e, const tenon_graph *g, int at)
             if (n->src[k] && is_ours(e, n->src[k])) e->slot[n->src[k]->id].last = TENON_MAX(e->slot[n->src[k]->id].last, reader);
         for (int k = 0; k < n->sub_count; k++) mark_uses(e, n->sub[k], reader);
     }
-    for (size_t i = 0; i < g->output_count; i++)
-        if (is_ours(e, g->output[i])) e->slot[g->output[i]->id].last = g == e->g ? INT_MAX : TENON_MAX(e->slot[g->output[i]->id].last, at);
+    for (size_t i = 0; i < g->output_count; i++) {
+        if (!is_ours(e, g->output[i])) continue;
+        slot *s = &e->slot[g->output[i]->id];
+        s->last = g == e->g ? INT_MAX : TENON_MAX(s->last, at);
+    }
 }
 
 /* Results that leave the graph, and text and sequences, which may share parts, live as long as the caller's heap. */
@@ -329,7 +335,8 @@ static tenon_status give_output(env *e, const tenon_value *v, tenon_tensor *out)
     if (out->data) {
         bool same = out->dtype == t.dtype && out->rank == t.rank;
         for (int i = 0; same && i < t.rank; i++) same = out->dim[i] == t.dim[i];
-        if (!same) return TENON_FAIL(e->cx, TENON_INVALID, "output '%s' has another type or shape than its buffer", v->name ? v->name : "");
+        if (!same) return TENON_FAIL(e->cx, TENON_INVALID, "output '%s' has another type or shape than its buffer",
+                                     v->name ? v->name : "");
         tenon_tensor_copy(out, &t);
         return TENON_OK;
     }
@@ -338,7 +345,8 @@ static tenon_status give_output(env *e, const tenon_value *v, tenon_tensor *out)
     if (!is_plain(t.dtype)) return TENON_OK;
     /* An input or a constant: a copy, so that the output lives as long as the heap. */
     int64_t count;
-    if (!tenon_product(t.dim, t.rank, &count)) return TENON_FAIL(e->cx, TENON_INVALID, "output '%s' has no shape", v->name ? v->name : "");
+    if (!tenon_product(t.dim, t.rank, &count)) return TENON_FAIL(e->cx, TENON_INVALID, "output '%s' has no shape",
+                                                                 v->name ? v->name : "");
     tenon_tensor_dense(out);
     out->data = tenon_heap_alloc(e->heap, element_bytes(t.dtype, count));
     if (!out->data) return TENON_NOMEM;
@@ -346,11 +354,13 @@ static tenon_status give_output(env *e, const tenon_value *v, tenon_tensor *out)
     return TENON_OK;
 }
 
-tenon_status tenon_eval_graph(tenon_cx *cx, const tenon_graph *g, const tenon_tensor *in, int in_count, tenon_tensor *out, int out_count,
+tenon_status tenon_eval_graph(tenon_cx *cx, const tenon_graph *g, const tenon_tensor *in, int in_count, tenon_tensor *out,
+                              int out_count,
                               tenon_heap *heap, tenon_eval_outer outer, void *outer_env)
 {
     if ((size_t)in_count != g->input_count || (size_t)out_count != g->output_count)
-        return TENON_FAIL(cx, TENON_INVALID, "graph '%s' has %zu inputs and %zu outputs, called with %d and %d", g->name ? g->name : "",
+        return TENON_FAIL(cx, TENON_INVALID, "graph '%s' has %zu inputs and %zu outputs, called with %d and %d",
+                          g->name ? g->name : "",
                           g->input_count, g->output_count, in_count, out_count);
     env e = { .cx = cx, .g = g, .heap = heap, .outer = outer, .outer_env = outer_env };
     tenon_status status = TENON_NOMEM;
@@ -375,7 +385,8 @@ done:
 }
 
 /* ---- constants ---- */
-static tenon_status eval_expr(tenon_cx *cx, tenon_graph *g, tenon_value *v, tenon_heap *heap, tenon_tensor *src, tenon_tensor *dst)
+static tenon_status eval_expr(tenon_cx *cx, tenon_graph *g, tenon_value *v, tenon_heap *heap, tenon_tensor *src,
+                              tenon_tensor *dst)
 {
     const tenon_node *n = v->expr;
     for (int i = 0; i < n->src_count; i++) {
@@ -385,7 +396,8 @@ static tenon_status eval_expr(tenon_cx *cx, tenon_graph *g, tenon_value *v, teno
         src[i] = *t;
     }
     dst[v->index].dtype = v->type.dtype == TENON_DTYPE_NONE ? TENON_F32 : v->type.dtype;
-    tenon_eval_call call = { .node = n, .src_count = n->src_count, .dst_count = n->dst_count, .src = src, .dst = dst, .heap = heap };
+    tenon_eval_call call = { .node = n, .src_count = n->src_count, .dst_count = n->dst_count, .src = src, .dst = dst,
+                             .heap = heap };
     TENON_TRY(tenon_eval_node(cx, &call));
     const tenon_tensor *r = &dst[v->index];
     if (!is_plain(r->dtype) || r->dtype == TENON_STRING)
@@ -407,7 +419,8 @@ tenon_status tenon_eval_const(tenon_cx *cx, tenon_graph *g, tenon_value *v, cons
 {
     *out = NULL;
     if (!v->data) {
-        if (!v->is_const || !v->expr) return TENON_FAIL(cx, TENON_INTERNAL, "value '%s' is not a constant", v->name ? v->name : "");
+        if (!v->is_const || !v->expr) return TENON_FAIL(cx, TENON_INTERNAL, "value '%s' is not a constant",
+                                                        v->name ? v->name : "");
         tenon_heap heap;
         tenon_heap_init(&heap, cx);
         tenon_tensor *t = tenon_alloc_zero(cx, ((size_t)v->expr->src_count + (size_t)v->expr->dst_count + 1) * sizeof *t);

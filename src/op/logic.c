@@ -44,12 +44,14 @@ ROW_LOGIC(xor, "Xor", 7, !=, "((x0 != 0.0f) != (x1 != 0.0f) ? 1.0f : 0.0f)")
 
 PW1(not, x == 0, x == 0)
 PW1_I(not, x == 0)
-static const tenon_pw not_pw = { .arity = 1, .flops = 1, .f32 = not_f32, .f64 = not_f64, .i64 = not_i64, .cuda = "(x0 == 0.0f ? 1.0f : 0.0f)",
+static const tenon_pw not_pw = { .arity = 1, .flops = 1, .f32 = not_f32, .f64 = not_f64, .i64 = not_i64,
+                                 .cuda = "(x0 == 0.0f ? 1.0f : 0.0f)",
                                  .sym = sym_not, .result_bool = true, .small_int = true };
 PW_OP(not, "Not", 1, 1, 1, 0, NULL)
 
 PW3(where, x != 0 ? y : z, x != 0 ? y : z)
 PW3_I(where, x != 0 ? y : z)
-static const tenon_pw where_pw = { .arity = 3, .flops = 1, .f32 = where_f32, .f64 = where_f64, .i64 = where_i64, .cuda = "(x0 != 0.0f ? x1 : x2)",
+static const tenon_pw where_pw = { .arity = 3, .flops = 1, .f32 = where_f32, .f64 = where_f64, .i64 = where_i64,
+                                   .cuda = "(x0 != 0.0f ? x1 : x2)",
                                    .sym = sym_where, .small_int = true };
 PW_OP(where, "Where", 9, 3, 3, 0, NULL)

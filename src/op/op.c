@@ -80,12 +80,14 @@ void tenon_infer_set(tenon_node *n, int dst, tenon_dtype dtype, int rank, const 
 tenon_status tenon_infer_axis(tenon_cx *cx, const char *what, int64_t axis, int rank, int *out)
 {
     *out = 0;
-    if (axis < -rank || axis >= rank) return TENON_FAIL(cx, TENON_INVALID, "%s %" PRId64 " is outside a tensor of rank %d", what, axis, rank);
+    if (axis < -rank || axis >= rank) return TENON_FAIL(cx, TENON_INVALID, "%s %" PRId64 " is outside a tensor of rank %d",
+                                                        what, axis, rank);
     *out = (int)(axis < 0 ? axis + rank : axis);
     return TENON_OK;
 }
 
-static tenon_status broadcast_dim(tenon_cx *cx, tenon_graph *g, const tenon_dim *a, const tenon_dim *b, int axis, const tenon_dim **out)
+static tenon_status broadcast_dim(tenon_cx *cx, tenon_graph *g, const tenon_dim *a, const tenon_dim *b, int axis,
+                                  const tenon_dim **out)
 {
     if (!a || !b) return TENON_FAIL(cx, TENON_NOMEM, "out of memory for shape expressions");
     *out = a;
@@ -98,7 +100,8 @@ static tenon_status broadcast_dim(tenon_cx *cx, tenon_graph *g, const tenon_dim 
     tenon_buf_str(&text, " and ");
     tenon_dim_print(&text, g->dims, b);
     const bool both = tenon_dim_is_const(a) && tenon_dim_is_const(b);
-    const tenon_status status = TENON_FAIL(cx, TENON_INVALID, "dimensions %s (axis %d of the result) %s", tenon_buf_cstr(&text), axis,
+    const tenon_status status = TENON_FAIL(cx, TENON_INVALID, "dimensions %s (axis %d of the result) %s", tenon_buf_cstr(&text),
+                                           axis,
                                            both ? "do not broadcast" : "are not proved equal, and neither is proved to be 1");
     tenon_buf_free(&text);
     return status;

@@ -109,7 +109,8 @@ static tenon_status result_dtype(tenon_cx *cx, const tenon_node *n, tenon_dtype 
         return TENON_FAIL(cx, TENON_INVALID, "the condition is %s, must be bool", tenon_dtype_name(n->src[0]->type.dtype));
     for (int i = typed + 1; i < n->src_count; i++) {
         if (!n->src[i] || n->src[i]->type.dtype == t || n->op == &tenon_op_pow) continue;
-        return TENON_FAIL(cx, TENON_INVALID, "operand %d is %s, operand %d is %s: the types must be equal", typed, tenon_dtype_name(t), i,
+        return TENON_FAIL(cx, TENON_INVALID, "operand %d is %s, operand %d is %s: the types must be equal", typed,
+                          tenon_dtype_name(t), i,
                           tenon_dtype_name(n->src[i]->type.dtype));
     }
     return TENON_OK;
@@ -148,7 +149,8 @@ static tenon_status infer_sym(tenon_cx *cx, tenon_graph *g, tenon_node *n, int64
     for (int i = 0; i < n->op->pw->arity; i++) {
         size_t have;
         if (i >= n->src_count || !n->src[i]) continue;
-        if (!(src[i] = tenon_infer_contents(g, n->src[i], &have)) || (int64_t)have != small_count(&n->src[i]->type)) return TENON_OK;
+        if (!(src[i] = tenon_infer_contents(g, n->src[i], &have)) ||
+            (int64_t)have != small_count(&n->src[i]->type)) return TENON_OK;
     }
     const tenon_dim **sym = tenon_arena_array(g->arena, (size_t)count + 1, sizeof *sym);
     if (!sym) return TENON_NOMEM;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reference of every pointwise row: blocks of the innermost axis are loaded into the class of the computation, put through
-   the row's scalar function and stored. Axes are sorted by the result's strides and merged first, so dense tensors are one run. */
+   the row's scalar function and stored. Axes are sorted by the result's strides and merged, so a dense tensor is one run. */
 #include "op/eval.h"
 #include "op/pointwise.h"
 
@@ -318,11 +318,13 @@ static const tenon_op *without_absent(const tenon_eval_call *call, const tenon_t
 static tenon_status check_shapes(tenon_cx *cx, const tenon_tensor *dst, const tenon_tensor *const *src, int count)
 {
     for (int s = 0; s < count; s++) {
-        if (src[s]->rank > dst->rank) return TENON_FAIL(cx, TENON_INVALID, "operand %d has rank %d, the result %d", s, src[s]->rank, dst->rank);
+        if (src[s]->rank > dst->rank) return TENON_FAIL(cx, TENON_INVALID, "operand %d has rank %d, the result %d", s,
+                                                        src[s]->rank, dst->rank);
         for (int k = 0; k < src[s]->rank; k++) {
             const int64_t d = dst->dim[k + dst->rank - src[s]->rank];
             if (src[s]->dim[k] != d && src[s]->dim[k] != 1)
-                return TENON_FAIL(cx, TENON_INVALID, "operand %d: dimension %" PRId64 " does not broadcast to %" PRId64, s, src[s]->dim[k], d);
+                return TENON_FAIL(cx, TENON_INVALID, "operand %d: dimension %" PRId64 " does not broadcast to %" PRId64, s,
+                                  src[s]->dim[k], d);
         }
     }
     return TENON_OK;
@@ -354,7 +356,8 @@ tenon_status tenon_pw_ref(tenon_cx *cx, tenon_eval_call *call)
         if (j.class_ == TENON_CLASS_F32 && j.dst->dtype != TENON_F32) j.class_ = TENON_CLASS_F64;
         if (src[0]->dtype == TENON_U64 && tenon_is_float(j.dst->dtype)) j.class_ = TENON_CLASS_F64;
     }
-    if ((j.class_ == TENON_CLASS_F32 && !j.pw->f32) || (j.class_ == TENON_CLASS_F64 && !j.pw->f64) || (j.class_ == TENON_CLASS_I64 && !j.pw->i64))
+    if ((j.class_ == TENON_CLASS_F32 && !j.pw->f32) || (j.class_ == TENON_CLASS_F64 && !j.pw->f64) ||
+        (j.class_ == TENON_CLASS_I64 && !j.pw->i64))
         return TENON_FAIL(cx, TENON_INVALID, "not defined for %s", tenon_dtype_name(src[0]->dtype));
     walk w;
     walk_make(&w, j.dst, j.src, count);

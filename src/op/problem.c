@@ -116,7 +116,8 @@ static bool used_outside(const places *w, const node_set *s, const tenon_value *
     return false;
 }
 
-static tenon_status build(places *w, const node_set *s, tenon_value *anchor, tenon_value *const *result, int result_count, tenon_program **out)
+static tenon_status build(places *w, const node_set *s, tenon_value *anchor, tenon_value *const *result, int result_count,
+                          tenon_program **out)
 {
     tenon_node *list[TENON_PROBLEM_NODES];
     int n = 0;
@@ -162,7 +163,8 @@ static tenon_status build_post(places *w, tenon_anchor *a, int index)
         tenon_value *v = w->node[i]->dst[0];
         if (!v || !used_outside(w, &s, v)) continue;
         if (results == TENON_PROGRAM_RESULTS)
-            return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "more than %d results after %s", TENON_PROGRAM_RESULTS, a->node->op->name);
+            return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "more than %d results after %s", TENON_PROGRAM_RESULTS,
+                              a->node->op->name);
         result[results++] = v;
     }
     return build(w, &s, a->node->dst[0], result, results, &a->post);
@@ -194,7 +196,8 @@ static tenon_status set_pattern(tenon_cx *cx, tenon_problem *p)
     for (int i = 0; i < p->anchor_count; i++) {
         const char *name = p->anchor[i].node->op->name;
         const size_t length = strlen(name);
-        if (n + length + 2 > sizeof p->pattern) return TENON_FAIL(cx, TENON_UNSUPPORTED, "the names of the anchors are too long for a pattern");
+        if (n + length + 2 > sizeof p->pattern) return TENON_FAIL(cx, TENON_UNSUPPORTED,
+                                                                  "the names of the anchors are too long for a pattern");
         if (i > 0) p->pattern[n++] = ';';
         memcpy(p->pattern + n, name, length + 1);
         n += length;
@@ -222,7 +225,8 @@ static tenon_status place(tenon_cx *cx, tenon_problem *p)
     for (int i = 0; i < w.count; i++) {
         if (!is_pointwise(w.node[i])) continue;
         if (!w.placed[i] || (w.last[i] < 0 && tenon_problem_dst(p, w.node[i]->dst[0]) >= 0))
-            return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s '%s' belongs to no anchor of the problem", w.node[i]->op->name, w.node[i]->name);
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s '%s' belongs to no anchor of the problem", w.node[i]->op->name,
+                              w.node[i]->name);
     }
     return TENON_OK;
 }
@@ -282,7 +286,8 @@ tenon_status tenon_problem_parse(tenon_cx *cx, tenon_arena *arena, const char *t
 tenon_status tenon_problem_finish(tenon_cx *cx, tenon_problem *p)
 {
     if (p->graph->dims->symbol_count > TENON_PROBLEM_SYMBOLS)
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%zu symbols, a problem has %d", p->graph->dims->symbol_count, TENON_PROBLEM_SYMBOLS);
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%zu symbols, a problem has %d", p->graph->dims->symbol_count,
+                          TENON_PROBLEM_SYMBOLS);
     for (int i = 0; i < TENON_PROBLEM_SYMBOLS; i++) p->symbol_from[i] = (uint8_t)i;
     return canonical(cx, p, NULL);
 }
@@ -300,7 +305,8 @@ static tenon_status concrete(tenon_cx *cx, const tenon_type *t, const int64_t *s
     return TENON_OK;
 }
 
-tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src, tenon_tensor *dst)
+tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src,
+                                  tenon_tensor *dst)
 {
     for (int i = 0; i < p->src_count; i++) {
         TENON_TRY(concrete(cx, &p->src[i].value->type, symbol_value, &src[i]));
@@ -321,7 +327,8 @@ static void solve(const tenon_problem *p, const tenon_tensor *src, int64_t *valu
     for (int i = 0; i < p->src_count; i++) {
         const tenon_type *t = &p->src[i].value->type;
         for (int k = 0; k < t->rank; k++)
-            if (t->dim[k]->kind == TENON_DIM_SYM && t->dim[k]->value < TENON_PROBLEM_SYMBOLS) value[t->dim[k]->value] = src[i].dim[k];
+            if (t->dim[k]->kind == TENON_DIM_SYM &&
+                t->dim[k]->value < TENON_PROBLEM_SYMBOLS) value[t->dim[k]->value] = src[i].dim[k];
     }
 }
 

@@ -83,15 +83,18 @@ static tenon_status declare(reader *r, span name, const char **s, const char *en
     int64_t lo, hi, opt, divisor = 1;
     const char *p = *s + 1;
     TENON_TRY(number(r, &p, end, &lo));
-    if (end - p < 2 || p[0] != '.' || p[1] != '.') return FAIL(r, p, "'..' is missing in the range of '%.*s'", (int)name.n, name.s);
+    if (end - p < 2 || p[0] != '.' || p[1] != '.') return FAIL(r, p, "'..' is missing in the range of '%.*s'", (int)name.n,
+                                                               name.s);
     p += 2;
     TENON_TRY(number(r, &p, end, &hi));
     opt = hi;
     if (p < end && *p == '@') { p++; TENON_TRY(number(r, &p, end, &opt)); }
     if (p < end && *p == '%') { p++; TENON_TRY(number(r, &p, end, &divisor)); }
     if (p == end || *p != ']') return FAIL(r, p, "']' is missing after the range of '%.*s'", (int)name.n, name.s);
-    if (lo > opt || opt > hi || divisor < 1) return FAIL(r, *s, "the range of '%.*s' is not lo <= opt <= hi", (int)name.n, name.s);
-    if (isdigit((unsigned char)name.s[0]) || name.n > 32) return FAIL(r, name.s, "'%.*s' is no name", (int)TENON_MIN(name.n, 32), name.s);
+    if (lo > opt || opt > hi || divisor < 1) return FAIL(r, *s, "the range of '%.*s' is not lo <= opt <= hi", (int)name.n,
+                                                         name.s);
+    if (isdigit((unsigned char)name.s[0]) || name.n > 32) return FAIL(r, name.s, "'%.*s' is no name", (int)TENON_MIN(name.n,
+                                                                                                                     32), name.s);
     if (symbol_find(pool, name)) return FAIL(r, name.s, "'%.*s' is declared twice", (int)name.n, name.s);
     if (pool->symbol_count >= TENON_PROBLEM_SYMBOLS) return FAIL(r, name.s, "more than %d symbols", TENON_PROBLEM_SYMBOLS);
     const char *copy = tenon_arena_strndup(r->g->arena, name.s, name.n);
@@ -180,7 +183,8 @@ static tenon_status shape(reader *r, span t, span axes, tenon_type *out)
     while (s < end) {
         if (out->rank == TENON_MAX_RANK) return FAIL(r, s, "more than %d dimensions", TENON_MAX_RANK);
         if (letters) {
-            if ((size_t)out->rank >= axes.n || *s != axes.s[out->rank]) return FAIL(r, s, "the axes are '%.*s'", (int)axes.n, axes.s);
+            if ((size_t)out->rank >= axes.n || *s != axes.s[out->rank]) return FAIL(r, s, "the axes are '%.*s'", (int)axes.n,
+                                                                                    axes.s);
             s++;
         } else if (out->rank > 0) {
             if (*s != 'x') return FAIL(r, s, "'%.*s' is no shape and no name", (int)TENON_MIN(t.n, 40), t.s);
@@ -244,7 +248,8 @@ static tenon_status formats(reader *r, span t, const tenon_type *type, bool weig
             int64_t inner = 1;
             TENON_TRY(number(r, &p, s, &f->ld));
             if (p < s && *p == '.') { p++; TENON_TRY(number(r, &p, s, &inner)); }
-            if (p != s || f->ld < 1 || inner < 1 || inner >= TENON_MAX_RANK) return FAIL(r, one.s, "the pitch is not ':ld' number ['.' axes]%s", "");
+            if (p != s || f->ld < 1 || inner < 1 || inner >= TENON_MAX_RANK)
+                return FAIL(r, one.s, "the pitch is not ':ld' number ['.' axes]%s", "");
             f->inner = inner == 1 ? 0 : (uint8_t)inner;
         } else {
             return FAIL(r, one.s, "unknown format ':%.*s'", (int)TENON_MIN(one.n, 16), one.s);
@@ -323,7 +328,8 @@ static tenon_status operand(reader *r, span t, span axes, tenon_value *previous,
         const char *s = t.s + 1;
         int64_t index;
         TENON_TRY(number(r, &s, t.s + t.n, &index));
-        if (s != t.s + t.n || index >= r->p->src_count) return FAIL(r, t.s, "there is no source '%.*s'", (int)TENON_MIN(t.n, 16), t.s);
+        if (s != t.s + t.n || index >= r->p->src_count) return FAIL(r, t.s, "there is no source '%.*s'", (int)TENON_MIN(t.n,
+                                                                                                                        16), t.s);
         *out = r->p->src[index].value;
         return TENON_OK;
     }
@@ -365,7 +371,8 @@ static tenon_status item(reader *r, span t, const tenon_op *op, tenon_value *pre
             int64_t v;
             const char *s = t.s + 8;
             TENON_TRY(number(r, &s, t.s + t.n, &v));
-            if (v < op->dst_min || v > TENON_MIN(op->dst_max, 9) || s != t.s + t.n) return FAIL(r, t.s, "%s cannot give as many results", op->name);
+            if (v < op->dst_min || v > TENON_MIN(op->dst_max, 9) || s != t.s + t.n)
+                return FAIL(r, t.s, "%s cannot give as many results", op->name);
             out->results = (int)v;
             return TENON_OK;
         }
@@ -415,7 +422,8 @@ static tenon_status pointwise(reader *r, span t, const tenon_op *first, tenon_va
     if (span_is(t, "bias")) {
         tenon_type type;
         const tenon_format f = { .layout = TENON_ROW, .weight = true };
-        if (!tenon_problem_bias_type(r->g->dims, first, &previous->type, &type)) return FAIL(r, t.s, "a scalar has no channels for a bias%s", "");
+        if (!tenon_problem_bias_type(r->g->dims, first, &previous->type, &type))
+            return FAIL(r, t.s, "a scalar has no channels for a bias%s", "");
         in.src[0] = previous;
         in.src_count = 2;
         TENON_TRY(add_source(r, t.s, &type, &f, &in.src[1]));
@@ -455,7 +463,8 @@ static tenon_status statement(reader *r, span t)
     tenon_value *taken;
     if (has_name) {
         if (r->name_count == MAX_NAMES) return FAIL(r, s, "more than %d names", MAX_NAMES);
-        if (tenon_dtype_parse(name.s, name.n, &dtype) || isdigit((unsigned char)*s) || span_is(name, "_") || span_is(name, "s") || named(r, name, &taken))
+        if (tenon_dtype_parse(name.s, name.n, &dtype) || isdigit((unsigned char)*s) || span_is(name, "_") || span_is(name, "s") ||
+            named(r, name, &taken))
             return FAIL(r, s, "'%.*s' cannot be a name here", (int)TENON_MIN(name.n, 40), name.s);
         s += name.n + 1;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Graph to problem text. Nodes are printed in their order; a node whose single result feeds only the next pointwise node is
-   followed by it after '|'. Symbols and sources are numbered as they appear, names are t0, t1, ... of the statements that need one. */
+   followed by it after '|'. Symbols and sources are numbered as they appear; t0, t1, ... name the statements that need it. */
 #include "op/problem_text.h"
 
 #include <inttypes.h>
@@ -144,7 +144,8 @@ static tenon_status print_scalar(printer *w, const tenon_value *v)
 {
     const tenon_tensor *t = v->data;
     if (!t || tenon_tensor_count(t) != 1 || t->dtype >= TENON_STRING)
-        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "constant '%s' is no scalar: it must be a source of the problem", v->name ? v->name : "");
+        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "constant '%s' is no scalar: it must be a source of the problem",
+                          v->name ? v->name : "");
     const int64_t at = tenon_tensor_offset(t, 0);
     print_dtype(w, t->dtype);
     if (t->dtype == TENON_U64) {
@@ -190,7 +191,8 @@ static tenon_status print_result_name(printer *w, const tenon_value *v)
             return TENON_OK;
         }
     }
-    return TENON_FAIL(w->cx, TENON_INVALID, "value '%s' is no source of the problem and no earlier result", v->name ? v->name : "");
+    return TENON_FAIL(w->cx, TENON_INVALID, "value '%s' is no source of the problem and no earlier result",
+                      v->name ? v->name : "");
 }
 
 static tenon_status print_operand(printer *w, const tenon_node *n, int index, const tenon_value *previous)
@@ -264,7 +266,8 @@ static bool chains(const printer *w, size_t i)
     if (i + 1 >= w->g->node_count) return false;
     const tenon_node *next = w->g->node[i + 1];
     const tenon_value *v = only_result(w->g->node[i]);
-    if (!v || !(next->op->flags & TENON_OP_POINTWISE) || next->dst_count != 1 || is_output(w, v) || used_after(w, v, i + 2)) return false;
+    if (!v || !(next->op->flags & TENON_OP_POINTWISE) || next->dst_count != 1) return false;
+    if (is_output(w, v) || used_after(w, v, i + 2)) return false;
     for (int k = 0; k < next->src_count; k++)
         if (next->src[k] == v) return true;
     return false;
@@ -340,7 +343,8 @@ static tenon_status print_statement(printer *w, size_t i, size_t *next)
         used |= later || output;
         wants_name |= later || (output && !(final && k == 0));
     }
-    if (!used) return TENON_FAIL(w->cx, TENON_INVALID, "%s '%s': nobody uses its result", last->op->name, last->name ? last->name : "");
+    if (!used) return TENON_FAIL(w->cx, TENON_INVALID, "%s '%s': nobody uses its result", last->op->name,
+                                 last->name ? last->name : "");
     const int name = w->named_count;
     if (wants_name) tenon_buf_printf(&w->b, "t%d=", name);
     const tenon_op *first = w->g->node[i]->op;
@@ -373,20 +377,24 @@ static tenon_status print_all(printer *w)
 {
     const tenon_problem *p = w->p;
     if (w->g->node_count == 0 || w->g->node_count > TENON_PROBLEM_NODES)
-        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "a problem has 1 to %d operators, not %zu", TENON_PROBLEM_NODES, w->g->node_count);
+        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "a problem has 1 to %d operators, not %zu", TENON_PROBLEM_NODES,
+                          w->g->node_count);
     if (p->src_count < 0 || p->src_count > TENON_PROBLEM_SRC || p->dst_count < 1 || p->dst_count > TENON_PROBLEM_DST)
-        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "a problem has at most %d sources and 1 to %d results", TENON_PROBLEM_SRC, TENON_PROBLEM_DST);
+        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "a problem has at most %d sources and 1 to %d results", TENON_PROBLEM_SRC,
+                          TENON_PROBLEM_DST);
     for (int i = 0; i < TENON_PROBLEM_SRC; i++) w->src_number[i] = -1;
     for (size_t i = 0; i < w->g->node_count;) {
         if (i > 0) tenon_buf_char(&w->b, ';');
         TENON_TRY(print_statement(w, i, &i));
     }
     TENON_TRY(print_results(w));
-    if (w->order->src_count != p->src_count) return TENON_FAIL(w->cx, TENON_INVALID, "a source of the problem is used by no operator");
+    if (w->order->src_count != p->src_count) return TENON_FAIL(w->cx, TENON_INVALID,
+                                                               "a source of the problem is used by no operator");
     return TENON_OK;
 }
 
-tenon_status tenon_problem_print(tenon_cx *cx, tenon_arena *arena, const tenon_problem *p, tenon_problem_order *order, const char **text)
+tenon_status tenon_problem_print(tenon_cx *cx, tenon_arena *arena, const tenon_problem *p, tenon_problem_order *order,
+                                 const char **text)
 {
     *text = NULL;
     memset(order, 0, sizeof *order);

@@ -58,21 +58,24 @@ static int classes_of_node(tenon_node *const *node, int count, const tenon_node 
     for (int i = 0; i < n->src_count; i++) {
         if (!n->src[i]) continue;
         const tenon_dtype t = n->src[i]->type.dtype;
-        if (n->op == &tenon_op_pow && i == 1 && !in_set(node, count, n->src[1]) && tenon_is_float(n->src[0]->type.dtype)) continue;
+        if (n->op == &tenon_op_pow && i == 1 && !in_set(node, count, n->src[1]) &&
+            tenon_is_float(n->src[0]->type.dtype)) continue;
         c &= classes_of_type(t);
         if (is_small_int(t) && !pw->small_int) c &= I64;
     }
     return c & classes_of_type(n->dst[0]->type.dtype);
 }
 
-static tenon_status choose_class(tenon_cx *cx, tenon_node *const *node, int count, const tenon_value *anchor, tenon_value *const *result,
+static tenon_status choose_class(tenon_cx *cx, tenon_node *const *node, int count, const tenon_value *anchor,
+                                 tenon_value *const *result,
                                  tenon_class *out)
 {
     int c = ANY;
     if (anchor) c &= classes_of_type(anchor->type.dtype);
     for (int i = 0; i < count; i++) {
         c &= classes_of_node(node, count, node[i]);
-        if (!c) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s '%s': types that one program cannot mix", node[i]->op->name, node[i]->name);
+        if (!c) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s '%s': types that one program cannot mix", node[i]->op->name,
+                                  node[i]->name);
     }
     const int wanted = count == 0 && result[0] ? classes_of_type(result[0]->type.dtype) : ANY;
     c &= wanted ? wanted : ANY;
@@ -123,7 +126,8 @@ static tenon_status add_instr(tenon_cx *cx, tenon_node *const *node, int count, 
         int at = instr_of(node, count, n->src[i]);
         if (at < 0) {
             const int o = operand_of(p, n->src[i], 0);
-            if (o < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "more than %d operands in a pointwise program", TENON_PROGRAM_OPERANDS);
+            if (o < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "more than %d operands in a pointwise program",
+                                         TENON_PROGRAM_OPERANDS);
             at = ~o;
         } else if (at >= p->instr_count) {
             return TENON_FAIL(cx, TENON_INTERNAL, "pointwise nodes out of order at '%s'", n->name ? n->name : "");
@@ -135,7 +139,8 @@ static tenon_status add_instr(tenon_cx *cx, tenon_node *const *node, int count, 
     return TENON_OK;
 }
 
-tenon_status tenon_program_build(tenon_cx *cx, tenon_node *const *node, int count, tenon_value *anchor, tenon_value *const *result,
+tenon_status tenon_program_build(tenon_cx *cx, tenon_node *const *node, int count, tenon_value *anchor,
+                                 tenon_value *const *result,
                                  int result_count, tenon_program *out)
 {
     tenon_program *p = out;
@@ -143,7 +148,8 @@ tenon_status tenon_program_build(tenon_cx *cx, tenon_node *const *node, int coun
     if (count > TENON_PROGRAM_MAX)
         return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d pointwise operators, a program holds %d", count, TENON_PROGRAM_MAX);
     if (result_count < 1 || result_count > TENON_PROGRAM_RESULTS)
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d results, a pointwise program gives 1 to %d", result_count, TENON_PROGRAM_RESULTS);
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d results, a pointwise program gives 1 to %d", result_count,
+                          TENON_PROGRAM_RESULTS);
     for (int i = 0; i < count; i++) {
         if (!(node[i]->op->flags & TENON_OP_POINTWISE) || !node[i]->dst[0])
             return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s is no pointwise operator", node[i]->op->name);
@@ -160,7 +166,8 @@ tenon_status tenon_program_build(tenon_cx *cx, tenon_node *const *node, int coun
         int at = instr_of(node, count, result[i]);
         if (at < 0) {
             const int o = operand_of(p, result[i], 0);
-            if (o < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "more than %d operands in a pointwise program", TENON_PROGRAM_OPERANDS);
+            if (o < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "more than %d operands in a pointwise program",
+                                         TENON_PROGRAM_OPERANDS);
             at = ~o;
         }
         p->result[i] = result[i];

@@ -15,7 +15,8 @@ const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *
 /* On the CPU `need` and `have` are sets of bits; elsewhere a compute capability * 10, which is one number to reach. */
 static bool is_cpu(const tenon_tactic *t) { return strncmp(t->name, "cpu.", 4) == 0; }
 
-const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v,
+                                 const tenon_device *device,
                                  unsigned have, tenon_reason *scratch)
 {
     if (strcmp(t->pattern, "*") != 0 && strcmp(t->pattern, p->pattern) != 0) {

@@ -86,9 +86,11 @@ ROW_F(softplus, "Softplus", 1, 24, 2e-6, softplus32(x), softplus64(x), "(x0 > 0.
 ROW_F(softsign, "Softsign", 1, 5, 2e-6, x / (1.0f + fabsf(x)), x / (1.0 + fabs(x)), "(x0 / (1.0f + fabsf(x0)))")
 ROW_F(mish, "Mish", 18, 40, 4e-6, x * tanhf(softplus32(x)), x * tanh(softplus64(x)),
       "(x0 * tanhf(x0 > 0.0f ? x0 + log1pf(expf(-x0)) : log1pf(expf(x0))))")
-ROW_F(hard_swish, "HardSwish", 14, 5, 1e-6, x * fmaxf(0.0f, fminf(1.0f, x / 6.0f + 0.5f)), x * fmax(0.0, fmin(1.0, x / 6.0 + 0.5)),
+ROW_F(hard_swish, "HardSwish", 14, 5, 1e-6, x * fmaxf(0.0f, fminf(1.0f, x / 6.0f + 0.5f)), x * fmax(0.0, fmin(1.0,
+                                                                                                              x / 6.0 + 0.5)),
       "(x0 * fmaxf(0.0f, fminf(1.0f, x0 * (1.0f / 6.0f) + 0.5f)))")
-ROW_F(gelu, NULL, 0, 24, 2e-6, 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)), 0.5 * x * (1.0 + erf(x * 0.70710678118654752440)),
+ROW_F(gelu, NULL, 0, 24, 2e-6, 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)),
+      0.5 * x * (1.0 + erf(x * 0.70710678118654752440)),
       "(0.5f * x0 * (1.0f + erff(x0 * 0.70710678118654752f)))")
 ROW_F(gelu_tanh, NULL, 0, 24, 4e-6, 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x))),
       0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))),
@@ -105,19 +107,24 @@ ROW_F(gelu_tanh, NULL, 0, 24, 4e-6, 0.5f * x * (1.0f + tanhf(0.79788456080286536
 
 ROW_P(elu, "Elu", 6, 14, 2e-6, 1, "alpha", 1.0, NULL, 0, x < 0 ? p[0] * expm1f(x) : x, x < 0 ? p[0] * expm1(x) : x,
       "(x0 < 0.0f ? p0 * expm1f(x0) : x0)")
-ROW_P(celu, "Celu", 12, 15, 2e-6, 1, "alpha", 1.0, NULL, 0, x < 0 ? p[0] * expm1f(x / p[0]) : x, x < 0 ? p[0] * expm1(x / p[0]) : x,
+ROW_P(celu, "Celu", 12, 15, 2e-6, 1, "alpha", 1.0, NULL, 0, x < 0 ? p[0] * expm1f(x / p[0]) : x,
+      x < 0 ? p[0] * expm1(x / p[0]) : x,
       "(x0 < 0.0f ? p0 * expm1f(x0 / p0) : x0)")
 ROW_P(selu, "Selu", 6, 15, 2e-6, 2, "alpha", 1.67326319217681884765625, "gamma", 1.05070102214813232421875,
       p[1] * (x < 0 ? p[0] * expm1f(x) : x), p[1] * (x < 0 ? p[0] * expm1(x) : x), "(p1 * (x0 < 0.0f ? p0 * expm1f(x0) : x0))")
-ROW_P(leaky_relu, "LeakyRelu", 6, 2, 1e-7, 1, "alpha", 0.01, NULL, 0, x < 0 ? p[0] * x : x, x < 0 ? p[0] * x : x, "(x0 < 0.0f ? p0 * x0 : x0)")
+ROW_P(leaky_relu, "LeakyRelu", 6, 2, 1e-7, 1, "alpha", 0.01, NULL, 0, x < 0 ? p[0] * x : x, x < 0 ? p[0] * x : x,
+      "(x0 < 0.0f ? p0 * x0 : x0)")
 ROW_P(hard_sigmoid, "HardSigmoid", 6, 4, 1e-6, 2, "alpha", 0.2, "beta", 0.5, fmaxf(0.0f, fminf(1.0f, p[0] * x + p[1])),
       fmax(0.0, fmin(1.0, p[0] * x + p[1])), "fmaxf(0.0f, fminf(1.0f, p0 * x0 + p1))")
-ROW_P(thresholded_relu, "ThresholdedRelu", 10, 1, 0, 1, "alpha", 1.0, NULL, 0, x > p[0] ? x : 0, x > p[0] ? x : 0, "(x0 > p0 ? x0 : 0.0f)")
-ROW_P(silu, "Swish", 24, 16, 2e-6, 1, "alpha", 1.0, NULL, 0, x * SIGMOID32(p[0] * x), x * SIGMOID64(p[0] * x), "(x0 / (1.0f + expf(-p0 * x0)))")
+ROW_P(thresholded_relu, "ThresholdedRelu", 10, 1, 0, 1, "alpha", 1.0, NULL, 0, x > p[0] ? x : 0, x > p[0] ? x : 0,
+      "(x0 > p0 ? x0 : 0.0f)")
+ROW_P(silu, "Swish", 24, 16, 2e-6, 1, "alpha", 1.0, NULL, 0, x * SIGMOID32(p[0] * x), x * SIGMOID64(p[0] * x),
+      "(x0 / (1.0f + expf(-p0 * x0)))")
 
 /* ---- results of another type ---- */
 PW1(is_nan, x != x, x != x)
-static const tenon_pw is_nan_pw = { .arity = 1, .flops = 1, .f32 = is_nan_f32, .f64 = is_nan_f64, .cuda = "(x0 != x0 ? 1.0f : 0.0f)", .result_bool = true };
+static const tenon_pw is_nan_pw = { .arity = 1, .flops = 1, .f32 = is_nan_f32, .f64 = is_nan_f64,
+                                    .cuda = "(x0 != x0 ? 1.0f : 0.0f)", .result_bool = true };
 PW_OP(is_nan, "IsNaN", 9, 1, 1, 0, NULL)
 
 PW1(is_inf, isinf(x) && (x > 0 ? p[1] != 0 : p[0] != 0), isinf(x) && (x > 0 ? p[1] != 0 : p[0] != 0))
@@ -141,7 +148,8 @@ static const tenon_dim *sym_cast(tenon_dim_pool *pool, const tenon_dim *const *x
     if (tenon_dim_is_const(x[0])) return tenon_dim_const(pool, tenon_dtype_wrap(to, x[0]->value));
     return tenon_dtype_get(to)->bits >= 32 ? x[0] : NULL;
 }
-static const tenon_pw cast_pw = { .arity = 1, .param_count = 2, .param = { "to", "saturate" }, .flops = 1, .f32 = cast_f32, .f64 = cast_f64,
+static const tenon_pw cast_pw = { .arity = 1, .param_count = 2, .param = { "to", "saturate" }, .flops = 1, .f32 = cast_f32,
+                                  .f64 = cast_f64,
                                   .i64 = cast_i64, .cuda = "", .sym = sym_cast, .small_int = true };
 PW_OP(cast, "Cast", 6, 1, 1, 0, cast_attr)
 
