@@ -29,7 +29,8 @@ tenon_status tenon_onnx_emit(tenon_onnx_call *c, const char *op, int src_count, 
     const tenon_op *row = tenon_op_find(op, strlen(op));
     *out = NULL;
     if (!row) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "this build has no operator '%s'", op);
-    return tenon_graph_node(c->g, row, c->name, src_count, src, dst_count, out);
+    const char *name = tenon_arena_printf(c->im->arena, "%s.%s", c->name, op);
+    return name ? tenon_graph_node(c->g, row, name, src_count, src, dst_count, out) : TENON_NOMEM;
 }
 
 tenon_status tenon_onnx_typed(tenon_onnx_call *c, tenon_node *n, tenon_value **out)
@@ -53,24 +54,30 @@ tenon_status tenon_onnx_binary(tenon_onnx_call *c, const char *op, tenon_value *
     return tenon_onnx_typed(c, n, out);
 }
 
+static const char *made_name(tenon_onnx_call *c)
+{
+    const char *name = tenon_arena_printf(c->im->arena, "%s.const", c->name);
+    return name ? name : "const";
+}
+
 tenon_status tenon_onnx_scalar(tenon_onnx_call *c, tenon_dtype dtype, double v, tenon_value **out)
 {
     uint64_t data[2] = {0};
     const tenon_tensor t = {.dtype = dtype, .data = data};
     tenon_tensor_set_f64(&t, 0, v);
-    return tenon_graph_const(c->g, c->name, &t, true, out);
+    return tenon_graph_const(c->g, made_name(c), &t, true, out);
 }
 
 tenon_status tenon_onnx_list(tenon_onnx_call *c, const int64_t *v, size_t count, tenon_value **out)
 {
-    return tenon_graph_const_i64(c->g, c->name, v, 1, (int64_t)count, out);
+    return tenon_graph_const_i64(c->g, made_name(c), v, 1, (int64_t)count, out);
 }
 
 tenon_status tenon_onnx_cast(tenon_onnx_call *c, tenon_value *x, tenon_dtype to, tenon_value **out)
 {
     tenon_node *n;
     TENON_TRY(tenon_onnx_emit(c, "cast", 1, &x, 1, &n));
-    TENON_TRY(tenon_node_set_int(c->g, n, "to", (int64_t)to));
+    TENON_TRY(tenon_node_set_dtype(c->g, n, "to", to));
     return tenon_onnx_typed(c, n, out);
 }
 

@@ -200,7 +200,7 @@ tenon_status tenon_onnx_cast_like(tenon_onnx_call *c)
     int64_t saturate;
     TENON_TRY(tenon_onnx_int(c, "saturate", 1, &saturate));
     TENON_TRY(tenon_onnx_emit(c, "cast", 1, c->src, 1, &n));
-    TENON_TRY(tenon_node_set_int(c->g, n, "to", (int64_t)c->src[1]->type.dtype));
+    TENON_TRY(tenon_node_set_dtype(c->g, n, "to", c->src[1]->type.dtype));
     if (!saturate) TENON_TRY(tenon_node_set_int(c->g, n, "saturate", 0));
     return tenon_onnx_typed(c, n, &c->dst[0]);
 }

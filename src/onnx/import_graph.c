@@ -15,17 +15,6 @@ tenon_value *tenon_onnx_lookup(const tenon_onnx_scope *scope, tenon_span name)
     return NULL;
 }
 
-static tenon_status push(tenon_graph *g, tenon_value ***list, size_t *count, size_t *capacity, tenon_value *v)
-{
-    if (*count == *capacity) {
-        void *array = *list;
-        TENON_TRY(tenon_arena_grow(g->arena, &array, capacity, *count + 1, sizeof **list));
-        *list = array;
-    }
-    (*list)[(*count)++] = v;
-    return TENON_OK;
-}
-
 /* ---- inputs and initializers ---- */
 static tenon_status initializers(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb)
 {
@@ -65,7 +54,7 @@ static tenon_status input(tenon_importer *im, tenon_onnx_scope *scope, const ten
     TENON_TRY(tenon_graph_value(g, name, &type, &v));
     if (tenon_onnx_map_get(&scope->names, pb->name)) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: input '%s' is there twice", name);
     TENON_TRY(tenon_onnx_map_put(&scope->names, pb->name, v));
-    return push(g, &g->input, &g->input_count, &g->input_capacity, v);
+    return tenon_graph_add_input(g, v);
 }
 
 /* ---- outputs ---- */
@@ -88,10 +77,10 @@ static tenon_status output(tenon_importer *im, tenon_onnx_scope *scope, const te
         TENON_TRY(tenon_graph_node(g, identity, name, 1, &v, 1, &n));
         TENON_TRY(tenon_infer_node(im->cx, g, n));
         n->origin = name;
-        if (!v->name || strcmp(v->name, name) != 0) n->dst[0]->name = name;
+        if (v->is_const && strcmp(v->name, name) == 0) tenon_graph_swap_names(g, v, n->dst[0]);
         v = n->dst[0];
     }
-    return push(g, &g->output, &g->output_count, &g->output_capacity, v);
+    return tenon_graph_add_output(g, v);
 }
 
 tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb, const tenon_type *const *outer,
@@ -163,7 +152,8 @@ tenon_status tenon_onnx_inline(tenon_importer *im, tenon_onnx_scope *scope, cons
         if (made) {
             const char *text;
             TENON_TRY(tenon_onnx_string(im, outer, "value name", &text));
-            if (!(v->name = tenon_arena_printf(im->arena, "%s%s", scope->prefix, text))) return TENON_NOMEM;
+            if (!(text = tenon_arena_printf(im->arena, "%s%s", scope->prefix, text))) return TENON_NOMEM;
+            TENON_TRY(tenon_graph_rename(scope->graph, v, text));
         }
         if (tenon_onnx_map_get(&scope->names, outer)) return TENON_FAIL(im->cx, TENON_INVALID, "its output %zu is already given", i);
         TENON_TRY(tenon_onnx_map_put(&scope->names, outer, v));

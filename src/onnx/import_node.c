@@ -184,7 +184,9 @@ static tenon_status bind_results(tenon_onnx_call *c, size_t first)
         bool ours = false;
         for (size_t k = first; k < c->g->node_count && !ours; k++) ours = c->g->node[k] == v->producer;
         for (int k = 0; k < i && ours; k++) ours = c->dst[k] != v;
-        if (ours && !(v->name = tenon_arena_printf(c->im->arena, "%s%s", c->scope->prefix, name))) return TENON_NOMEM;
+        const char *full = ours ? tenon_arena_printf(c->im->arena, "%s%s", c->scope->prefix, name) : name;
+        if (!full) return TENON_NOMEM;
+        if (ours) TENON_TRY(tenon_graph_rename(c->g, v, full));
         if (tenon_onnx_map_get(&c->scope->names, span)) return TENON_FAIL(c->cx, TENON_INVALID, "its result '%s' is already given", name);
         TENON_TRY(tenon_onnx_map_put(&c->scope->names, span, v));
     }
