@@ -44,28 +44,30 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 
 typedef struct head { int64_t s, t, d, dv; double scale; bool causal, mask_bool; } head;
 
-/* One head: rows of scores, softmax, sum of values. mask: s x t or NULL. */
-static void head_run(const head *a, const double *q, const double *k, const double *v, const double *mask, double *score, double *y)
+/* Scores of one query to weights that sum to 1, or all zeros. */
+static void weigh(const head *a, int64_t query, const double *mask, double *score)
 {
-    for (int64_t i = 0; i < a->s; i++, y += a->dv) {
-        double max = -INFINITY, sum = 0;
-        for (int64_t j = 0; j < a->t; j++) {
-            double dot = 0;
-            for (int64_t l = 0; l < a->d; l++) dot += q[i * a->d + l] * k[j * a->d + l];
-            dot *= a->scale;
-            if (mask && a->mask_bool) dot = mask[i * a->t + j] != 0 ? dot : -INFINITY;
-            else if (mask) dot += mask[i * a->t + j];
-            score[j] = a->causal && j > i ? -INFINITY : dot;
-            max = score[j] > max ? score[j] : max;
-        }
-        for (int64_t l = 0; l < a->dv; l++) y[l] = 0;
-        bool hidden = true;
-        for (int64_t j = 0; j < a->t; j++) hidden = hidden && score[j] == -INFINITY;
-        if (hidden) continue;
-        for (int64_t j = 0; j < a->t; j++) sum += score[j] = exp(score[j] - max);
-        for (int64_t j = 0; j < a->t; j++)
-            for (int64_t l = 0; l < a->dv; l++) y[l] += score[j] / sum * v[j * a->dv + l];
+    double max = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < a->t; j++) {
+        score[j] *= a->scale;
+        if (mask && a->mask_bool) score[j] = mask[j] != 0 ? score[j] : -INFINITY;
+        else if (mask) score[j] += mask[j];
+        if (a->causal && j > query) score[j] = -INFINITY;
+        max = score[j] > max ? score[j] : max;
     }
+    bool hidden = true;
+    for (int64_t j = 0; j < a->t; j++) hidden = hidden && score[j] == -INFINITY;
+    for (int64_t j = 0; j < a->t; j++) sum += score[j] = hidden ? 0 : exp(score[j] - max);
+    for (int64_t j = 0; j < a->t && !hidden; j++) score[j] /= sum;
+}
+
+/* One head. turned: k as (d, t); mask: (s, t) or NULL. */
+static tenon_status head_run(tenon_cx *cx, const head *a, const double *q, const double *turned, const double *v, const double *mask,
+                             double *score, double *y)
+{
+    TENON_TRY(tenon_dense_gemm(cx, a->s, a->t, a->d, q, turned, score));
+    for (int64_t i = 0; i < a->s; i++) weigh(a, i, mask ? mask + i * a->t : NULL, score + i * a->t);
+    return tenon_dense_gemm(cx, a->s, a->dv, a->t, score, v, y);
 }
 
 static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
@@ -74,8 +76,10 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     const tenon_attr *scale = tenon_node_attr(call->node, "scale");
     head a = {.s = q->dim[2], .t = k->dim[2], .d = q->dim[3], .dv = v->dim[3], .causal = tenon_node_int(call->node, "is_causal") != 0};
     a.scale = scale->set ? scale->f : 1 / sqrt((double)a.d);
-    const double *pq = tenon_dense_f64(heap, q), *pk = tenon_dense_f64(heap, k), *pv = tenon_dense_f64(heap, v), *mask = NULL;
-    double *score = tenon_dense_new_f64(heap, a.t), *y = tenon_dense_new_f64(heap, tenon_tensor_count(&call->dst[0]));
+    const int turn[4] = {0, 1, 3, 2};
+    const tenon_tensor turned = tenon_dense_permuted(k, turn);
+    const double *pq = tenon_dense_f64(heap, q), *pk = tenon_dense_f64(heap, &turned), *pv = tenon_dense_f64(heap, v), *mask = NULL;
+    double *score = tenon_dense_new_f64(heap, a.s * a.t), *y = tenon_dense_new_f64(heap, tenon_tensor_count(&call->dst[0]));
     if (!pq || !pk || !pv || !score || !y) return TENON_NOMEM;
     const int64_t heads = q->dim[1], share = k->dim[1] ? heads / k->dim[1] : 1;
     if (tenon_call_has(call, 3)) {
@@ -88,8 +92,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     for (int64_t b = 0; b < q->dim[0]; b++)
         for (int64_t h = 0; h < heads; h++) {
             const int64_t at = b * heads + h, kv = b * k->dim[1] + h / share;
-            head_run(&a, pq + at * a.s * a.d, pk + kv * a.t * a.d, pv + kv * a.t * a.dv, mask ? mask + at * a.s * a.t : NULL, score,
-                     y + at * a.s * a.dv);
+            TENON_TRY(head_run(cx, &a, pq + at * a.s * a.d, pk + kv * a.t * a.d, pv + kv * a.t * a.dv, mask ? mask + at * a.s * a.t : NULL,
+                               score, y + at * a.s * a.dv));
         }
     tenon_dense_store_f64(&call->dst[0], y);
     return TENON_OK;

@@ -70,14 +70,22 @@ static double cubic_weight(double x)
     return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
-static taps axis_taps(double coordinate, int64_t size, int mode, int padding, bool align)
+/* In single precision unless the grid is f64: a nearest neighbour halfway between two is decided by how the coordinate rounds. */
+static double pixel(double coordinate, int64_t size, bool align, bool wide)
 {
-    double x = align ? (coordinate + 1) / 2 * (double)(size - 1) : ((coordinate + 1) * (double)size - 1) / 2;
+    if (wide) return align ? (coordinate + 1) / 2 * (double)(size - 1) : ((coordinate + 1) * (double)size - 1) / 2;
+    const float c = (float)coordinate;
+    return align ? (c + 1) / 2 * (float)(size - 1) : ((c + 1) * (float)size - 1) / 2;
+}
+
+static taps axis_taps(double x, int64_t size, int mode, int padding, bool align)
+{
     taps t = {.count = mode == NEAREST ? 1 : mode == LINEAR ? 2 : 4};
     if (!(fabs(x) < 1e15)) x = -100; /* NaN, infinity: outside */
+    if (mode == NEAREST) x = nearbyint(x);
     if (mode != CUBIC && padding == REFLECTION) x = reflect(x, align ? 0 : -0.5, (double)size - (align ? 1 : 0.5));
     if (mode != CUBIC && padding != ZEROS) x = TENON_MIN(TENON_MAX(x, 0), (double)(size - 1));
-    const int64_t first = mode == NEAREST ? (int64_t)nearbyint(x) : (int64_t)floor(x) - (mode == CUBIC);
+    const int64_t first = mode == NEAREST ? (int64_t)x : (int64_t)floor(x) - (mode == CUBIC);
     for (int i = 0; i < t.count; i++) {
         const double distance = (double)(first + i) - x;
         t.weight[i] = mode == NEAREST ? 1 : mode == LINEAR ? 1 - fabs(distance) : cubic_weight(distance);
@@ -102,6 +110,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
 {
     const tenon_tensor *x = &call->src[0], *y = &call->dst[0];
     const bool align = tenon_node_int(call->node, "align_corners") != 0;
+    const bool wide = call->src[1].dtype == TENON_F64;
     const int spatial = x->rank - 2;
     int mode, padding;
     TENON_TRY(options_get(cx, call->node, &mode, &padding));
@@ -115,7 +124,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
         for (int64_t p = 0; p < points; p++) {
             taps t[3] = {{.count = 1, .weight = {1}}, {.count = 1, .weight = {1}}, {.count = 1, .weight = {1}}};
             for (int i = 0; i < spatial; i++)
-                t[2 - i] = axis_taps(grid[(n * points + p) * spatial + i], size[2 - i], mode, padding, align);
+                t[2 - i] = axis_taps(pixel(grid[(n * points + p) * spatial + i], size[2 - i], align, wide), size[2 - i], mode, padding, align);
             for (int64_t c = 0; c < x->dim[1]; c++)
                 out[(n * x->dim[1] + c) * points + p] = sample(px + (n * x->dim[1] + c) * plane, size, t);
         }

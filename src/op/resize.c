@@ -26,13 +26,13 @@ static const char *const src_attr[] = {NULL, "roi", "scales", "sizes"};
 enum { SRC_ROI = 1, SRC_SCALES, SRC_SIZES };
 
 typedef enum { NEAREST, LINEAR, CUBIC } mode_kind;
-typedef enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, CROP_AND_RESIZE } transform_kind;
+typedef enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, CROP_AND_RESIZE, HALF_PIXEL_FOR_NN } transform_kind;
 typedef enum { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, FLOOR, CEIL } nearest_kind;
 typedef enum { STRETCH, NOT_LARGER, NOT_SMALLER } policy_kind;
 
 static const char *const mode_words[] = {"nearest", "linear", "cubic", NULL};
 static const char *const transform_words[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                              "tf_crop_and_resize", NULL};
+                                              "tf_crop_and_resize", "tf_half_pixel_for_nn", NULL};
 static const char *const nearest_words[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
 static const char *const policy_words[] = {"stretch", "not_larger", "not_smaller", NULL};
 
@@ -187,6 +187,7 @@ static double source_of(const options *o, const axis_map *m, int64_t i)
     case PYTORCH_HALF_PIXEL: return length == 1 ? 0 : (x + 0.5) / m->scale - 0.5;
     case ALIGN_CORNERS: return length == 1 ? 0 : x * (double)(m->in - 1) / (length - 1);
     case ASYMMETRIC: return x / m->scale;
+    case HALF_PIXEL_FOR_NN: return (x + 0.5) / m->scale;
     case CROP_AND_RESIZE: {
         const double last = (double)(m->in - 1), part = m->roi_end - m->roi_begin;
         return m->roi_begin * last + (length == 1 ? part * last / 2 : x * part * last / (length - 1));
