@@ -159,6 +159,8 @@ static tenon_status infer_sym(tenon_cx *cx, tenon_graph *g, tenon_node *n, int64
         for (int i = 0; i < n->op->pw->arity; i++)
             x[i] = src[i] ? src[i][operand_index(&n->dst[0]->type, &n->src[i]->type, (size_t)e)]
                           : tenon_dim_const(g->dims, i == 1 ? -TENON_DIM_HUGE : TENON_DIM_HUGE);
+        for (int i = 0; i < n->op->pw->arity; i++)
+            if (!x[i]) return g->dims->failed ? TENON_FAIL(cx, TENON_NOMEM, "out of memory for shape expressions") : TENON_OK;
         sym[e] = n->op->pw->sym(g->dims, x, param);
         if (g->dims->failed) return TENON_FAIL(cx, TENON_NOMEM, "out of memory for shape expressions");
         if (!sym[e]) return TENON_OK;
@@ -175,7 +177,7 @@ static bool known_numbers(tenon_graph *g, const tenon_value *v, double *out)
     const tenon_dim *const *sym = tenon_infer_contents(g, v, &count);
     if (!sym || (int64_t)count != small_count(&v->type)) return false;
     for (size_t i = 0; i < count; i++) {
-        if (!tenon_dim_is_const(sym[i])) return false;
+        if (!sym[i] || !tenon_dim_is_const(sym[i])) return false;
         out[i] = (double)sym[i]->value;
     }
     return true;

@@ -120,7 +120,9 @@ static void store_f32(const tenon_tensor *t, int64_t offset, int64_t stride, int
         uint8_t *d = (uint8_t *)t->data + offset;
         for (int i = 0; i < n; i++) d[i * stride] = v[i] != 0;
     } else {
-        for (int i = 0; i < n; i++) tenon_tensor_set_f64(t, offset + i * stride, (double)v[i]);
+        const bool whole = !tenon_is_float(t->dtype); /* to integers by truncation and saturation */
+        for (int i = 0; i < n; i++) tenon_tensor_set_f64(t, offset + i * stride, whole ? tenon_dtype_round(t->dtype,
+                                                                                                           (double)v[i]) : (double)v[i]);
     }
 }
 
@@ -130,7 +132,9 @@ static void store_f64(const tenon_tensor *t, int64_t offset, int64_t stride, int
         uint8_t *d = (uint8_t *)t->data + offset;
         for (int i = 0; i < n; i++) d[i * stride] = v[i] != 0;
     } else {
-        for (int i = 0; i < n; i++) tenon_tensor_set_f64(t, offset + i * stride, v[i]);
+        const bool whole = !tenon_is_float(t->dtype);
+        for (int i = 0; i < n; i++) tenon_tensor_set_f64(t, offset + i * stride, whole ? tenon_dtype_round(t->dtype,
+                                                                                                           v[i]) : v[i]);
     }
 }
 
