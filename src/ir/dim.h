@@ -4,7 +4,10 @@
 
    Normal form: a sum of integer-coefficient monomials over atoms (symbols and non-polynomial nodes), sorted by atom id;
    floor and ceiling division, mod, min, max, compare and select fold when intervals or divisors decide them
-   ((a*4+8)/4 -> a+2; min(a, b) -> a when a.hi <= b.lo; a == b -> 0 when the intervals do not meet). */
+   ((a*4+8)/4 -> a+2; min(a, b) -> a when a.hi <= b.lo; a == b -> 0 when the intervals do not meet).
+
+   What is no constant is taken to lie within +-TENON_DIM_HUGE, and a divisor to be not zero: where that is wrong the original
+   expression has no useful value. Constants may be any int64. */
 #ifndef TENON_IR_DIM_H
 #define TENON_IR_DIM_H
 
@@ -31,6 +34,8 @@ struct tenon_dim {
     int64_t divisor;     /* >= 1; every value is a multiple (0 has divisor 0 = divisible by all) */
     int arg_count;
     const tenon_dim **arg;
+    int size, depth;     /* as a tree; both bounded, so that every recursive walk is */
+    bool from_data;      /* depends on a data-dependent symbol */
 };
 
 /* A symbol is a free dimension of a network input ("batch"), or a size known only at run time (data-dependent). */
@@ -51,9 +56,12 @@ typedef struct tenon_dim_pool {
 
 void tenon_dim_pool_init(tenon_dim_pool *pool, tenon_arena *arena);
 
-/* Constructors intern and fold. They accept NULL arguments and then return NULL (sticky failure, checked by the caller once). */
+/* Constructors intern and fold. They accept NULL arguments and then return NULL (sticky failure, checked by the caller once).
+   NULL with pool->failed is out of memory; NULL without it says that a number of the expression does not fit int64 or that the
+   expression is too large: its value is then simply not known. The message is in the arena's cx in both cases. */
 const tenon_dim *tenon_dim_const(tenon_dim_pool *p, int64_t value);
-/* The same name gives the same symbol (the interval is then intersected). */
+/* The same name gives the same symbol (the interval is then intersected, the divisors joined, and the bounds of everything made
+   from it follow; what was folded before stays as it is). NULL with a message when no value is left. */
 const tenon_dim *tenon_dim_symbol_named(tenon_dim_pool *p, const char *name, int64_t lo, int64_t opt, int64_t hi, int64_t divisor);
 const tenon_dim *tenon_dim_symbol_fresh(tenon_dim_pool *p, const char *prefix, int64_t lo, int64_t hi); /* data-dependent */
 const tenon_dim *tenon_dim_add(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b);
@@ -79,7 +87,8 @@ bool tenon_dim_depends_on_data(const tenon_dim_pool *p, const tenon_dim *d);
 /* Rebuilds `d` (of another pool) in `p`, its symbols replaced by map[symbol index] (NULL entries: error, returns NULL). */
 const tenon_dim *tenon_dim_copy(tenon_dim_pool *p, const tenon_dim *d, const tenon_dim *const *map);
 
-/* Text: "batch*49+3", "floordiv(h+1,2)", "min(a,16)". parse: names must be symbols of the pool. */
+/* Text: "batch*49+3", "floordiv(h+1,2)", "min(a,16)". Names that are no identifiers are put in backquotes. parse: names must be
+   symbols of the pool; spaces are skipped. */
 void tenon_dim_print(tenon_buf *b, const tenon_dim_pool *p, const tenon_dim *d);
 tenon_status tenon_dim_parse(tenon_cx *cx, tenon_dim_pool *p, const char *s, size_t length, const tenon_dim **out);
 
