@@ -68,6 +68,7 @@ static int temp_take(builder *b)
     for (int i = 0; i < TENON_PW_TEMPS; i++)
         if (!(b->temps >> i & 1)) {
             b->temps |= 1u << i;
+            if (i >= b->code->temp_count) b->code->temp_count = (uint8_t)(i + 1);
             return i;
         }
     b->full = true;
@@ -324,6 +325,33 @@ static void emit_results(builder *b)
         }
 }
 
+/* Two cells that have a body for both: load+add, add+relu, x*number + number. No cell but the first is a jump target. */
+static void fuse_pairs(const tenon_pw_bodies *t, tenon_pw_code *code)
+{
+    tenon_pw_cell *c = code->u.cell;
+    int to = 0;
+    for (int i = 0; i < code->cell_count; to++) {
+        const bool pair = i + 1 < code->cell_count;
+        tenon_pw_cell out = c[i];
+        if (pair && c[i].body == t->load[TENON_F32] && c[i + 1].body == t->add_mem) {
+            out.body = t->load_add;
+            out.u.at.port2 = c[i + 1].u.at.port;
+        } else if (pair && c[i].body == t->mul_imm && c[i + 1].body == t->add_imm) {
+            out.body = t->affine_imm;
+            out.u.imm[1] = c[i + 1].u.imm[0];
+        } else if (pair && c[i].body == t->add_mem && c[i + 1].body == t->relu) {
+            out.body = t->add_relu;
+        } else {
+            c[to] = out;
+            i++;
+            continue;
+        }
+        c[to] = out;
+        i += 2;
+    }
+    code->cell_count = (uint8_t)to;
+}
+
 static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const uint8_t *kind, tenon_pw_code *code)
 {
     builder b = { .p = p, .bodies = bodies, .code = code, .kind = kind, .acc = NOWHERE };
@@ -348,6 +376,7 @@ static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const
     }
     emit_results(&b);
     cell(&b, bodies->end);
+    fuse_pairs(bodies, code);
     return !b.full;
 }
 
@@ -360,6 +389,12 @@ static tenon_status check_types(tenon_cx *cx, const tenon_program *p, const teno
         if (tenon_dtype_get(code->result_dtype[i])->bits < 8)
             return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: result %d has type %s", i, tenon_dtype_name(code->result_dtype[i]));
     return TENON_OK;
+}
+
+static void live(tenon_pw_code *code, int port, uint8_t dtype)
+{
+    code->live[code->live_count] = (uint8_t)port;
+    code->live_size[code->live_count++] = (uint8_t)(tenon_dtype_get((tenon_dtype)dtype)->bits / 8);
 }
 
 tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa, const uint8_t *operand_kind,
@@ -379,6 +414,9 @@ tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa
     for (int i = 0; i < p->result_count; i++)
         out->result_dtype[i] = (uint8_t)(result_dtype ? result_dtype[i] : p->result[i]->type.dtype);
     TENON_TRY(check_types(cx, p, out));
+    for (int i = 0; i < p->operand_count; i++)
+        if (!p->operand_scalar[i]) live(out, i, out->operand_dtype[i]);
+    for (int i = 0; i < p->result_count; i++) live(out, TENON_PW_PORT_RESULT + i, out->result_dtype[i]);
     if (p->class_ == TENON_CLASS_F32)
         for (int i = 0; bodies_of[i]; i++)
             if ((isa & bodies_need[i]) == bodies_need[i] && compile(p, bodies_of[i], operand_kind ? operand_kind : vectors, out)) {
@@ -389,37 +427,13 @@ tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa
 }
 
 /* ---- running ---- */
-static size_t dtype_size(uint8_t t) { return (size_t)tenon_dtype_get((tenon_dtype)t)->bits / 8; }
 
-typedef struct strides { char *base; int64_t row, col; } strides; /* bytes */
-
-/* One row when every operand and result lies on from the end of a row to the start of the next. */
-static bool contiguous(const strides *s, int count, int64_t cols)
+/* One row when every operand and result goes on from the end of a row to the start of the next. */
+static bool contiguous(const tenon_pw_code *code, const tenon_pw_frame *x, const int64_t *row_step, int64_t cols)
 {
-    for (int i = 0; i < count; i++)
-        if (s[i].base && s[i].row != s[i].col * cols) return false;
+    for (int i = 0; i < code->live_count; i++)
+        if (row_step[i] != x->port[code->live[i]].cs * cols) return false;
     return true;
-}
-
-/* A block of at most 8 rows: how many vectors of columns a chunk holds, and which row step each bit of the register number has.
-   3, 5, 6 and 7 rows overlap: the same values are computed twice and stored twice, after all loads of the chunk. */
-typedef struct shape { int rows, vectors, bit_row[3]; } shape;
-static const shape shapes[] = {
-    { 8, 1, { 1, 2, 4 } }, { 7, 1, { 1, 2, 3 } }, { 6, 1, { 1, 2, 2 } }, { 5, 1, { 1, 2, 1 } },
-    { 4, 2, { 0, 1, 2 } }, { 3, 2, { 0, 1, 1 } }, { 2, 4, { 0, 0, 1 } }, { 1, 8, { 0, 0, 0 } },
-};
-static const shape *pick_shape(int64_t rows, int64_t vectors)
-{
-    if (rows >= 8) return &shapes[0];
-    if ((rows == 5 || rows == 6) && vectors > 2) return &shapes[4];
-    return &shapes[8 - rows];
-}
-
-static void set_steps(tenon_pw_port *port, const strides *s, const shape *sh, int width)
-{
-    int64_t *const step[3] = { &port->s0, &port->s1, &port->s2 };
-    port->cs = s->col;
-    for (int bit = 0; bit < 3; bit++) *step[bit] = (1 << bit) < sh->vectors ? s->col * width * (1 << bit) : s->row * sh->bit_row[bit];
 }
 
 void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows, int64_t cols)
@@ -429,36 +443,20 @@ void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, co
         tenon_pw_run_slow(code, operand, result, rows, cols);
         return;
     }
-    const tenon_pw_bodies *t = bodies_of[code->mode - 1];
     tenon_pw_frame x;
-    strides s[TENON_PW_PORT_TEMP] = { { 0 } };
-    x.width = t->width;
-    for (int i = 0; i < code->operand_count; i++) {
-        x.dtype[i] = code->operand_dtype[i];
-        if (code->operand_const[i]) continue;
-        const int64_t size = (int64_t)dtype_size(code->operand_dtype[i]);
-        s[i] = (strides){ (char *)(uintptr_t)operand[i].base, operand[i].row_stride * size, operand[i].col_stride * size };
+    int64_t row_step[TENON_PW_PORT_TEMP];
+    for (int i = 0; i < code->live_count; i++) {
+        const int k = code->live[i], size = code->live_size[i];
+        const bool in = k < TENON_PW_PORT_RESULT;
+        const tenon_pw_result *r = &result[in ? 0 : k - TENON_PW_PORT_RESULT];
+        x.port[k].p = in ? (char *)(uintptr_t)operand[k].base : r->base;
+        x.port[k].cs = (in ? operand[k].col_stride : r->col_stride) * size;
+        x.dtype[k] = in ? code->operand_dtype[k] : code->result_dtype[k - TENON_PW_PORT_RESULT];
+        row_step[i] = (in ? operand[k].row_stride : r->row_stride) * size;
     }
-    for (int i = 0; i < code->result_count; i++) {
-        const int64_t size = (int64_t)dtype_size(code->result_dtype[i]);
-        x.dtype[TENON_PW_PORT_RESULT + i] = code->result_dtype[i];
-        s[TENON_PW_PORT_RESULT + i] = (strides){ result[i].base, result[i].row_stride * size, result[i].col_stride * size };
-    }
-    for (int i = 0; i < TENON_PW_TEMPS; i++)
-        x.port[TENON_PW_PORT_TEMP + i] = (tenon_pw_port){ (char *)x.temp[i], 0, 4 * t->width, 8 * t->width, 16 * t->width };
-    if (rows > 1 && contiguous(s, TENON_PW_PORT_TEMP, cols)) {
+    if (rows > 1 && contiguous(code, &x, row_step, cols)) {
         cols *= rows;
         rows = 1;
     }
-    const shape *sh = NULL;
-    for (int64_t row = 0; row < rows; row += sh->rows) {
-        const shape *now = pick_shape(rows - row, (cols + t->width - 1) / t->width);
-        for (int i = 0; i < TENON_PW_PORT_TEMP; i++) {
-            if (!s[i].base) continue;
-            x.port[i].p = s[i].base + row * s[i].row;
-            if (now != sh) set_steps(&x.port[i], &s[i], now, t->width);
-        }
-        sh = now;
-        t->enter(code->u.cell, &x, cols, sh->vectors);
-    }
+    bodies_of[code->mode - 1]->run(code, &x, row_step, rows, cols);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bodies of pointwise programs, over the words of vec_<isa>.h; compiled by pw_f32_avx512.c and pw_f32_avx2.c.
    The eight registers travel as arguments a..h; every body ends in a tail call, so nothing touches the stack between them.
-   Memory bodies branch once on `full`: tails are rare and their masks cost more. */
+   Bodies know full vectors alone: a chunk at the end of the columns works on copies of its operands. */
 #ifndef TENON_CPU_PW_F32_BODY_H
 #define TENON_CPU_PW_F32_BODY_H
 
@@ -12,41 +12,30 @@
 typedef void (*body_fn)(ARGS);
 #define NEXT(n) ((body_fn)q[n].body)(q + (n), x, col, a, b, c, d, e, f, g, h)
 #define BODY(name) static void name(ARGS)
-/* Column tails are functions of their own, or the common path would pay for the registers they save. */
-#define TAIL_BODY(name) TENON_NOINLINE static void name##_tail(ARGS)
 #define CALL(fn) fn(q, x, col, a, b, c, d, e, f, g, h)
-#define TAIL_INSTEAD(name)                                                                                                  \
-    if (TENON_UNLIKELY(!x->full)) {                                                                                         \
-        CALL(name##_tail);                                                                                                  \
-        return;                                                                                                             \
-    }
 
 #define EACH(F) a = F(a), b = F(b), c = F(c), d = F(d), e = F(e), f = F(f), g = F(g), h = F(h)
 #define EACH2(F, w) a = F(a, w), b = F(b, w), c = F(c, w), d = F(d, w), e = F(e, w), f = F(f, w), g = F(g, w), h = F(h, w)
 
-/* Addresses of a port's eight vectors in this chunk. */
-#define PORT(k, at_) const tenon_pw_port *k##o = (const tenon_pw_port *)(const void *)((const char *)x + (at_));            \
-    const int64_t k##0 = k##o->s0, k##1 = k##o->s1;                                                                         \
-    char *const k##p = k##o->p + col * k##o->cs, *const k##q = k##p + k##1, *const k##r = k##p + k##o->s2, *const k##s = k##r + k##1
-#define ADDRESSES(F, k) F(a, k##p, 0) F(b, k##p + k##0, 1) F(c, k##q, 2) F(d, k##q + k##0, 3)                               \
-    F(e, k##r, 4) F(f, k##r + k##0, 5) F(g, k##s, 6) F(h, k##s + k##0, 7)
+/* Addresses of a port's eight vectors in this chunk: one register walks, so that a body saves none. s2 is counted from s1. */
+#define PORT(k, at_)                                                                                                        \
+    const tenon_pw_port *k##o = (const tenon_pw_port *)(const void *)((const char *)x + (at_));                             \
+    const int64_t k##0 = k##o->s0, k##1 = k##o->s1, k##2 = k##o->s2;                                                        \
+    char *k##p = k##o->p + col * k##o->cs
+#define ADDRESSES(F, k)                                                                                                     \
+    F(a, k##p, 0) F(b, k##p + k##0, 1) k##p += k##1;                                                                        \
+    F(c, k##p, 2) F(d, k##p + k##0, 3) k##p += k##2;                                                                        \
+    F(e, k##p, 4) F(f, k##p + k##0, 5) k##p += k##1;                                                                        \
+    F(g, k##p, 6) F(h, k##p + k##0, 7)
 #define FLOATS(p) ((float *)(void *)(p))
 #define TILE_AT(at_) FLOATS(((tenon_pw_port *)(void *)((char *)x + (at_)))->p)
 
 /* ---- fetching, storing ---- */
-#define LOAD_FULL(reg, p, i) reg = v_load(FLOATS(p));
-#define LOAD_TAIL(reg, p, i) reg = v_load_n(FLOATS(p), x->lanes[i]);
-TAIL_BODY(load_f32)
-{
-    PORT(k, q->u.at.port);
-    ADDRESSES(LOAD_TAIL, k)
-    NEXT(1);
-}
+#define LOAD(reg, p, i) reg = v_load(FLOATS(p));
 BODY(load_f32)
 {
-    TAIL_INSTEAD(load_f32)
     PORT(k, q->u.at.port);
-    ADDRESSES(LOAD_FULL, k)
+    ADDRESSES(LOAD, k)
     NEXT(1);
 }
 #define TO_TILE(t) v_store(t, a), v_store(t + VW, b), v_store(t + 2 * VW, c), v_store(t + 3 * VW, d), v_store(t + 4 * VW, e), \
@@ -65,26 +54,17 @@ BODY(store_any)
     FROM_TILE(t);
     NEXT(1);
 }
-#define STORE_FULL(reg, p, i) v_store(FLOATS(p), reg);
-#define STORE_TAIL(reg, p, i) v_store_n(FLOATS(p), reg, x->lanes[i]);
+#define STORE(reg, p, i) v_store(FLOATS(p), reg);
 #define SCATTER_INSTEAD(bytes)                                                                                              \
     if (TENON_UNLIKELY(ko->cs != (bytes))) {                                                                                \
         CALL(store_any);                                                                                                    \
         return;                                                                                                             \
     }
-TAIL_BODY(store_f32)
-{
-    PORT(k, q->u.at.port);
-    SCATTER_INSTEAD(4)
-    ADDRESSES(STORE_TAIL, k)
-    NEXT(1);
-}
 BODY(store_f32)
 {
-    TAIL_INSTEAD(store_f32)
     PORT(k, q->u.at.port);
     SCATTER_INSTEAD(4)
-    ADDRESSES(STORE_FULL, k)
+    ADDRESSES(STORE, k)
     NEXT(1);
 }
 BODY(spill)
@@ -139,45 +119,26 @@ BODY(load_any)
     FROM_TILE(t);
     NEXT(1);
 }
-#define CONVERT_LOAD_FULL(reg, p, i) reg = CONVERT(p, VW);
-#define CONVERT_LOAD_TAIL(reg, p, i) reg = CONVERT(p, x->lanes[i]);
-#define CONVERT_STAGE_FULL(reg, p, i) v_store(t + i * VW, CONVERT(p, VW));
-#define CONVERT_STAGE_TAIL(reg, p, i) v_store(t + i * VW, CONVERT(p, x->lanes[i]));
-#define CONVERT_STORE_FULL(reg, p, i) CONVERT(p, reg, VW);
-#define CONVERT_STORE_TAIL(reg, p, i) CONVERT(p, reg, x->lanes[i]);
+#define CONVERT_LOAD(reg, p, i) reg = CONVERT(p, VW);
+#define CONVERT_STAGE(reg, p, i) v_store(t + i * VW, CONVERT(p, VW));
+#define CONVERT_STORE(reg, p, i) CONVERT(p, reg, VW);
 #define NOTHING_INSTEAD(bytes)
 #define LOAD_BODY(name, K) MEMORY_BODY(name, K, NOTHING_INSTEAD, 0)
 #define STORE_BODY(name, bytes) MEMORY_BODY(name, CONVERT_STORE, SCATTER_INSTEAD, bytes)
 #define MEMORY_BODY(name, K, INSTEAD, bytes)                                                                                \
-    TAIL_BODY(name)                                                                                                         \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        INSTEAD(bytes)                                                                                                      \
-        ADDRESSES(K##_TAIL, k)                                                                                              \
-        NEXT(1);                                                                                                            \
-    }                                                                                                                       \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        TAIL_INSTEAD(name)                                                                                                  \
         PORT(k, q->u.at.port);                                                                                              \
         INSTEAD(bytes)                                                                                                      \
-        ADDRESSES(K##_FULL, k)                                                                                              \
+        ADDRESSES(K, k)                                                                                              \
         NEXT(1);                                                                                                            \
     }
 #define STAGE_BODY(name)                                                                                                    \
-    TAIL_BODY(name)                                                                                                         \
-    {                                                                                                                       \
-        float *t = TILE_AT(q->u.at.port);                                                                                   \
-        PORT(k, q->u.at.port2);                                                                                             \
-        ADDRESSES(CONVERT_STAGE_TAIL, k)                                                                                    \
-        NEXT(1);                                                                                                            \
-    }                                                                                                                       \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        TAIL_INSTEAD(name)                                                                                                  \
         float *t = TILE_AT(q->u.at.port);                                                                                   \
         PORT(k, q->u.at.port2);                                                                                             \
-        ADDRESSES(CONVERT_STAGE_FULL, k)                                                                                    \
+        ADDRESSES(CONVERT_STAGE, k)                                                                                    \
         NEXT(1);                                                                                                            \
     }
 #define CONVERT v_load_f16
@@ -345,16 +306,11 @@ BODY(call1)
     FROM_TILE(x->arg[0]);
     NEXT(3);
 }
-#define ARG_FULL(reg, p, i) v_store(t + i * VW, v_load(FLOATS(p)));
-#define ARG_TAIL(reg, p, i) v_store(t + i * VW, v_load_n(FLOATS(p), x->lanes[i]));
+#define ARG(reg, p, i) v_store(t + i * VW, v_load(FLOATS(p)));
 TENON_INLINE void port_to_tile(const tenon_pw_frame *x, uint16_t at, int64_t col, float *t)
 {
     PORT(k, at);
-    if (x->full) {
-        ADDRESSES(ARG_FULL, k)
-    } else {
-        ADDRESSES(ARG_TAIL, k)
-    }
+    ADDRESSES(ARG, k)
 }
 BODY(call2)
 {
@@ -390,21 +346,13 @@ TRIG(cos_, v_cos)
 TRIG(tan_, v_tan)
 
 /* ---- operations of two operands: (register, other) ---- */
-#define MEM_FULL(reg, p, i) reg = OP(reg, v_load(FLOATS(p)));
-#define MEM_TAIL(reg, p, i) reg = OP(reg, v_load_n(FLOATS(p), x->lanes[i]));
+#define MEM(reg, p, i) reg = OP(reg, v_load(FLOATS(p)));
 #define MEM_SPLAT(reg, p, i) reg = OP(reg, v_set(*FLOATS(p)));
 #define MEM_BODY(name)                                                                                                      \
-    TAIL_BODY(name)                                                                                                         \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        ADDRESSES(MEM_TAIL, k)                                                                                              \
-        NEXT(1);                                                                                                            \
-    }                                                                                                                       \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        TAIL_INSTEAD(name)                                                                                                  \
         PORT(k, q->u.at.port);                                                                                              \
-        ADDRESSES(MEM_FULL, k)                                                                                              \
+        ADDRESSES(MEM, k)                                                                                              \
         NEXT(1);                                                                                                            \
     }
 #define SPLAT_BODY(name)                                                                                                    \
@@ -516,9 +464,38 @@ MEM_BODY(or_mem)
 MEM_BODY(xor_mem)
 #undef OP
 
+/* Pairs that follow each other so often that one dispatch for both is worth it; each operation still rounds. */
+#define LOAD_ADD(reg, p, i, o) reg = v_add(v_load(FLOATS(p)), v_load(FLOATS(o)));
+BODY(load_add)
+{
+    PORT(k, q->u.at.port);
+    PORT(m, q->u.at.port2);
+    LOAD_ADD(a, kp, 0, mp) LOAD_ADD(b, kp + k0, 1, mp + m0) kp += k1, mp += m1;
+    LOAD_ADD(c, kp, 2, mp) LOAD_ADD(d, kp + k0, 3, mp + m0) kp += k2, mp += m2;
+    LOAD_ADD(e, kp, 4, mp) LOAD_ADD(f, kp + k0, 5, mp + m0) kp += k1, mp += m1;
+    LOAD_ADD(g, kp, 6, mp) LOAD_ADD(h, kp + k0, 7, mp + m0)
+    NEXT(1);
+}
+TENON_INLINE vf op_affine(vf u, vf scale, vf shift) { return v_add(v_mul(u, scale), shift); }
+BODY(affine_imm)
+{
+    const vf scale = v_set(q->u.imm[0]), shift = v_set(q->u.imm[1]);
+    a = op_affine(a, scale, shift), b = op_affine(b, scale, shift), c = op_affine(c, scale, shift), d = op_affine(d, scale, shift);
+    e = op_affine(e, scale, shift), f = op_affine(f, scale, shift), g = op_affine(g, scale, shift), h = op_affine(h, scale, shift);
+    NEXT(1);
+}
+#define ADD_RELU(reg, p, i) reg = op_relu(v_add(reg, v_load(FLOATS(p))));
+BODY(add_relu)
+{
+    PORT(k, q->u.at.port);
+    ADDRESSES(ADD_RELU, k)
+    NEXT(1);
+}
+
 /* Powers of positive normal numbers to moderate exponents; anything else is the scalar reference's, the whole chunk. */
-#define POW_CHECK(reg, p, i) odd |= v_any(op_pow_odd(reg, v_load(t + i * VW)));
-#define POW_DO(reg, p, i) reg = v_pow_positive(reg, v_load(t + i * VW));
+#define REGISTERS(F) F(a, 0) F(b, 1) F(c, 2) F(d, 3) F(e, 4) F(f, 5) F(g, 6) F(h, 7)
+#define POW_CHECK(reg, i) odd |= v_any(op_pow_odd(reg, v_load(t + i * VW)));
+#define POW_DO(reg, i) reg = v_pow_positive(reg, v_load(t + i * VW));
 TENON_INLINE vm op_pow_odd(vf u, vf v)
 {
     const vm good = v_both(v_both(v_le(v_set(1.17549435e-38f), u), v_le(u, v_set(3.402823466e38f))), v_le(v_abs(v), v_set(1048576.0f)));
@@ -526,44 +503,32 @@ TENON_INLINE vm op_pow_odd(vf u, vf v)
 }
 BODY(pow_mem)
 {
-    float *t = x->arg[1];
-    port_to_tile(x, q->u.at.port, col, t);
+    const float *t = x->arg[1];
+    port_to_tile(x, q->u.at.port, col, x->arg[1]);
     int odd = 0;
-    {
-        char *kp = NULL, *kq = NULL, *kr = NULL, *ks = NULL;
-        const int64_t k0 = 0;
-        (void)kp, (void)kq, (void)kr, (void)ks, (void)k0;
-        ADDRESSES(POW_CHECK, k)
-        if (TENON_UNLIKELY(odd)) {
-            CALL(call2);
-            return;
-        }
-        ADDRESSES(POW_DO, k)
+    REGISTERS(POW_CHECK)
+    if (TENON_UNLIKELY(odd)) {
+        CALL(call2);
+        return;
     }
+    REGISTERS(POW_DO)
     NEXT(3);
 }
 
 /* ---- three operands ---- */
-#define PAIR(F) F(a, kp, mp, 0) F(b, kp + k0, mp + m0, 1) F(c, kq, mq, 2) F(d, kq + k0, mq + m0, 3)                         \
-    F(e, kr, mr, 4) F(f, kr + k0, mr + m0, 5) F(g, ks, ms, 6) F(h, ks + k0, ms + m0, 7)
-#define WHERE_FULL(reg, p, o, i) reg = v_sel(op_truth(reg), v_load(FLOATS(p)), v_load(FLOATS(o)));
-#define WHERE_TAIL(reg, p, o, i) reg = v_sel(op_truth(reg), v_load_n(FLOATS(p), x->lanes[i]), v_load_n(FLOATS(o), x->lanes[i]));
-#define CLIP_FULL(reg, p, o, i) reg = op_min(op_max(reg, v_load(FLOATS(p))), v_load(FLOATS(o)));
-#define CLIP_TAIL(reg, p, o, i) reg = op_min(op_max(reg, v_load_n(FLOATS(p), x->lanes[i])), v_load_n(FLOATS(o), x->lanes[i]));
+#define PAIR(F)                                                                                                             \
+    F(a, kp, mp) F(b, kp + k0, mp + m0) kp += k1, mp += m1;                                                                 \
+    F(c, kp, mp) F(d, kp + k0, mp + m0) kp += k2, mp += m2;                                                                 \
+    F(e, kp, mp) F(f, kp + k0, mp + m0) kp += k1, mp += m1;                                                                 \
+    F(g, kp, mp) F(h, kp + k0, mp + m0)
+#define WHERE(reg, p, o) reg = v_sel(op_truth(reg), v_load(FLOATS(p)), v_load(FLOATS(o)));
+#define CLIP(reg, p, o) reg = op_min(op_max(reg, v_load(FLOATS(p))), v_load(FLOATS(o)));
 #define TERNARY(name, K)                                                                                                    \
-    TAIL_BODY(name)                                                                                                         \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        PORT(m, q->u.at.port2);                                                                                             \
-        PAIR(K##_TAIL)                                                                                                      \
-        NEXT(1);                                                                                                            \
-    }                                                                                                                       \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        TAIL_INSTEAD(name)                                                                                                  \
         PORT(k, q->u.at.port);                                                                                              \
         PORT(m, q->u.at.port2);                                                                                             \
-        PAIR(K##_FULL)                                                                                                      \
+        PAIR(K)                                                                                                      \
         NEXT(1);                                                                                                            \
     }
 TERNARY(where_mem, WHERE)
@@ -639,21 +604,95 @@ static const tenon_pw_row rows[] = {
     { .name = NULL },
 };
 
-static void enter(const tenon_pw_cell *cell, tenon_pw_frame *x, int64_t cols, int vectors)
+/* ---- the loops ---- */
+
+/* A block of at most 8 rows: how many vectors of columns a chunk holds, and which row step each bit of the register number has.
+   3, 5, 6 and 7 rows overlap: the same values are computed twice and stored twice, after all loads of the chunk. */
+typedef struct shape { int8_t rows, vectors, bit_row[3]; } shape;
+static const shape shapes[] = {
+    { 8, 1, { 1, 2, 4 } }, { 7, 1, { 1, 2, 3 } }, { 6, 1, { 1, 2, 2 } }, { 5, 1, { 1, 2, 1 } },
+    { 4, 2, { 0, 1, 2 } }, { 3, 2, { 0, 1, 1 } }, { 2, 4, { 0, 0, 1 } }, { 1, 8, { 0, 0, 0 } },
+};
+TENON_INLINE const shape *pick_shape(int64_t rows, int64_t cols)
 {
+    if (rows >= 8) return &shapes[0];
+    if ((rows == 5 || rows == 6) && cols > 2 * VW) return &shapes[4];
+    return &shapes[8 - rows];
+}
+TENON_INLINE void set_steps(tenon_pw_port *port, int64_t row, const shape *sh)
+{
+    const int64_t vector = port->cs * VW;
+    port->s0 = sh->vectors > 1 ? vector : row * sh->bit_row[0];
+    port->s1 = sh->vectors > 2 ? vector * 2 : row * sh->bit_row[1];
+    port->s2 = (sh->vectors > 4 ? vector * 4 : row * sh->bit_row[2]) - port->s1;
+}
+
+TENON_INLINE char *register_of(const tenon_pw_port *o, int64_t col, int r)
+{
+    return o->p + col * o->cs + (r & 1) * o->s0 + (r >> 1 & 1) * o->s1 + (r >> 2) * (o->s1 + o->s2);
+}
+TENON_INLINE void copy_lanes(char *dst, const char *src, int64_t bytes)
+{
+    if (bytes % 4 == 0 && bytes <= 4 * VW) {
+        v_store_n((float *)(void *)dst, v_load_n((const float *)(const void *)src, bytes / 4), bytes / 4);
+        return;
+    }
+    for (int64_t i = 0; i < bytes; i++) dst[i] = src[i];
+}
+/* The last columns: operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of other
+   strides go by element and look at `lanes`. */
+TENON_NOINLINE static void run_tail(const tenon_pw_code *code, tenon_pw_frame *x, int64_t col, int64_t cols, int vectors)
+{
+    tenon_pw_port saved[TENON_PW_PORT_TEMP];
+    x->full = 0;
+    for (int r = 0; r < 8; r++) {
+        const int64_t left = cols - col - (int64_t)(r & (vectors - 1)) * VW;
+        x->lanes[r] = left < 0 ? 0 : left > VW ? VW : left;
+    }
+    for (int i = 0; i < code->live_count; i++) {
+        const int k = code->live[i], size = code->live_size[i];
+        tenon_pw_port *o = &x->port[k];
+        saved[k] = *o;
+        if (o->cs != size) continue;
+        char *tile = (char *)x->edge[k];
+        for (int r = 0; r < 8 && k < TENON_PW_PORT_RESULT; r++)
+            copy_lanes(tile + r * VW * size, register_of(o, col, r), x->lanes[r] * size);
+        *o = (tenon_pw_port){ tile - col * size, size, VW * size, 2 * VW * size, 2 * VW * size };
+    }
+    const vf z = v_zero();
+    ((body_fn)code->u.cell->body)(code->u.cell, x, col, z, z, z, z, z, z, z, z);
+    for (int i = 0; i < code->live_count; i++) {
+        const int k = code->live[i], size = code->live_size[i];
+        x->port[k] = saved[k];
+        if (saved[k].cs != size || k < TENON_PW_PORT_RESULT) continue;
+        for (int r = 0; r < 8; r++)
+            copy_lanes(register_of(&saved[k], col, r), (const char *)x->edge[k] + r * VW * size, x->lanes[r] * size);
+    }
+    x->full = 1;
+}
+
+static void run_rows(const tenon_pw_code *code, tenon_pw_frame *x, const int64_t *row_step, int64_t rows, int64_t cols)
+{
+    const tenon_pw_cell *cell = code->u.cell;
     const body_fn first = (body_fn)cell->body;
     const vf z = v_zero();
-    const int64_t step = (int64_t)vectors * VW;
-    int64_t col = 0;
+    const shape *sh = NULL;
     x->full = 1;
-    for (; col + step <= cols; col += step) first(cell, x, col, z, z, z, z, z, z, z, z);
-    if (col < cols) {
-        x->full = 0;
-        for (int r = 0; r < 8; r++) {
-            const int64_t left = cols - col - (int64_t)(r & (vectors - 1)) * VW;
-            x->lanes[r] = left < 0 ? 0 : left > VW ? VW : left;
+    x->width = VW;
+    for (int i = 0; i < code->temp_count; i++)
+        x->port[TENON_PW_PORT_TEMP + i] = (tenon_pw_port){ (char *)x->temp[i], 0, 4 * VW, 8 * VW, 8 * VW };
+    for (int64_t row = 0; row < rows; row += sh->rows) {
+        const shape *now = pick_shape(rows - row, cols);
+        for (int i = 0; i < code->live_count; i++) {
+            tenon_pw_port *o = &x->port[code->live[i]];
+            if (row) o->p += row_step[i] * sh->rows;
+            if (now != sh) set_steps(o, row_step[i], now);
         }
-        first(cell, x, col, z, z, z, z, z, z, z, z);
+        sh = now;
+        const int64_t step = (int64_t)sh->vectors * VW;
+        int64_t col = 0;
+        for (; col + step <= cols; col += step) first(cell, x, col, z, z, z, z, z, z, z, z);
+        if (col < cols) run_tail(code, x, col, cols, sh->vectors);
     }
     v_leave();
 }
@@ -669,8 +708,9 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
     .store = { [TENON_F32] = ANY(store_f32), [TENON_F16] = ANY(store_f16), [TENON_BF16] = ANY(store_bf16), [TENON_I8] = ANY(store_i8),
                [TENON_U8] = ANY(store_u8), [TENON_BOOL] = ANY(store_bool), [TENON_I16] = ANY(store_i16), [TENON_U16] = ANY(store_u16) },
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
-    .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
-    .spill = ANY(spill), .end = ANY(end), .call = { ANY(call1), ANY(call2), ANY(call3) }, .row = rows, .enter = enter,
+    .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp), .load_add = ANY(load_add), .affine_imm = ANY(affine_imm),
+    .add_relu = ANY(add_relu), .add_mem = ANY(add_mem), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm), .relu = ANY(relu_),
+    .spill = ANY(spill), .end = ANY(end), .call = { ANY(call1), ANY(call2), ANY(call3) }, .row = rows, .run = run_rows,
 };
 
 #endif

@@ -119,7 +119,7 @@ static void put_i64(int dtype, char *p, int64_t step, int n, const int64_t *in)
 /* ---- for the vector bodies ---- */
 static char *register_at(const tenon_pw_port *o, int64_t col, int r)
 {
-    return o->p + col * o->cs + (r & 1) * o->s0 + (r >> 1 & 1) * o->s1 + (r >> 2) * o->s2;
+    return o->p + col * o->cs + (r & 1) * o->s0 + (r >> 1 & 1) * o->s1 + (r >> 2) * (o->s1 + o->s2);
 }
 void tenon_pw_fetch(const tenon_pw_frame *x, int port, int64_t col, float *tile)
 {
