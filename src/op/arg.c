@@ -67,10 +67,10 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_arg_max = {
-    .name = "arg_max", .attr = attrs, .onnx = "ArgMax", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
-    .dst_max = 1, .infer = infer, .ref = max_ref, .flops = flops,
+    .name = "arg_max", .attr = attrs, .onnx = "ArgMax", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
+    .dst_min = 1, .dst_max = 1, .infer = infer, .ref = max_ref, .flops = flops,
 };
 const tenon_op tenon_op_arg_min = {
-    .name = "arg_min", .attr = attrs, .onnx = "ArgMin", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
-    .dst_max = 1, .infer = infer, .ref = min_ref, .flops = flops,
+    .name = "arg_min", .attr = attrs, .onnx = "ArgMin", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
+    .dst_min = 1, .dst_max = 1, .infer = infer, .ref = min_ref, .flops = flops,
 };

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Normalisations with a scale and a bias a channel (axis 1): batch_norm with given statistics (the inference form), instance_norm with
-   the statistics of each channel of each image, group_norm with those of each group of channels. group_norm's scale and bias have one
-   entry a channel (opset 21) or one a group (opset 18). */
+/* Normalisations with a scale and a bias a channel (axis 1): batch_norm with given statistics (the inference form), instance_norm
+   with the statistics of each channel of each image, group_norm with those of each group of channels. group_norm's scale and bias
+   have one entry a channel (opset 21) or one a group (opset 18). */
 #include "op/dense.h"
 #include "op/rule.h"
 
 #include <math.h>
 
-static const tenon_attr_def batch_attrs[] = {{.name = "epsilon", .kind = TENON_ATTR_FLOAT, .f = 1e-5},
-                                             {.name = "training_mode", .kind = TENON_ATTR_INT},
-                                             {0}};
+static const tenon_attr_def batch_attrs[] = {
+    {.name = "epsilon", .kind = TENON_ATTR_FLOAT, .f = 1e-5}, {.name = "training_mode", .kind = TENON_ATTR_INT}, {0}};
 static const tenon_attr_def instance_attrs[] = {{.name = "epsilon", .kind = TENON_ATTR_FLOAT, .f = 1e-5}, {0}};
 static const tenon_attr_def group_attrs[] = {{.name = "num_groups", .kind = TENON_ATTR_INT, .required = true},
                                              {.name = "epsilon", .kind = TENON_ATTR_FLOAT, .f = 1e-5},
@@ -32,13 +31,15 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
     if (n->op == &tenon_op_batch_norm && tenon_node_int(n, "training_mode"))
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "batch_norm: training_mode is %lld; only inference is supported", (long long)tenon_node_int(n, "training_mode"));
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "batch_norm: training_mode is %lld; only inference is supported",
+                          (long long)tenon_node_int(n, "training_mode"));
     const tenon_dim *vector = x->dim[1];
     if (n->op == &tenon_op_group_norm) {
         const int64_t groups = tenon_node_int(n, "num_groups");
         if (groups < 1) return TENON_FAIL(cx, TENON_INVALID, "group_norm: num_groups is %lld", (long long)groups);
         if (tenon_dim_is_const(vector) && vector->value % groups)
-            return TENON_FAIL(cx, TENON_INVALID, "group_norm: %lld channels are not a multiple of num_groups %lld", (long long)vector->value, (long long)groups);
+            return TENON_FAIL(cx, TENON_INVALID, "group_norm: %lld channels are not a multiple of num_groups %lld",
+                              (long long)vector->value, (long long)groups);
         const tenon_type *scale = tenon_rule_type(n, 1);
         if (scale && scale->rank == 1 && tenon_dim_is(scale->dim[0], groups)) vector = scale->dim[0];
     }
@@ -64,7 +65,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
         if (!(v[i] = tenon_dense_f64(heap, &call->src[i]))) return TENON_NOMEM;
     double *y = tenon_dense_new_f64(heap, tenon_tensor_count(x));
     if (!y) return TENON_NOMEM;
-    if (channels == 0 || channels % groups) return channels ? TENON_FAIL(cx, TENON_INVALID, "%s: %lld channels", op->name, (long long)channels) : TENON_OK;
+    if (channels == 0 || channels % groups)
+        return channels ? TENON_FAIL(cx, TENON_INVALID, "%s: %lld channels", op->name, (long long)channels) : TENON_OK;
     int64_t plane = 1;
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
     const int64_t each = channels / groups, per_scale = channels / call->src[1].dim[0];
@@ -81,8 +83,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
             variance /= (double)count;
         }
         for (int64_t c = 0; c < each; c++)
-            apply(px + c * plane, plane, mean, 1 / sqrt(variance + epsilon), v[1][(first + c) / per_scale], v[2][(first + c) / per_scale],
-                  y + i * count + c * plane);
+            apply(px + c * plane, plane, mean, 1 / sqrt(variance + epsilon), v[1][(first + c) / per_scale],
+                  v[2][(first + c) / per_scale], y + i * count + c * plane);
     }
     tenon_dense_store_f64(&call->dst[0], y);
     return TENON_OK;
@@ -97,14 +99,17 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_batch_norm = {
-    .name = "batch_norm", .attr = batch_attrs, .onnx = "BatchNormalization", .onnx_since = 9, .flags = TENON_OP_ANCHOR, .src_min = 5, .src_max = 5,
-    .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 1e-5,
+    .name = "batch_norm", .attr = batch_attrs, .onnx = "BatchNormalization", .onnx_since = 9, .flags = TENON_OP_ANCHOR,
+    .src_min = 5, .src_max = 5, .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops,
+    .tol = 1e-5,
 };
 const tenon_op tenon_op_instance_norm = {
-    .name = "instance_norm", .attr = instance_attrs, .onnx = "InstanceNormalization", .onnx_since = 6, .flags = TENON_OP_ANCHOR, .src_min = 3,
-    .src_max = 3, .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "instance_norm", .attr = instance_attrs, .onnx = "InstanceNormalization", .onnx_since = 6, .flags = TENON_OP_ANCHOR,
+    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops,
+    .tol = 2e-5,
 };
 const tenon_op tenon_op_group_norm = {
-    .name = "group_norm", .attr = group_attrs, .onnx = "GroupNormalization", .onnx_since = 18, .flags = TENON_OP_ANCHOR, .src_min = 3, .src_max = 3,
-    .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "group_norm", .attr = group_attrs, .onnx = "GroupNormalization", .onnx_since = 18, .flags = TENON_OP_ANCHOR,
+    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops,
+    .tol = 2e-5,
 };

@@ -3,8 +3,7 @@
    The reference unrolls the windows into columns, a bounded number of positions at a time, and multiplies. */
 #include "op/window.h"
 
-static const tenon_attr_def attrs[] = {
-    TENON_WINDOW_ATTRS, {.name = "group", .kind = TENON_ATTR_INT, .i = 1}, {0}};
+static const tenon_attr_def attrs[] = {TENON_WINDOW_ATTRS, {.name = "group", .kind = TENON_ATTR_INT, .i = 1}, {0}};
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
@@ -18,9 +17,11 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const int64_t group = tenon_node_int(n, "group");
     if (group < 1) return TENON_FAIL(cx, TENON_INVALID, "conv: group is %lld", (long long)group);
     const tenon_dim *groups = tenon_dim_const(g->dims, group);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "channels of x", x->dim[1], "channels of the weight times group", tenon_dim_mul(g->dims, w->dim[1], groups)));
+    TENON_TRY(tenon_rule_equal(cx, g, n, "channels of x", x->dim[1], "channels of the weight times group",
+                               tenon_dim_mul(g->dims, w->dim[1], groups)));
     if (tenon_dim_is_const(w->dim[0]) && w->dim[0]->value % group)
-        return TENON_FAIL(cx, TENON_INVALID, "conv: %lld filters are not a multiple of group %lld", (long long)w->dim[0]->value, (long long)group);
+        return TENON_FAIL(cx, TENON_INVALID, "conv: %lld filters are not a multiple of group %lld", (long long)w->dim[0]->value,
+                          (long long)group);
     TENON_TRY(tenon_rule_vector(cx, g, n, 2, "size of bias", w->dim[0]));
     const tenon_dim *dim[TENON_MAX_RANK] = {x->dim[0], w->dim[0]};
     TENON_TRY(tenon_window_infer(cx, g, n, x, w->dim + 2, false, dim + 2));
@@ -46,8 +47,8 @@ static void gather_tap(const tenon_window *w, const double *x, const int64_t *ta
 }
 
 /* One image and one group: y[m][out] = w[m][channels * taps] * columns. */
-static tenon_status conv_group(tenon_cx *cx, const tenon_window *w, int64_t channels, int64_t m, const double *x, const double *weight,
-                               int64_t chunk, double *column, double *part, double *y)
+static tenon_status conv_group(tenon_cx *cx, const tenon_window *w, int64_t channels, int64_t m, const double *x,
+                               const double *weight, int64_t chunk, double *column, double *part, double *y)
 {
     const int64_t depth = channels * w->kernel_count;
     for (int64_t begin = 0; begin < w->out_count; begin += chunk) {
@@ -81,8 +82,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     if (!px || !pw || (tenon_call_has(call, 2) && !bias) || !column || !part || !out) return TENON_NOMEM;
     for (int64_t n = 0; n < x->dim[0]; n++)
         for (int64_t g = 0; g < group; g++)
-            TENON_TRY(conv_group(cx, &win, channels, m, px + (n * group + g) * channels * win.in_count, pw + g * m * depth, chunk, column,
-                                 part, out + (n * group + g) * m * win.out_count));
+            TENON_TRY(conv_group(cx, &win, channels, m, px + (n * group + g) * channels * win.in_count, pw + g * m * depth, chunk,
+                                 column, part, out + (n * group + g) * m * win.out_count));
     for (int64_t i = 0; bias && i < x->dim[0] * w->dim[0]; i++)
         for (int64_t j = 0; j < win.out_count; j++) out[i * win.out_count + j] += bias[i % w->dim[0]];
     tenon_dense_store_f64(y, out);
@@ -100,6 +101,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_conv = {
-    .name = "conv", .attr = attrs, .onnx = "Conv", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 3, .dst_min = 1,
-    .dst_max = 1, .axes = "nchw,kcrs", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "conv", .attr = attrs, .onnx = "Conv", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 3,
+    .dst_min = 1, .dst_max = 1, .axes = "nchw,kcrs", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Transposed convolution: x (n, c, ...), w (c, k/group, ...), optional bias (k). Each input element adds its multiple of the kernel to
-   the result. output_shape, when set, decides the padding; begin and end share it as ONNX says (SAME_UPPER: the smaller half first). */
+/* Transposed convolution: x (n, c, ...), w (c, k/group, ...), optional bias (k). Each input element adds its multiple of the
+   kernel to the result. output_shape, when set, decides the padding; begin and end share it as ONNX says (SAME_UPPER: the smaller
+   half first). */
 #include "op/window.h"
 
 static const tenon_attr_def attrs[] = {TENON_WINDOW_ATTRS,
@@ -25,7 +26,8 @@ static tenon_status list(tenon_cx *cx, const tenon_node *n, const char *name, in
     return TENON_OK;
 }
 
-static tenon_status infer_spatial(tenon_cx *cx, tenon_graph *g, tenon_node *n, const tenon_type *x, const tenon_type *w, const tenon_dim **out)
+static tenon_status infer_spatial(tenon_cx *cx, tenon_graph *g, tenon_node *n, const tenon_type *x, const tenon_type *w,
+                                  const tenon_dim **out)
 {
     tenon_window_attrs a;
     int64_t extra[TENON_WINDOW_AXES], shape[TENON_WINDOW_AXES];
@@ -49,7 +51,8 @@ static tenon_status infer_spatial(tenon_cx *cx, tenon_graph *g, tenon_node *n, c
         if (!out[i]) return TENON_NOMEM;
         tenon_rule_text text;
         if (out[i]->hi < 1)
-            return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: result size %s on spatial axis %d", tenon_rule_dim(g, out[i], &text), i);
+            return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: result size %s on spatial axis %d",
+                              tenon_rule_dim(g, out[i], &text), i);
     }
     return TENON_OK;
 }
@@ -67,8 +70,8 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     if (group < 1) return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: group is %lld", (long long)group);
     TENON_TRY(tenon_rule_equal(cx, g, n, "channels of x", x->dim[1], "first axis of the weight", w->dim[0]));
     if (tenon_dim_is_const(w->dim[0]) && w->dim[0]->value % group)
-        return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: %lld channels are not a multiple of group %lld", (long long)w->dim[0]->value,
-                          (long long)group);
+        return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: %lld channels are not a multiple of group %lld",
+                          (long long)w->dim[0]->value, (long long)group);
     const tenon_dim *dim[TENON_MAX_RANK] = {x->dim[0], tenon_dim_mul(g->dims, w->dim[1], tenon_dim_const(g->dims, group))};
     if (!dim[1]) return TENON_NOMEM;
     TENON_TRY(tenon_rule_vector(cx, g, n, 2, "size of bias", dim[1]));
@@ -114,8 +117,8 @@ static void scatter_tap(const tenon_window *w, const double *product, const int6
     }
 }
 
-static tenon_status transpose_group(tenon_cx *cx, const tenon_window *w, int64_t channels, int64_t m, const double *x, const double *weight,
-                                    int64_t chunk, double *part, double *product, double *y)
+static tenon_status transpose_group(tenon_cx *cx, const tenon_window *w, int64_t channels, int64_t m, const double *x,
+                                    const double *weight, int64_t chunk, double *part, double *product, double *y)
 {
     const int64_t rows = m * w->kernel_count;
     for (int64_t begin = 0; begin < w->in_count; begin += chunk) {
@@ -152,8 +155,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
         for (int64_t c = 0; c < channels; c++)
             for (int64_t r = 0; r < rows; r++) turned[r * channels + c] = pw[(g * channels + c) * rows + r];
         for (int64_t n = 0; n < x->dim[0]; n++)
-            TENON_TRY(transpose_group(cx, &win, channels, m, px + (n * group + g) * channels * win.in_count, turned, chunk, part, product,
-                                      out + (n * group + g) * m * win.out_count));
+            TENON_TRY(transpose_group(cx, &win, channels, m, px + (n * group + g) * channels * win.in_count, turned, chunk, part,
+                                      product, out + (n * group + g) * m * win.out_count));
     }
     tenon_dense_store_f64(y, out);
     return TENON_OK;
@@ -170,6 +173,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_conv_transpose = {
-    .name = "conv_transpose", .attr = attrs, .onnx = "ConvTranspose", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 3,
-    .dst_min = 1, .dst_max = 1, .axes = "nchw,ckrs", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "conv_transpose", .attr = attrs, .onnx = "ConvTranspose", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 2,
+    .src_max = 3, .dst_min = 1, .dst_max = 1, .axes = "nchw,ckrs", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

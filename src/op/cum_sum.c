@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cum_sum: running sums along an axis, optionally from the end (reverse) or without the element itself (exclusive). The axis is an
-   attribute, or source 1 when its value is not known at build. Integers wrap. */
+/* cum_sum: running sums along an axis, optionally from the end (reverse) or without the element itself (exclusive). The axis is
+   an attribute, or source 1 when its value is not known at build. Integers wrap. */
 #include "op/dense.h"
 #include "op/rule.h"
+
+#include <math.h>
 
 static const tenon_attr_def attrs[] = {{.name = "exclusive", .kind = TENON_ATTR_INT},
                                        {.name = "reverse", .kind = TENON_ATTR_INT},
@@ -26,9 +28,10 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
 {
     const tenon_tensor *x = &call->src[0];
     const bool exclusive = tenon_node_int(call->node, "exclusive") != 0, reverse = tenon_node_int(call->node, "reverse") != 0;
-    const int64_t given = tenon_call_has(call, 1) ? tenon_tensor_get_i64(&call->src[1], 0) : tenon_node_int(call->node, "axis");
+    double given = (double)tenon_node_int(call->node, "axis");
     int axis, perm[TENON_MAX_RANK];
-    TENON_TRY(tenon_infer_axis(cx, "cum_sum", given, x->rank, &axis));
+    if (tenon_call_has(call, 1)) TENON_TRY(tenon_dense_scalar(cx, call, 1, &given));
+    TENON_TRY(tenon_infer_axis(cx, "cum_sum", fabs(given) <= TENON_MAX_RANK ? (int64_t)given : INT32_MAX, x->rank, &axis));
     tenon_dense_axis_last(x->rank, axis, perm);
     const tenon_tensor from = tenon_dense_permuted(x, perm), to = tenon_dense_permuted(&call->dst[0], perm);
     const int64_t count = tenon_tensor_count(x), length = x->dim[axis];
@@ -57,6 +60,6 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
 static tenon_status ref(tenon_cx *cx, tenon_eval_call *call) { return tenon_dense_run(cx, call, run); }
 
 const tenon_op tenon_op_cum_sum = {
-    .name = "cum_sum", .attr = attrs, .onnx = "CumSum", .onnx_since = 11, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 2, .dst_min = 1,
-    .dst_max = 1, .src_attr = src_attr, .infer = infer, .ref = ref, .tol = 2e-5,
+    .name = "cum_sum", .attr = attrs, .onnx = "CumSum", .onnx_since = 11, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 2,
+    .dst_min = 1, .dst_max = 1, .src_attr = src_attr, .infer = infer, .ref = ref, .tol = 2e-5,
 };

@@ -46,7 +46,10 @@ double *tenon_dense_new_f64(tenon_heap *h, int64_t count)
 }
 
 /* Offsets of the rows along the last axis, in row-major order. */
-typedef struct rows { int64_t length, stride, count, index[TENON_MAX_RANK], offset; const tenon_tensor *t; } rows;
+typedef struct rows {
+    int64_t length, stride, count, index[TENON_MAX_RANK], offset;
+    const tenon_tensor *t;
+} rows;
 
 static void rows_begin(rows *r, const tenon_tensor *t)
 {
@@ -152,10 +155,8 @@ tenon_status tenon_dense_gemm(tenon_cx *cx, int64_t m, int64_t n, int64_t k, con
         double out[2][PANEL];
         for (int64_t row = 0; row < m; row += 2) {
             const bool two = row + 1 < m;
-            if (two)
-                gemm_rows2(k, a + row * k, a + (row + 1) * k, panel, out[0], out[1]);
-            else
-                gemm_rows1(k, a + row * k, panel, out[0]);
+            if (two) gemm_rows2(k, a + row * k, a + (row + 1) * k, panel, out[0], out[1]);
+            else gemm_rows1(k, a + row * k, panel, out[0]);
             for (int r = 0; r <= two; r++) memcpy(c + (row + r) * n + col, out[r], (size_t)width * sizeof(double));
         }
     }
@@ -173,4 +174,15 @@ tenon_status tenon_dense_run(tenon_cx *cx, tenon_eval_call *call, tenon_dense_bo
     const tenon_status status = body(cx, call, &heap);
     tenon_heap_free(&heap);
     return status;
+}
+
+tenon_status tenon_dense_scalar(tenon_cx *cx, const tenon_eval_call *call, int i, double *out)
+{
+    const tenon_tensor *t = &call->src[i];
+    const int64_t count = tenon_tensor_count(t);
+    if (count != 1)
+        return TENON_FAIL(cx, TENON_INVALID, "%s: source %d has %lld elements, must have 1", call->node->op->name, i,
+                          (long long)count);
+    *out = tenon_tensor_get_f64(t, 0);
+    return TENON_OK;
 }

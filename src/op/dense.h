@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dense double (or int64) copies of tensors of any type and strides, on which the references of the anchors compute: one clear loop
-   serves every type, and sums are in double. A tensor that already is such an array is borrowed, not copied. */
+/* Dense double (or int64) copies of tensors of any type and strides, on which the references of the anchors compute: one clear
+   loop serves every type, and sums are in double. A tensor that already is such an array is borrowed, not copied. */
 #ifndef TENON_OP_DENSE_H
 #define TENON_OP_DENSE_H
 
@@ -24,11 +24,20 @@ void tenon_dense_store_i64(const tenon_tensor *t, const int64_t *v);
 /* c[m][n] = a[m][k] b[k][n], all row-major double; sums in order of k. */
 tenon_status tenon_dense_gemm(tenon_cx *cx, int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *c);
 
-/* Runs `body` with a heap for temporaries that is freed afterwards. The results must be ready (the evaluator infers their shapes). */
+/* Runs `body` with a heap for temporaries that is freed afterwards. The results must be ready (the evaluator infers their
+   shapes). */
 typedef tenon_status (*tenon_dense_body)(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap);
 tenon_status tenon_dense_run(tenon_cx *cx, tenon_eval_call *call, tenon_dense_body body);
+/* The only element of source i, which must have exactly one. */
+tenon_status tenon_dense_scalar(tenon_cx *cx, const tenon_eval_call *call, int i, double *out);
 
-static inline bool tenon_call_has(const tenon_eval_call *call, int i) { return i < call->src_count && call->src[i].dtype != TENON_DTYPE_NONE; }
-static inline bool tenon_call_wants(const tenon_eval_call *call, int i) { return i < call->dst_count && call->dst[i].dtype != TENON_DTYPE_NONE; }
+static inline bool tenon_call_has(const tenon_eval_call *call, int i)
+{
+    return i < call->src_count && call->src[i].dtype != TENON_DTYPE_NONE;
+}
+static inline bool tenon_call_wants(const tenon_eval_call *call, int i)
+{
+    return i < call->dst_count && call->dst[i].dtype != TENON_DTYPE_NONE;
+}
 
 #endif

@@ -56,6 +56,6 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
 static tenon_status ref(tenon_cx *cx, tenon_eval_call *call) { return tenon_dense_run(cx, call, run); }
 
 const tenon_op tenon_op_det = {
-    .name = "det", .onnx = "Det", .onnx_since = 11, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1,
-    .infer = infer, .ref = ref, .tol = 1e-4,
+    .name = "det", .onnx = "Det", .onnx_since = 11, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
+    .dst_max = 1, .infer = infer, .ref = ref, .tol = 1e-4,
 };

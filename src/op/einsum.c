@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* einsum: sums of products by an equation of subscripts ("bhid,bhjd->bhij"); a repeated letter in a term is a diagonal, "..." stands for
-   broadcast axes, without "->" the letters that occur once come out in order. Most equations are rewritten to matmul, transpose and
-   reduce_sum before they get here; the reference walks all index tuples. */
+/* einsum: sums of products by an equation of subscripts ("bhid,bhjd->bhij"); a repeated letter in a term is a diagonal, "..."
+   stands for broadcast axes, without "->" the letters that occur once come out in order. Most equations are rewritten to matmul,
+   transpose and reduce_sum before they get here; the reference walks all index tuples. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -12,8 +12,14 @@ static const tenon_attr_def attrs[] = {{.name = "equation", .kind = TENON_ATTR_S
 
 enum { TERMS = 8, LABELS = TENON_MAX_RANK + 52 }; /* labels 0..7: axes of the ellipsis, right-aligned; then letters */
 
-typedef struct term { int rank; int label[TENON_MAX_RANK]; } term;
-typedef struct equation { int term_count; term src[TERMS], dst; } equation;
+typedef struct term {
+    int rank;
+    int label[TENON_MAX_RANK];
+} term;
+typedef struct equation {
+    int term_count;
+    term src[TERMS], dst;
+} equation;
 
 static int label_of(char c) { return TENON_MAX_RANK + (c >= 'a' ? 26 + c - 'a' : c - 'A'); }
 
@@ -73,7 +79,8 @@ static tenon_status parse(tenon_cx *cx, const char *text, const int *rank, int c
         if (!comma) break;
         s = comma + 1;
     }
-    if (e->term_count != count) return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s' has %d terms for %d sources", text, e->term_count, count);
+    if (e->term_count != count)
+        return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s' has %d terms for %d sources", text, e->term_count, count);
     if (!arrow) {
         implicit_result(e, wide);
         return TENON_OK;
@@ -83,9 +90,11 @@ static tenon_status parse(tenon_cx *cx, const char *text, const int *rank, int c
     for (int t = 0; t < count; t++)
         for (int i = 0; i < e->src[t].rank; i++) known[e->src[t].label[i]] = true;
     for (int i = 0; i < e->dst.rank; i++) {
-        if (!known[e->dst.label[i]]) return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s': a letter of the result is in no source", text);
+        if (!known[e->dst.label[i]])
+            return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s': a letter of the result is in no source", text);
         for (int j = 0; j < i; j++)
-            if (e->dst.label[i] == e->dst.label[j]) return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s': a letter of the result occurs twice", text);
+            if (e->dst.label[i] == e->dst.label[j])
+                return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s': a letter of the result occurs twice", text);
     }
     return TENON_OK;
 }
@@ -109,7 +118,8 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
             const tenon_dim *d = tenon_rule_type(n, t)->dim[i];
             const bool dots = l < TENON_MAX_RANK;
             if (!of[l] || (dots && tenon_dim_is(of[l], 1))) of[l] = d;
-            else if (!(dots && tenon_dim_is(d, 1))) TENON_TRY(tenon_rule_equal(cx, g, n, "one axis of a subscript", of[l], "another", d));
+            else if (!(dots && tenon_dim_is(d, 1)))
+                TENON_TRY(tenon_rule_equal(cx, g, n, "one axis of a subscript", of[l], "another", d));
         }
     for (int i = 0; i < e.dst.rank; i++) dim[i] = of[e.dst.label[i]];
     tenon_infer_set(n, 0, tenon_rule_type(n, 0)->dtype, e.dst.rank, dim);
@@ -117,7 +127,10 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 }
 
 /* The loop nest: result labels first, then the summed ones; one stride a source and label. */
-typedef struct nest { int depth, outer; int64_t size[LABELS], stride[TERMS][LABELS]; } nest;
+typedef struct nest {
+    int depth, outer;
+    int64_t size[LABELS], stride[TERMS][LABELS];
+} nest;
 
 static void nest_make(const equation *e, const tenon_eval_call *call, nest *n)
 {
@@ -162,10 +175,12 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     const bool is_float = tenon_is_float(y->dtype);
     const double *f[TERMS] = {0};
     const int64_t *v[TERMS] = {0};
-    if (call->src_count > TERMS) return TENON_FAIL(cx, TENON_UNSUPPORTED, "einsum: %d sources, at most %d", call->src_count, TERMS);
+    if (call->src_count > TERMS)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "einsum: %d sources, at most %d", call->src_count, TERMS);
     for (int t = 0; t < call->src_count; t++) {
         rank[t] = call->src[t].rank;
-        if (is_float ? !(f[t] = tenon_dense_f64(heap, &call->src[t])) : !(v[t] = tenon_dense_i64(heap, &call->src[t]))) return TENON_NOMEM;
+        if (is_float ? !(f[t] = tenon_dense_f64(heap, &call->src[t])) : !(v[t] = tenon_dense_i64(heap, &call->src[t])))
+            return TENON_NOMEM;
     }
     TENON_TRY(parse(cx, tenon_node_attr(call->node, "equation")->s, rank, call->src_count, &e));
     nest_make(&e, call, &n);
@@ -206,6 +221,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_einsum = {
-    .name = "einsum", .attr = attrs, .onnx = "Einsum", .onnx_since = 12, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = TENON_VARIADIC,
-    .dst_min = 1, .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "einsum", .attr = attrs, .onnx = "Einsum", .onnx_since = 12, .flags = TENON_OP_ANCHOR, .src_min = 1,
+    .src_max = TENON_VARIADIC, .dst_min = 1, .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

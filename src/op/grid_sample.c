@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* grid_sample: x (n, c, d1..dk), grid (n, o1..ok, k) of coordinates in [-1, 1], the last axis of x first -> (n, c, o1..ok). k = 1 to 3.
-   Modes nearest (half to even), linear, cubic (a = -0.75); padding zeros, border, reflection. Each axis gives weighted taps; the result
-   is their product. Opset 16 said bilinear and bicubic. */
+/* grid_sample: x (n, c, d1..dk), grid (n, o1..ok, k) of coordinates in [-1, 1], the last axis of x first -> (n, c, o1..ok). k = 1
+   to 3. Modes nearest (half to even), linear, cubic (a = -0.75); padding zeros, border, reflection. Each axis gives weighted
+   taps; the result is their product. Opset 16 said bilinear and bicubic. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -35,14 +35,19 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_float(cx, n, 1, "grid"));
     const tenon_type *grid = tenon_rule_type(n, 1);
     TENON_TRY(tenon_rule_equal(cx, g, n, "batch of x", x->dim[0], "batch of grid", grid->dim[0]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "last axis of grid", grid->dim[x->rank - 1], "number of spatial axes", tenon_dim_const(g->dims, x->rank - 2)));
+    TENON_TRY(tenon_rule_equal(cx, g, n, "last axis of grid", grid->dim[x->rank - 1], "number of spatial axes",
+                               tenon_dim_const(g->dims, x->rank - 2)));
     const tenon_dim *dim[TENON_MAX_RANK] = {x->dim[0], x->dim[1]};
     for (int i = 2; i < x->rank; i++) dim[i] = grid->dim[i - 1];
     tenon_infer_set(n, 0, x->dtype, x->rank, dim);
     return TENON_OK;
 }
 
-typedef struct taps { int count; int64_t index[4]; double weight[4]; } taps; /* index -1: zero */
+typedef struct taps {
+    int count;
+    int64_t index[4];
+    double weight[4];
+} taps; /* index -1: zero */
 
 /* Folds x into [lo, hi] by reflection at both ends. */
 static double reflect(double x, double lo, double hi)
@@ -101,7 +106,8 @@ static double sample(const double *plane, const int64_t *size, const taps *t)
         for (int b = 0; b < t[1].count; b++)
             for (int c = 0; c < t[2].count; c++) {
                 if (t[0].index[a] < 0 || t[1].index[b] < 0 || t[2].index[c] < 0) continue;
-                sum += t[0].weight[a] * t[1].weight[b] * t[2].weight[c] * plane[(t[0].index[a] * size[1] + t[1].index[b]) * size[2] + t[2].index[c]];
+                sum += t[0].weight[a] * t[1].weight[b] * t[2].weight[c] *
+                       plane[(t[0].index[a] * size[1] + t[1].index[b]) * size[2] + t[2].index[c]];
             }
     return sum;
 }
@@ -124,7 +130,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
         for (int64_t p = 0; p < points; p++) {
             taps t[3] = {{.count = 1, .weight = {1}}, {.count = 1, .weight = {1}}, {.count = 1, .weight = {1}}};
             for (int i = 0; i < spatial; i++)
-                t[2 - i] = axis_taps(pixel(grid[(n * points + p) * spatial + i], size[2 - i], align, wide), size[2 - i], mode, padding, align);
+                t[2 - i] = axis_taps(pixel(grid[(n * points + p) * spatial + i], size[2 - i], align, wide), size[2 - i], mode,
+                                     padding, align);
             for (int64_t c = 0; c < x->dim[1]; c++)
                 out[(n * x->dim[1] + c) * points + p] = sample(px + (n * x->dim[1] + c) * plane, size, t);
         }
@@ -141,6 +148,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_grid_sample = {
-    .name = "grid_sample", .attr = attrs, .onnx = "GridSample", .onnx_since = 16, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 2,
-    .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "grid_sample", .attr = attrs, .onnx = "GridSample", .onnx_since = 16, .flags = TENON_OP_ANCHOR, .src_min = 2,
+    .src_max = 2, .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix product with numpy's rules: (..., m, k) x (..., k, n), leading axes broadcast, a vector gets (and then loses) an axis of 1.
-   There is no transpose attribute: transposed operands are views. Floats sum in double, integers wrap. */
+/* Matrix product with numpy's rules: (..., m, k) x (..., k, n), leading axes broadcast, a vector gets (and then loses) an axis of
+   1. There is no transpose attribute: transposed operands are views. Floats sum in double, integers wrap. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -41,7 +41,9 @@ static bool as_matrices(const tenon_tensor *t, bool column, int lead, const int6
 /* Matrix `index` of the leading axes. */
 static tenon_tensor matrix_of(const tenon_tensor *t, int64_t index)
 {
-    tenon_tensor m = {.dtype = t->dtype, .rank = 2, .dim = {t->dim[t->rank - 2], t->dim[t->rank - 1]},
+    tenon_tensor m = {.dtype = t->dtype,
+                      .rank = 2,
+                      .dim = {t->dim[t->rank - 2], t->dim[t->rank - 1]},
                       .stride = {t->stride[t->rank - 2], t->stride[t->rank - 1]}};
     int64_t offset = 0;
     for (int i = t->rank - 3; i >= 0; i--) {
@@ -109,6 +111,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_matmul = {
-    .name = "matmul", .onnx = "MatMul", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1,
-    .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "matmul", .onnx = "MatMul", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 2, .dst_min = 1,
+    .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* non_max_suppression: boxes (b, n, 4) and scores (b, c, n) -> rows (batch, class, box), best score first in each class of each image;
-   equal scores: the lower box first. How many there are depends on the data: the result's first size is a symbol with an upper bound.
-   The three limits are attributes, or sources 2 to 4 when not constant; max_output_boxes_per_class 0 (the default) selects nothing. */
+/* non_max_suppression: boxes (b, n, 4) and scores (b, c, n) -> rows (batch, class, box), best score first in each class of each
+   image; equal scores: the lower box first; NaN is never selected. How many there are depends on the data: the result's first
+   size is a symbol with an upper bound. The three limits are attributes, or sources 2 to 4 when not constant;
+   max_output_boxes_per_class 0 (the default) selects nothing. */
 #include "op/dense.h"
 #include "op/rule.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static const tenon_attr_def attrs[] = {{.name = "center_point_box", .kind = TENON_ATTR_INT},
@@ -42,13 +44,19 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     return TENON_OK;
 }
 
-typedef struct box { double y1, x1, y2, x2; } box;
-typedef struct candidate { double score; int64_t at; } candidate;
+typedef struct box {
+    double y1, x1, y2, x2;
+} box;
+typedef struct candidate {
+    double score;
+    int64_t at;
+} candidate;
 
 static box box_of(const double *v, bool center)
 {
     if (center) return (box){.y1 = v[1] - v[3] / 2, .x1 = v[0] - v[2] / 2, .y2 = v[1] + v[3] / 2, .x2 = v[0] + v[2] / 2};
-    return (box){.y1 = TENON_MIN(v[0], v[2]), .x1 = TENON_MIN(v[1], v[3]), .y2 = TENON_MAX(v[0], v[2]), .x2 = TENON_MAX(v[1], v[3])};
+    return (box){
+        .y1 = TENON_MIN(v[0], v[2]), .x1 = TENON_MIN(v[1], v[3]), .y2 = TENON_MAX(v[0], v[2]), .x2 = TENON_MAX(v[1], v[3])};
 }
 
 static bool overlaps(const box *a, const box *b, double threshold)
@@ -66,14 +74,18 @@ static int better(const void *pa, const void *pb)
     return a->at < b->at ? -1 : 1;
 }
 
-typedef struct limits { int64_t count; double iou, score; bool has_score, center; } limits;
+typedef struct limits {
+    int64_t count;
+    double iou, score;
+    bool has_score, center;
+} limits;
 
 /* One class of one image: chosen[] gets the boxes kept; returns how many. */
 static int64_t select_boxes(const limits *l, int64_t n, const double *boxes, const double *scores, candidate *c, int64_t *chosen)
 {
     int64_t found = 0, kept = 0;
     for (int64_t i = 0; i < n; i++)
-        if (!l->has_score || scores[i] > l->score) c[found++] = (candidate){.score = scores[i], .at = i};
+        if (!isnan(scores[i]) && (!l->has_score || scores[i] > l->score)) c[found++] = (candidate){.score = scores[i], .at = i};
     qsort(c, (size_t)found, sizeof *c, better);
     for (int64_t i = 0; i < found && kept < l->count; i++) {
         const box mine = box_of(boxes + c[i].at * 4, l->center);
@@ -87,21 +99,23 @@ static int64_t select_boxes(const limits *l, int64_t n, const double *boxes, con
     return kept;
 }
 
-static double number(const tenon_eval_call *call, int src, const char *attr)
+static tenon_status number(tenon_cx *cx, const tenon_eval_call *call, int src, const char *attr, double *out)
 {
-    if (tenon_call_has(call, src)) return tenon_tensor_get_f64(&call->src[src], 0);
     const tenon_attr *a = tenon_node_attr(call->node, attr);
-    return src == 2 ? (double)a->i : a->f;
+    *out = src == 2 ? (double)a->i : a->f;
+    return tenon_call_has(call, src) ? tenon_dense_scalar(cx, call, src, out) : TENON_OK;
 }
 
 static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
 {
     const tenon_tensor *boxes = &call->src[0], *scores = &call->src[1];
     const int64_t batch = scores->dim[0], classes = scores->dim[1], n = scores->dim[2];
-    limits l = {.iou = number(call, 3, "iou_threshold"), .score = number(call, 4, "score_threshold"),
-                .has_score = tenon_call_has(call, 4) || tenon_node_attr(call->node, "score_threshold")->set,
+    limits l = {.has_score = tenon_call_has(call, 4) || tenon_node_attr(call->node, "score_threshold")->set,
                 .center = tenon_node_int(call->node, "center_point_box") != 0};
-    const double most = number(call, 2, "max_output_boxes_per_class");
+    double most;
+    TENON_TRY(number(cx, call, 2, "max_output_boxes_per_class", &most));
+    TENON_TRY(number(cx, call, 3, "iou_threshold", &l.iou));
+    TENON_TRY(number(cx, call, 4, "score_threshold", &l.score));
     l.count = most > 0 ? (most < (double)n ? (int64_t)most : n) : 0;
     const double *pb = tenon_dense_f64(heap, boxes), *ps = tenon_dense_f64(heap, scores);
     candidate *c = tenon_heap_alloc(heap, (size_t)(n + 1) * sizeof *c);
@@ -115,7 +129,9 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
         }
     tenon_tensor *y = &call->dst[0];
     if (!call->dst_ready) y->dtype = TENON_I64, y->rank = 2, y->dim[0] = rows, y->dim[1] = 3;
-    else if (y->dim[0] != rows) return TENON_FAIL(cx, TENON_INVALID, "non_max_suppression: %lld rows, the result has %lld", (long long)rows, (long long)y->dim[0]);
+    else if (y->dim[0] != rows)
+        return TENON_FAIL(cx, TENON_INVALID, "non_max_suppression: %lld rows, the result has %lld", (long long)rows,
+                          (long long)y->dim[0]);
     TENON_TRY(tenon_eval_alloc(cx, call, 0));
     tenon_dense_store_i64(y, row);
     return TENON_OK;
@@ -137,6 +153,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_non_max_suppression = {
-    .name = "non_max_suppression", .attr = attrs, .onnx = "NonMaxSuppression", .onnx_since = 10, .flags = TENON_OP_ANCHOR, .src_min = 2,
-    .src_max = 5, .dst_min = 1, .dst_max = 1, .src_attr = src_attr, .infer = infer, .ref = ref, .flops = flops,
+    .name = "non_max_suppression", .attr = attrs, .onnx = "NonMaxSuppression", .onnx_since = 10, .flags = TENON_OP_ANCHOR,
+    .src_min = 2, .src_max = 5, .dst_min = 1, .dst_max = 1, .src_attr = src_attr, .infer = infer, .ref = ref, .flops = flops,
 };

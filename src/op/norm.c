@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Normalisations over the trailing axes: layer_norm (with its optional mean and inverse deviation), rms_norm; and along one axis:
-   lp_norm (a zero norm gives zeros) and lrn (a window of channels). The variance is the mean of squared differences, in double. */
+   lp_norm (a zero norm gives zeros) and lrn (a window of channels). Variance: mean of squared differences, in double. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -10,7 +10,8 @@ static const tenon_attr_def norm_attrs[] = {{.name = "axis", .kind = TENON_ATTR_
                                             {.name = "epsilon", .kind = TENON_ATTR_FLOAT, .f = 1e-5},
                                             {.name = "stash_type", .kind = TENON_ATTR_DTYPE, .i = TENON_F32},
                                             {0}};
-static const tenon_attr_def lp_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT, .i = -1}, {.name = "p", .kind = TENON_ATTR_INT, .i = 2}, {0}};
+static const tenon_attr_def lp_attrs[] = {
+    {.name = "axis", .kind = TENON_ATTR_INT, .i = -1}, {.name = "p", .kind = TENON_ATTR_INT, .i = 2}, {0}};
 static const tenon_attr_def lrn_attrs[] = {{.name = "alpha", .kind = TENON_ATTR_FLOAT, .f = 1e-4},
                                            {.name = "beta", .kind = TENON_ATTR_FLOAT, .f = 0.75},
                                            {.name = "bias", .kind = TENON_ATTR_FLOAT, .f = 1},
@@ -58,9 +59,11 @@ static tenon_status norm_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *he
     int64_t outer = 1, inner = 1;
     for (int i = 0; i < x->rank; i++) *(i < axis ? &outer : &inner) *= x->dim[i];
     bool ok = true;
-    const double *px = tenon_dense_f64(heap, x), *scale = like_x(call, heap, 1, &ok), *bias = ok ? like_x(call, heap, 2, &ok) : NULL;
+    const double *px = tenon_dense_f64(heap, x), *scale = like_x(call, heap, 1, &ok),
+                 *bias = ok ? like_x(call, heap, 2, &ok) : NULL;
     if (!ok) return cx->status;
-    double *y = tenon_dense_new_f64(heap, outer * inner), *mean = tenon_dense_new_f64(heap, outer), *inverse = tenon_dense_new_f64(heap, outer);
+    double *y = tenon_dense_new_f64(heap, outer * inner), *mean = tenon_dense_new_f64(heap, outer),
+           *inverse = tenon_dense_new_f64(heap, outer);
     if (!px || !y || !mean || !inverse) return TENON_NOMEM;
     for (int64_t i = 0; i < outer; i++) {
         const double *row = px + i * inner;
@@ -121,7 +124,8 @@ static tenon_status lrn_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     (void)g;
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 2, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
-    if (tenon_node_int(n, "size") < 1) return TENON_FAIL(cx, TENON_INVALID, "lrn: size is %lld", (long long)tenon_node_int(n, "size"));
+    if (tenon_node_int(n, "size") < 1)
+        return TENON_FAIL(cx, TENON_INVALID, "lrn: size is %lld", (long long)tenon_node_int(n, "size"));
     const tenon_type *x = tenon_rule_type(n, 0);
     tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
     return TENON_OK;
@@ -132,8 +136,10 @@ static tenon_status lrn_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *hea
 {
     (void)cx;
     const tenon_tensor *x = &call->src[0];
-    const int64_t size = tenon_node_int(call->node, "size"), channels = x->dim[1], before = (size - 1) / 2, after = size - 1 - before;
-    const double alpha = tenon_node_float(call->node, "alpha"), beta = tenon_node_float(call->node, "beta"), bias = tenon_node_float(call->node, "bias");
+    const int64_t size = tenon_node_int(call->node, "size"), channels = x->dim[1], before = (size - 1) / 2,
+                  after = size - 1 - before;
+    const double alpha = tenon_node_float(call->node, "alpha"), beta = tenon_node_float(call->node, "beta"),
+                 bias = tenon_node_float(call->node, "bias");
     int64_t plane = 1;
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
     const double *px = tenon_dense_f64(heap, x);
@@ -166,18 +172,18 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_layer_norm = {
-    .name = "layer_norm", .attr = norm_attrs, .onnx = "LayerNormalization", .onnx_since = 17, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 3,
-    .dst_min = 1, .dst_max = 3, .infer = norm_infer, .ref = norm_ref, .flops = flops, .tol = 2e-5,
+    .name = "layer_norm", .attr = norm_attrs, .onnx = "LayerNormalization", .onnx_since = 17, .flags = TENON_OP_ANCHOR,
+    .src_min = 2, .src_max = 3, .dst_min = 1, .dst_max = 3, .infer = norm_infer, .ref = norm_ref, .flops = flops, .tol = 2e-5,
 };
 const tenon_op tenon_op_rms_norm = {
-    .name = "rms_norm", .attr = norm_attrs, .onnx = "RMSNormalization", .onnx_since = 23, .flags = TENON_OP_ANCHOR, .src_min = 2, .src_max = 2,
-    .dst_min = 1, .dst_max = 1, .infer = norm_infer, .ref = norm_ref, .flops = flops, .tol = 2e-5,
+    .name = "rms_norm", .attr = norm_attrs, .onnx = "RMSNormalization", .onnx_since = 23, .flags = TENON_OP_ANCHOR, .src_min = 2,
+    .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = norm_infer, .ref = norm_ref, .flops = flops, .tol = 2e-5,
 };
 const tenon_op tenon_op_lp_norm = {
-    .name = "lp_norm", .attr = lp_attrs, .onnx = "LpNormalization", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
-    .dst_min = 1, .dst_max = 1, .infer = lp_infer, .ref = lp_ref, .flops = flops, .tol = 1e-5,
+    .name = "lp_norm", .attr = lp_attrs, .onnx = "LpNormalization", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1,
+    .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = lp_infer, .ref = lp_ref, .flops = flops, .tol = 1e-5,
 };
 const tenon_op tenon_op_lrn = {
-    .name = "lrn", .attr = lrn_attrs, .onnx = "LRN", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
-    .dst_max = 1, .axes = "nchw", .infer = lrn_infer, .ref = lrn_ref, .flops = flops, .tol = 1e-5,
+    .name = "lrn", .attr = lrn_attrs, .onnx = "LRN", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
+    .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = lrn_infer, .ref = lrn_ref, .flops = flops, .tol = 1e-5,
 };

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* max_pool (optionally with the flat indices of the maxima), average_pool and lp_pool. Padding is never a maximum and counts in an
-   average only with count_include_pad, the part that ceil_mode adds beyond the end padding never. A NaN is skipped by max_pool
+/* max_pool (optionally with the flat indices of the maxima), average_pool and lp_pool. Padding is never a maximum and counts in
+   an average only with count_include_pad, the part that ceil_mode adds beyond the end padding never. A NaN is skipped by max_pool
    (x > m ? x : m), which is what vector maxima of x and m do. */
 #include "op/window.h"
 
 #include <math.h>
 
 #define POOL_ATTRS                                                                                                          \
-    TENON_WINDOW_ATTRS, {.name = "kernel_shape", .kind = TENON_ATTR_INTS, .required = true}, {.name = "ceil_mode", .kind = TENON_ATTR_INT}
+    TENON_WINDOW_ATTRS, {.name = "kernel_shape", .kind = TENON_ATTR_INTS, .required = true},                                \
+    {.name = "ceil_mode", .kind = TENON_ATTR_INT}
 
 static const tenon_attr_def max_attrs[] = {POOL_ATTRS, {.name = "storage_order", .kind = TENON_ATTR_INT}, {0}};
 static const tenon_attr_def average_attrs[] = {POOL_ATTRS, {.name = "count_include_pad", .kind = TENON_ATTR_INT}, {0}};
@@ -28,7 +29,10 @@ static tenon_status lp_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 }
 
 /* What one window sees of a plane; at[]: the maximum's position. */
-typedef struct seen { double max, sum; int64_t inside, padded, at[3]; } seen;
+typedef struct seen {
+    double max, sum;
+    int64_t inside, padded, at[3];
+} seen;
 
 static seen look(const tenon_window *w, const double *x, const int64_t *o, int64_t p)
 {
@@ -60,7 +64,8 @@ typedef enum { POOL_MAX, POOL_AVERAGE, POOL_LP } pool_kind;
 static tenon_status pool(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap, pool_kind kind)
 {
     const tenon_tensor *x = &call->src[0];
-    const bool wants_index = kind == POOL_MAX && tenon_call_wants(call, 1), include_pad = kind == POOL_AVERAGE && tenon_node_int(call->node, "count_include_pad");
+    const bool wants_index = kind == POOL_MAX && tenon_call_wants(call, 1),
+               include_pad = kind == POOL_AVERAGE && tenon_node_int(call->node, "count_include_pad");
     const bool column_major = kind == POOL_MAX && tenon_node_int(call->node, "storage_order");
     const int64_t p = kind == POOL_LP ? tenon_node_int(call->node, "p") : 0, planes = x->dim[0] * x->dim[1];
     tenon_window w;
@@ -74,7 +79,8 @@ static tenon_status pool(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap, 
             const seen s = look(&w, px + plane * w.in_count, o, p);
             const double count = (double)(include_pad ? s.padded : s.inside);
             y[at] = kind == POOL_MAX ? s.max : kind == POOL_AVERAGE ? s.sum / count : pow(s.sum, 1.0 / (double)p);
-            const int64_t flat = column_major ? s.at[0] + w.in[0] * (s.at[1] + w.in[1] * s.at[2]) : (s.at[0] * w.in[1] + s.at[1]) * w.in[2] + s.at[2];
+            const int64_t flat = column_major ? s.at[0] + w.in[0] * (s.at[1] + w.in[1] * s.at[2])
+                                              : (s.at[0] * w.in[1] + s.at[1]) * w.in[2] + s.at[2];
             index[at] = (double)(s.at[0] < 0 ? -1 : plane * w.in_count + flat);
         }
     if (tenon_call_wants(call, 0)) tenon_dense_store_f64(&call->dst[0], y);
@@ -83,21 +89,26 @@ static tenon_status pool(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap, 
 }
 
 static tenon_status max_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap) { return pool(cx, call, heap, POOL_MAX); }
-static tenon_status average_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap) { return pool(cx, call, heap, POOL_AVERAGE); }
+static tenon_status average_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
+{
+    return pool(cx, call, heap, POOL_AVERAGE);
+}
 static tenon_status lp_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap) { return pool(cx, call, heap, POOL_LP); }
 static tenon_status max_ref(tenon_cx *cx, tenon_eval_call *call) { return tenon_dense_run(cx, call, max_run); }
 static tenon_status average_ref(tenon_cx *cx, tenon_eval_call *call) { return tenon_dense_run(cx, call, average_run); }
 static tenon_status lp_ref(tenon_cx *cx, tenon_eval_call *call) { return tenon_dense_run(cx, call, lp_run); }
 
 const tenon_op tenon_op_max_pool = {
-    .name = "max_pool", .attr = max_attrs, .onnx = "MaxPool", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
-    .dst_min = 1, .dst_max = 2, .axes = "nchw", .infer = max_infer, .ref = max_ref, .flops = tenon_window_pool_flops, .tol = 0,
+    .name = "max_pool", .attr = max_attrs, .onnx = "MaxPool", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1,
+    .src_max = 1, .dst_min = 1, .dst_max = 2, .axes = "nchw", .infer = max_infer, .ref = max_ref,
+    .flops = tenon_window_pool_flops, .tol = 0,
 };
 const tenon_op tenon_op_average_pool = {
-    .name = "average_pool", .attr = average_attrs, .onnx = "AveragePool", .onnx_since = 7, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
-    .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = float_infer, .ref = average_ref, .flops = tenon_window_pool_flops, .tol = 1e-5,
+    .name = "average_pool", .attr = average_attrs, .onnx = "AveragePool", .onnx_since = 7, .flags = TENON_OP_ANCHOR,
+    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = float_infer, .ref = average_ref,
+    .flops = tenon_window_pool_flops, .tol = 1e-5,
 };
 const tenon_op tenon_op_lp_pool = {
-    .name = "lp_pool", .attr = lp_attrs, .onnx = "LpPool", .onnx_since = 2, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
-    .dst_max = 1, .axes = "nchw", .infer = lp_infer, .ref = lp_ref, .flops = tenon_window_pool_flops, .tol = 1e-4,
+    .name = "lp_pool", .attr = lp_attrs, .onnx = "LpPool", .onnx_since = 2, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
+    .dst_min = 1, .dst_max = 1, .axes = "nchw", .infer = lp_infer, .ref = lp_ref, .flops = tenon_window_pool_flops, .tol = 1e-4,
 };

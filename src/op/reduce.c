@@ -43,8 +43,10 @@ static tenon_status infer_contents(tenon_graph *g, tenon_node *n, const tenon_ty
     if (!sym || (count == 0 && (kind == MAX || kind == MIN))) return TENON_OK;
     const tenon_dim *d = count ? sym[0] : tenon_dim_const(g->dims, kind == PROD);
     for (size_t i = 1; i < count; i++)
-        d = kind == SUM ? tenon_dim_add(g->dims, d, sym[i]) : kind == PROD ? tenon_dim_mul(g->dims, d, sym[i])
-            : kind == MAX ? tenon_dim_max(g->dims, d, sym[i]) : tenon_dim_min(g->dims, d, sym[i]);
+        d = kind == SUM    ? tenon_dim_add(g->dims, d, sym[i])
+            : kind == PROD ? tenon_dim_mul(g->dims, d, sym[i])
+            : kind == MAX  ? tenon_dim_max(g->dims, d, sym[i])
+                           : tenon_dim_min(g->dims, d, sym[i]);
     if (!d) return TENON_NOMEM;
     tenon_infer_set_contents(n, 0, &d, 1);
     return TENON_OK;
@@ -74,12 +76,28 @@ static double reduce_f64(reduce_kind kind, const double *x, int64_t count)
 {
     double s = kind == MAX || kind == LOG_SUM_EXP ? -INFINITY : kind == MIN ? INFINITY : kind == PROD ? 1 : 0;
     switch (kind) {
-    case MEAN: case SUM: case LOG_SUM: for (int64_t i = 0; i < count; i++) s += x[i]; break;
-    case MAX: case LOG_SUM_EXP: for (int64_t i = 0; i < count; i++) s = x[i] > s ? x[i] : s; break;
-    case MIN: for (int64_t i = 0; i < count; i++) s = x[i] < s ? x[i] : s; break;
-    case PROD: for (int64_t i = 0; i < count; i++) s *= x[i]; break;
-    case L1: for (int64_t i = 0; i < count; i++) s += fabs(x[i]); break;
-    case L2: case SUM_SQUARE: for (int64_t i = 0; i < count; i++) s += x[i] * x[i]; break;
+    case MEAN:
+    case SUM:
+    case LOG_SUM:
+        for (int64_t i = 0; i < count; i++) s += x[i];
+        break;
+    case MAX:
+    case LOG_SUM_EXP:
+        for (int64_t i = 0; i < count; i++) s = x[i] > s ? x[i] : s;
+        break;
+    case MIN:
+        for (int64_t i = 0; i < count; i++) s = x[i] < s ? x[i] : s;
+        break;
+    case PROD:
+        for (int64_t i = 0; i < count; i++) s *= x[i];
+        break;
+    case L1:
+        for (int64_t i = 0; i < count; i++) s += fabs(x[i]);
+        break;
+    case L2:
+    case SUM_SQUARE:
+        for (int64_t i = 0; i < count; i++) s += x[i] * x[i];
+        break;
     }
     if (kind == MEAN) return s / (double)count;
     if (kind == L2) return sqrt(s);
@@ -156,11 +174,11 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
     return (double)tenon_tensor_count(&src[0]) * (kind_of(n->op) >= L2 ? 2 : 1);
 }
 
-#define REDUCE(lower, camel, tolerance, more)                                                                              \
-    const tenon_op tenon_op_reduce_##lower = {                                                                             \
+#define REDUCE(lower, camel, tolerance, more)                                                                               \
+    const tenon_op tenon_op_reduce_##lower = {                                                                              \
         .name = "reduce_" #lower, .attr = attrs, .onnx = "Reduce" camel, .onnx_since = 1, .flags = TENON_OP_ANCHOR | (more), \
-        .src_min = 1, .src_max = 2, .dst_min = 1, .dst_max = 1, .src_attr = src_attr, .infer = infer, .ref = ref,          \
-        .flops = flops, .tol = tolerance,                                                                                  \
+        .src_min = 1, .src_max = 2, .dst_min = 1, .dst_max = 1, .src_attr = src_attr, .infer = infer, .ref = ref,           \
+        .flops = flops, .tol = tolerance,                                                                                   \
     }
 REDUCE(mean, "Mean", 1e-5, 0);
 REDUCE(sum, "Sum", 1e-5, TENON_OP_SHAPE_VALUE);
@@ -175,10 +193,11 @@ REDUCE(log_sum_exp, "LogSumExp", 1e-5, 0);
 
 static reduce_kind kind_of(const tenon_op *op)
 {
-    static const tenon_op *const row[] = {
-        [MEAN] = &tenon_op_reduce_mean, [SUM] = &tenon_op_reduce_sum, [MAX] = &tenon_op_reduce_max, [MIN] = &tenon_op_reduce_min,
-        [PROD] = &tenon_op_reduce_prod, [L1] = &tenon_op_reduce_l1, [L2] = &tenon_op_reduce_l2, [SUM_SQUARE] = &tenon_op_reduce_sum_square,
-        [LOG_SUM] = &tenon_op_reduce_log_sum, [LOG_SUM_EXP] = &tenon_op_reduce_log_sum_exp};
+    static const tenon_op *const row[] = {[MEAN] = &tenon_op_reduce_mean,       [SUM] = &tenon_op_reduce_sum,
+                                          [MAX] = &tenon_op_reduce_max,         [MIN] = &tenon_op_reduce_min,
+                                          [PROD] = &tenon_op_reduce_prod,       [L1] = &tenon_op_reduce_l1,
+                                          [L2] = &tenon_op_reduce_l2,           [SUM_SQUARE] = &tenon_op_reduce_sum_square,
+                                          [LOG_SUM] = &tenon_op_reduce_log_sum, [LOG_SUM_EXP] = &tenon_op_reduce_log_sum_exp};
     int i = 0;
     while (row[i] != op) i++;
     return (reduce_kind)i;

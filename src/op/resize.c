@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Resize: nearest, linear or cubic, each axis on its own (the interpolations are separable), with all coordinate transformations.
-   `scales` or `sizes` (attribute, or source 2 or 3 when not constant) say the result's size on `axes` (unset: all).
-   The reference makes a list of weighted taps for every result index of an axis and applies the axes one after the other.
-   Deviation by intent: a size from scales is floor(float(in) * scale) in single precision, as exporters and runtimes compute it. */
+   `scales` or `sizes` (attribute, or source 2 or 3 when not constant) say the result's size on `axes` (unset: all). The reference
+   makes a list of weighted taps for every result index of an axis and applies the axes one after the other. Deviation by intent:
+   a size from scales is floor(float(in) * scale) in single precision, as exporters and runtimes compute it. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -26,17 +26,29 @@ static const char *const src_attr[] = {NULL, "roi", "scales", "sizes"};
 enum { SRC_ROI = 1, SRC_SCALES, SRC_SIZES };
 
 typedef enum { NEAREST, LINEAR, CUBIC } mode_kind;
-typedef enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, CROP_AND_RESIZE, HALF_PIXEL_FOR_NN } transform_kind;
+typedef enum {
+    HALF_PIXEL,
+    HALF_PIXEL_SYMMETRIC,
+    PYTORCH_HALF_PIXEL,
+    ALIGN_CORNERS,
+    ASYMMETRIC,
+    CROP_AND_RESIZE,
+    HALF_PIXEL_FOR_NN
+} transform_kind;
 typedef enum { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, FLOOR, CEIL } nearest_kind;
 typedef enum { STRETCH, NOT_LARGER, NOT_SMALLER } policy_kind;
 
 static const char *const mode_words[] = {"nearest", "linear", "cubic", NULL};
-static const char *const transform_words[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                              "tf_crop_and_resize", "tf_half_pixel_for_nn", NULL};
+static const char *const transform_words[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",   "align_corners",
+                                              "asymmetric", "tf_crop_and_resize",   "tf_half_pixel_for_nn", NULL};
 static const char *const nearest_words[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
 static const char *const policy_words[] = {"stretch", "not_larger", "not_smaller", NULL};
 
-typedef struct options { int mode, transform, nearest, policy; bool exclude, antialias; double a, extrapolation; } options;
+typedef struct options {
+    int mode, transform, nearest, policy;
+    bool exclude, antialias;
+    double a, extrapolation;
+} options;
 
 static tenon_status options_get(tenon_cx *cx, const tenon_node *n, options *o)
 {
@@ -57,7 +69,8 @@ static tenon_status axes_get(tenon_cx *cx, const tenon_node *n, int rank, int *l
     const tenon_attr *a = tenon_node_attr(n, "axes");
     bool seen[TENON_MAX_RANK] = {0};
     *count = a->set && a->count ? (int)a->count : rank;
-    if (a->count > (size_t)rank) return TENON_FAIL(cx, TENON_INVALID, "resize: axes has %zu entries, rank of x is %d", a->count, rank);
+    if (a->count > (size_t)rank)
+        return TENON_FAIL(cx, TENON_INVALID, "resize: axes has %zu entries, rank of x is %d", a->count, rank);
     for (int i = 0; i < *count; i++) {
         list[i] = i;
         if (a->set && a->count) TENON_TRY(tenon_infer_axis(cx, "resize", a->ints[i], rank, &list[i]));
@@ -73,7 +86,8 @@ static tenon_status check_count(tenon_cx *cx, const char *what, size_t count, in
     return TENON_FAIL(cx, TENON_INVALID, "resize: %s has %zu entries for %d axes", what, count, axes);
 }
 
-/* floor(in * scale): computed in single precision for a number; for a symbol the scale must be a fraction with a small denominator. */
+/* floor(in * scale): computed in single precision for a number; for a symbol the scale must be a fraction with a small
+   denominator. */
 static tenon_status scaled(tenon_cx *cx, tenon_graph *g, const tenon_dim *in, double scale, const tenon_dim **out)
 {
     tenon_dim_pool *p = g->dims;
@@ -90,11 +104,13 @@ static tenon_status scaled(tenon_cx *cx, tenon_graph *g, const tenon_dim *in, do
     }
     if (*out) return TENON_OK;
     tenon_rule_text text;
-    return TENON_FAIL(cx, TENON_UNSUPPORTED, "resize: scale %.9g of the dynamic dimension %s is not a simple fraction", scale, tenon_rule_dim(g, in, &text));
+    return TENON_FAIL(cx, TENON_UNSUPPORTED, "resize: scale %.9g of the dynamic dimension %s is not a simple fraction", scale,
+                      tenon_rule_dim(g, in, &text));
 }
 
 /* sizes under a keep_aspect_ratio_policy: one scale for all axes, each size rounded half up; static shapes only. */
-static tenon_status keep_ratio(tenon_cx *cx, tenon_graph *g, int policy, const int *axis, int count, const tenon_type *x, const tenon_dim **dim)
+static tenon_status keep_ratio(tenon_cx *cx, tenon_graph *g, int policy, const int *axis, int count, const tenon_type *x,
+                               const tenon_dim **dim)
 {
     double best = 0;
     for (int i = 0; i < count; i++) {
@@ -105,7 +121,8 @@ static tenon_status keep_ratio(tenon_cx *cx, tenon_graph *g, int policy, const i
         if (i == 0 || (policy == NOT_LARGER ? ratio < best : ratio > best)) best = ratio;
     }
     for (int i = 0; i < count; i++)
-        if (!(dim[axis[i]] = tenon_dim_const(g->dims, (int64_t)floor(best * (double)x->dim[axis[i]]->value + 0.5)))) return TENON_NOMEM;
+        if (!(dim[axis[i]] = tenon_dim_const(g->dims, (int64_t)floor(best * (double)x->dim[axis[i]]->value + 0.5))))
+            return TENON_NOMEM;
     return TENON_OK;
 }
 
@@ -126,14 +143,16 @@ static const tenon_value *given(const tenon_node *n, int i)
     return v && v->type.rank == 1 && tenon_dim_is(v->type.dim[0], 0) ? NULL : v; /* ONNX writes an absent input as an empty one */
 }
 
-static tenon_status sizes_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const tenon_type *x, const options *o, const tenon_dim **dim)
+static tenon_status sizes_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const tenon_type *x, const options *o,
+                                const tenon_dim **dim)
 {
     int axis[TENON_MAX_RANK], count;
     TENON_TRY(axes_get(cx, n, x->rank, axis, &count));
     const tenon_attr *scales = tenon_node_attr(n, "scales"), *sizes = tenon_node_attr(n, "sizes");
     const tenon_value *scales_src = given(n, SRC_SCALES), *sizes_src = given(n, SRC_SIZES);
     const bool by_scale = scales->count || scales_src, by_size = sizes->count || sizes_src;
-    if (by_scale == by_size) return TENON_FAIL(cx, TENON_INVALID, "resize: %s scales and sizes are given", by_scale ? "both" : "neither");
+    if (by_scale == by_size)
+        return TENON_FAIL(cx, TENON_INVALID, "resize: %s scales and sizes are given", by_scale ? "both" : "neither");
     const tenon_dim *const *contents = NULL;
     double factor[TENON_MAX_RANK];
     size_t length = 0;
@@ -150,10 +169,12 @@ static tenon_status sizes_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *
         TENON_TRY(check_count(cx, "sizes", length, count));
     }
     for (int i = 0; i < count; i++) {
-        dim[axis[i]] = sizes->count ? tenon_dim_const(g->dims, sizes->ints[i]) : contents ? contents[i]
-                       : tenon_dim_symbol_fresh(g->dims, "resize", 1, TENON_DIM_HUGE);
+        dim[axis[i]] = sizes->count ? tenon_dim_const(g->dims, sizes->ints[i])
+                       : contents   ? contents[i]
+                                    : tenon_dim_symbol_fresh(g->dims, "resize", 1, TENON_DIM_HUGE);
         if (!dim[axis[i]]) return TENON_NOMEM;
-        if (dim[axis[i]]->hi < 1) return TENON_FAIL(cx, TENON_INVALID, "resize: size %lld on axis %d", (long long)dim[axis[i]]->hi, axis[i]);
+        if (dim[axis[i]]->hi < 1)
+            return TENON_FAIL(cx, TENON_INVALID, "resize: size %lld on axis %d", (long long)dim[axis[i]]->hi, axis[i]);
     }
     return by_size && o->policy != STRETCH ? keep_ratio(cx, g, o->policy, axis, count, x, dim) : TENON_OK;
 }
@@ -175,8 +196,14 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 /* ---- reference ---- */
 
 /* One axis: `width` taps a result index; index < 0: the extrapolation value. */
-typedef struct taps { int64_t width, *index; double *weight; } taps;
-typedef struct axis_map { int64_t in, out; double scale, roi_begin, roi_end; } axis_map;
+typedef struct taps {
+    int64_t width, *index;
+    double *weight;
+} taps;
+typedef struct axis_map {
+    int64_t in, out;
+    double scale, roi_begin, roi_end;
+} axis_map;
 
 static double source_of(const options *o, const axis_map *m, int64_t i)
 {
@@ -225,13 +252,16 @@ static tenon_status axis_taps(tenon_heap *heap, const options *o, const axis_map
     for (int64_t i = 0; i < m->out; i++) {
         int64_t *index = t->index + i * t->width;
         double *weight = t->weight + i * t->width, sum = 0;
-        const double x = source_of(o, m, i);
-        const bool outside = o->transform == CROP_AND_RESIZE && (x < 0 || x > (double)(m->in - 1));
+        double x = source_of(o, m, i);
+        const bool outside = o->transform == CROP_AND_RESIZE && !(x >= 0 && x <= (double)(m->in - 1));
+        if (!(fabs(x) < 1e15)) x = 0; /* a scale or a region that is not a number */
         const int64_t first = o->mode == NEAREST ? nearest_of(o->nearest, x) : (int64_t)floor(x - reach) + 1;
         for (int64_t j = 0; j < t->width; j++) {
             const int64_t at = first + j;
             const double distance = ((double)at - x) * shrink;
-            weight[j] = o->mode == NEAREST ? 1 : o->mode == CUBIC ? cubic_weight(distance, o->a) : TENON_MAX(1 - fabs(distance), 0);
+            weight[j] = o->mode == NEAREST ? 1
+                        : o->mode == CUBIC ? cubic_weight(distance, o->a)
+                                           : TENON_MAX(1 - fabs(distance), 0);
             if (o->exclude && o->mode != NEAREST && (at < 0 || at >= m->in)) weight[j] = 0;
             index[j] = outside ? -1 : TENON_MIN(TENON_MAX(at, 0), m->in - 1);
             sum += weight[j];
@@ -242,7 +272,8 @@ static tenon_status axis_taps(tenon_heap *heap, const options *o, const axis_map
 }
 
 /* Interpolates the middle axis of (outer, in, inner); a result index without taps gets the extrapolation value. */
-static void axis_apply(const taps *t, const axis_map *m, int64_t outer, int64_t inner, const double *x, double extrapolation, double *y)
+static void axis_apply(const taps *t, const axis_map *m, int64_t outer, int64_t inner, const double *x, double extrapolation,
+                       double *y)
 {
     for (int64_t b = 0; b < outer; b++)
         for (int64_t i = 0; i < m->out; i++) {
@@ -289,7 +320,8 @@ static tenon_status maps_get(tenon_cx *cx, const tenon_eval_call *call, const op
             axis_map *m = &map[axis[i]];
             const tenon_tensor *t = tenon_call_has(call, SRC_SIZES) ? &call->src[SRC_SIZES] : NULL;
             if (!t && (size_t)i >= sizes->count) return TENON_FAIL(cx, TENON_INVALID, "resize: no sizes");
-            const double size = (double)((size_t)i < sizes->count ? sizes->ints[i] : tenon_tensor_get_i64(t, tenon_tensor_offset(t, i)));
+            const double size =
+                (double)((size_t)i < sizes->count ? sizes->ints[i] : tenon_tensor_get_i64(t, tenon_tensor_offset(t, i)));
             const double own = size / (double)TENON_MAX(m->in, 1);
             if (pass) m->scale = ratio;
             else if (i == 0 || (o->policy == NOT_LARGER ? own < ratio : own > ratio)) ratio = own;
@@ -311,7 +343,8 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     int64_t outer = 1, inner = tenon_tensor_count(x);
     for (int i = 0; i < x->rank; i++) {
         inner /= map[i].in;
-        const bool same = map[i].in == map[i].out && map[i].scale == 1 && (o.transform != CROP_AND_RESIZE || (map[i].roi_begin == 0 && map[i].roi_end == 1));
+        const bool same = map[i].in == map[i].out && map[i].scale == 1 &&
+                          (o.transform != CROP_AND_RESIZE || (map[i].roi_begin == 0 && map[i].roi_end == 1));
         if (!same) {
             taps t;
             double *to = tenon_dense_new_f64(heap, outer * map[i].out * inner);
@@ -339,6 +372,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_resize = {
-    .name = "resize", .attr = attrs, .onnx = "Resize", .onnx_since = 11, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 4, .dst_min = 1,
-    .dst_max = 1, .src_attr = src_attr, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "resize", .attr = attrs, .onnx = "Resize", .onnx_since = 11, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 4,
+    .dst_min = 1, .dst_max = 1, .src_attr = src_attr, .axes = "nchw", .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* roi_align: x (n, c, h, w), rois (r, 4) as x1 y1 x2 y2, batch_indices (r) -> (r, c, output_height, output_width). Each result element is
-   the mean or the maximum over a grid of bilinear samples of its bin. mode max takes the maximum of the four weighted corners of each
-   sample, not of the samples: this is what ONNX's tests and runtimes do. */
+/* roi_align: x (n, c, h, w), rois (r, 4) as x1 y1 x2 y2, batch_indices (r) -> (r, c, output_height, output_width). Each result
+   element is the mean or the maximum over a grid of bilinear samples of its bin. mode max takes the maximum of the four weighted
+   corners of each sample, not of the samples: this is what ONNX's tests and runtimes do. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -29,18 +29,20 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_float(cx, n, 1, "rois"));
     const tenon_type *x = tenon_rule_type(n, 0), *rois = tenon_rule_type(n, 1);
     TENON_TRY(tenon_rule_equal(cx, g, n, "last axis of rois", rois->dim[1], "what it must be", tenon_dim_const(g->dims, 4)));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "number of rois", rois->dim[0], "number of batch_indices", tenon_rule_type(n, 2)->dim[0]));
+    TENON_TRY(
+        tenon_rule_equal(cx, g, n, "number of rois", rois->dim[0], "number of batch_indices", tenon_rule_type(n, 2)->dim[0]));
     const int64_t h = tenon_node_int(n, "output_height"), w = tenon_node_int(n, "output_width");
     if (h < 1 || w < 1 || tenon_node_int(n, "sampling_ratio") < 0)
-        return TENON_FAIL(cx, TENON_INVALID, "roi_align: output_height %lld, output_width %lld, sampling_ratio %lld", (long long)h, (long long)w,
-                          (long long)tenon_node_int(n, "sampling_ratio"));
+        return TENON_FAIL(cx, TENON_INVALID, "roi_align: output_height %lld, output_width %lld, sampling_ratio %lld",
+                          (long long)h, (long long)w, (long long)tenon_node_int(n, "sampling_ratio"));
     const tenon_dim *dim[4] = {rois->dim[0], x->dim[1], tenon_dim_const(g->dims, h), tenon_dim_const(g->dims, w)};
     if (!dim[2] || !dim[3]) return TENON_NOMEM;
     tenon_infer_set(n, 0, x->dtype, 4, dim);
     return TENON_OK;
 }
 
-/* The two neighbours of a coordinate on an axis of `size`, and the weight of the second; false: too far outside, the sample is 0. */
+/* The two neighbours of a coordinate on an axis of `size`, and the weight of the second; false: too far outside, the sample is 0.
+ */
 static bool neighbours(double v, int64_t size, int64_t *low, int64_t *high, double *weight)
 {
     if (!(v >= -1 && v <= (double)size)) return false;
@@ -51,7 +53,11 @@ static bool neighbours(double v, int64_t size, int64_t *low, int64_t *high, doub
     return true;
 }
 
-typedef struct bins { double y, x, bin_h, bin_w; int64_t grid_h, grid_w; bool max; } bins;
+typedef struct bins {
+    double y, x, bin_h, bin_w;
+    int64_t grid_h, grid_w;
+    bool max;
+} bins;
 
 static double bin_value(const bins *b, const double *plane, int64_t h, int64_t w, int64_t ph, int64_t pw)
 {
@@ -91,14 +97,20 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     for (int64_t r = 0; r < y->dim[0]; r++) {
         const double *roi = rois + r * 4;
         if (image[r] < 0 || image[r] >= x->dim[0])
-            return TENON_FAIL(cx, TENON_INVALID, "roi_align: batch index %lld, batch of x is %lld", (long long)image[r], (long long)x->dim[0]);
+            return TENON_FAIL(cx, TENON_INVALID, "roi_align: batch index %lld, batch of x is %lld", (long long)image[r],
+                              (long long)x->dim[0]);
         double height = (roi[3] - roi[1]) * scale, width = (roi[2] - roi[0]) * scale;
         if (!half) height = TENON_MAX(height, 1), width = TENON_MAX(width, 1);
-        bins b = {.y = roi[1] * scale - shift, .x = roi[0] * scale - shift, .bin_h = height / (double)oh, .bin_w = width / (double)ow, .max = mode == 1};
+        bins b = {.y = roi[1] * scale - shift,
+                  .x = roi[0] * scale - shift,
+                  .bin_h = height / (double)oh,
+                  .bin_w = width / (double)ow,
+                  .max = mode == 1};
         b.grid_h = ratio ? ratio : (int64_t)ceil(TENON_MIN(TENON_MAX(b.bin_h, 0), 1e6));
         b.grid_w = ratio ? ratio : (int64_t)ceil(TENON_MIN(TENON_MAX(b.bin_w, 0), 1e6));
         for (int64_t c = 0; c < x->dim[1]; c++)
-            for (int64_t i = 0; i < oh * ow; i++) *to++ = bin_value(&b, px + (image[r] * x->dim[1] + c) * h * w, h, w, i / ow, i % ow);
+            for (int64_t i = 0; i < oh * ow; i++)
+                *to++ = bin_value(&b, px + (image[r] * x->dim[1] + c) * h * w, h, w, i / ow, i % ow);
     }
     tenon_dense_store_f64(y, out);
     return TENON_OK;
@@ -114,6 +126,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_roi_align = {
-    .name = "roi_align", .attr = attrs, .onnx = "RoiAlign", .onnx_since = 16, .flags = TENON_OP_ANCHOR, .src_min = 3, .src_max = 3, .dst_min = 1,
-    .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
+    .name = "roi_align", .attr = attrs, .onnx = "RoiAlign", .onnx_since = 16, .flags = TENON_OP_ANCHOR, .src_min = 3,
+    .src_max = 3, .dst_min = 1, .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 2e-5,
 };

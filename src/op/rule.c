@@ -20,7 +20,8 @@ const char *tenon_rule_shape(const tenon_graph *g, const tenon_type *t, tenon_ru
     size_t used = (size_t)snprintf(text->s, sizeof text->s, "(");
     for (int i = 0; i < t->rank && used < sizeof text->s; i++) {
         tenon_rule_text dim;
-        const int more = snprintf(text->s + used, sizeof text->s - used, "%s%s", i ? ", " : "", tenon_rule_dim(g, t->dim[i], &dim));
+        const int more =
+            snprintf(text->s + used, sizeof text->s - used, "%s%s", i ? ", " : "", tenon_rule_dim(g, t->dim[i], &dim));
         used += more > 0 ? (size_t)more : 0;
     }
     if (used < sizeof text->s) snprintf(text->s + used, sizeof text->s - used, ")");
@@ -57,8 +58,8 @@ tenon_status tenon_rule_same_type(tenon_cx *cx, const tenon_node *n, int i, int 
 {
     const tenon_type *a = tenon_rule_type(n, i), *b = tenon_rule_type(n, j);
     if (!a || !b || a->dtype == b->dtype) return TENON_OK;
-    return TENON_FAIL(cx, TENON_INVALID, "%s: source %d is %s, source %d is %s", n->op->name, i, tenon_dtype_get(a->dtype)->name, j,
-                      tenon_dtype_get(b->dtype)->name);
+    return TENON_FAIL(cx, TENON_INVALID, "%s: source %d is %s, source %d is %s", n->op->name, i, tenon_dtype_get(a->dtype)->name,
+                      j, tenon_dtype_get(b->dtype)->name);
 }
 
 tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *what_a, const tenon_dim *a,
@@ -76,15 +77,16 @@ tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_no
                       tenon_dim_is(equal, 0) ? "" : ", not provably equal");
 }
 
-tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, int i, const char *letter, const tenon_dim *dim)
+tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, int i, const char *letter,
+                               const tenon_dim *dim)
 {
     if (!tenon_rule_src(n, i)) return TENON_OK;
     TENON_TRY(tenon_rule_rank(cx, n, i, letter, 1, 1));
     return tenon_rule_equal(cx, g, n, letter, tenon_rule_type(n, i)->dim[0], "the axis it belongs to", dim);
 }
 
-tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter, const tenon_type *t,
-                                   const tenon_type *to)
+tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter,
+                                   const tenon_type *t, const tenon_type *to)
 {
     bool fits = t->rank >= 0 && t->rank <= to->rank;
     for (int i = 0; fits && i < t->rank; i++) {
@@ -98,7 +100,8 @@ tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const ten
     return TENON_FAIL(cx, TENON_INVALID, "%s: %s of shape %s does not broadcast to %s", n->op->name, letter, ta.s, tb.s);
 }
 
-tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max, int *count)
+tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max,
+                             int *count)
 {
     *count = -1;
     const tenon_attr *a = tenon_node_attr(n, attr);
@@ -110,7 +113,8 @@ tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, 
         sym = tenon_infer_contents(g, v, &length);
         if (!sym) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %s must be known at build", n->op->name, attr);
     }
-    if (length > (size_t)max) return TENON_FAIL(cx, TENON_INVALID, "%s: %s has %zu entries, at most %d", n->op->name, attr, length, max);
+    if (length > (size_t)max)
+        return TENON_FAIL(cx, TENON_INVALID, "%s: %s has %zu entries, at most %d", n->op->name, attr, length, max);
     for (size_t i = 0; i < length; i++) {
         if (sym && !tenon_dim_is_const(sym[i]))
             return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %s must be constant", n->op->name, attr);
@@ -124,6 +128,9 @@ tenon_status tenon_rule_word(tenon_cx *cx, const tenon_node *n, const char *attr
 {
     const char *s = tenon_node_attr(n, attr)->s;
     for (int i = 0; words[i]; i++)
-        if (s && !strcmp(s, words[i])) { *out = i; return TENON_OK; }
+        if (s && !strcmp(s, words[i])) {
+            *out = i;
+            return TENON_OK;
+        }
     return TENON_FAIL(cx, TENON_INVALID, "%s: %s '%s' is not known", n->op->name, attr, s ? s : "");
 }

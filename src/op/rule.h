@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What infer rules of the anchors share: absent sources, ranks, dims that must be equal, lists that are an attribute or a constant
-   source. Messages start with the operator's name and say the numbers; the caller adds the node. */
+/* What infer rules of the anchors share: absent sources, ranks, dims that must be equal, lists that are an attribute or a
+   constant source. Messages start with the operator's name and say the numbers; the caller adds the node. */
 #ifndef TENON_OP_RULE_H
 #define TENON_OP_RULE_H
 
 #include "op/op.h"
 
 /* Room for the text of one dimension or shape in a message. */
-typedef struct tenon_rule_text { char s[160]; } tenon_rule_text;
+typedef struct tenon_rule_text {
+    char s[160];
+} tenon_rule_text;
 
 static inline const tenon_value *tenon_rule_src(const tenon_node *n, int i) { return i < n->src_count ? n->src[i] : NULL; }
 static inline const tenon_type *tenon_rule_type(const tenon_node *n, int i)
@@ -29,14 +31,16 @@ tenon_status tenon_rule_same_type(tenon_cx *cx, const tenon_node *n, int i, int 
 tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *what_a, const tenon_dim *a,
                               const char *what_b, const tenon_dim *b);
 /* Source i (if there) has rank 1 and `dim` elements. */
-tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, int i, const char *letter, const tenon_dim *dim);
+tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, int i, const char *letter,
+                               const tenon_dim *dim);
 /* `t` broadcasts to `to` without changing it. */
-tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter, const tenon_type *t,
-                                   const tenon_type *to);
+tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter,
+                                   const tenon_type *t, const tenon_type *to);
 
-/* A list of constants: the attribute when set, else source `src` (-1: none) when its contents are constants. *count -1: neither is there.
-   TENON_UNSUPPORTED when the source's contents are not known at build. */
-tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max, int *count);
+/* A list of constants: the attribute when set, else source `src` (-1: none) when its contents are constants. *count -1: neither
+   is there. TENON_UNSUPPORTED when the source's contents are not known at build. */
+tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max,
+                             int *count);
 /* One of the NULL-terminated words; *out its index. */
 tenon_status tenon_rule_word(tenon_cx *cx, const tenon_node *n, const char *attr, const char *const *words, int *out);
 

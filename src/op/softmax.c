@@ -66,14 +66,14 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_softmax = {
-    .name = "softmax", .attr = attrs, .onnx = "Softmax", .onnx_since = 13, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
-    .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 1e-5,
-};
-const tenon_op tenon_op_log_softmax = {
-    .name = "log_softmax", .attr = attrs, .onnx = "LogSoftmax", .onnx_since = 13, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
+    .name = "softmax", .attr = attrs, .onnx = "Softmax", .onnx_since = 13, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
     .dst_min = 1, .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 1e-5,
 };
+const tenon_op tenon_op_log_softmax = {
+    .name = "log_softmax", .attr = attrs, .onnx = "LogSoftmax", .onnx_since = 13, .flags = TENON_OP_ANCHOR, .src_min = 1,
+    .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = infer, .ref = ref, .flops = flops, .tol = 1e-5,
+};
 const tenon_op tenon_op_hardmax = {
-    .name = "hardmax", .attr = attrs, .onnx = "Hardmax", .onnx_since = 13, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1, .dst_min = 1,
-    .dst_max = 1, .infer = infer, .ref = ref, .flops = flops,
+    .name = "hardmax", .attr = attrs, .onnx = "Hardmax", .onnx_since = 13, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 1,
+    .dst_min = 1, .dst_max = 1, .infer = infer, .ref = ref, .flops = flops,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* top_k: the k largest (or smallest) elements along an axis and their indices (i64). Equal elements: the lower index first. NaN counts
-   as the largest value. k is an attribute, or source 1 when not constant. Unsorted results come out sorted too: that is allowed. */
+/* top_k: the k largest (or smallest) elements along an axis and their indices (i64). Equal elements: the lower index first. NaN
+   counts as the largest value. k is an attribute, or source 1 when not constant. Unsorted results come out sorted too: that is
+   allowed. */
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -37,14 +38,17 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     if (!dim[axis]) return TENON_NOMEM;
     tenon_rule_text ta, tb;
     if (dim[axis]->hi < 0 || dim[axis]->lo > x->dim[axis]->hi)
-        return TENON_FAIL(cx, TENON_INVALID, "top_k: k is %s, axis %d of x has %s elements", tenon_rule_dim(g, dim[axis], &ta), axis,
-                          tenon_rule_dim(g, x->dim[axis], &tb));
+        return TENON_FAIL(cx, TENON_INVALID, "top_k: k is %s, axis %d of x has %s elements", tenon_rule_dim(g, dim[axis], &ta),
+                          axis, tenon_rule_dim(g, x->dim[axis], &tb));
     if (tenon_rule_wants(n, 0)) tenon_infer_set(n, 0, x->dtype, x->rank, dim);
     if (tenon_rule_wants(n, 1)) tenon_infer_set(n, 1, TENON_I64, x->rank, dim);
     return TENON_OK;
 }
 
-typedef struct item { double f; int64_t i, at; } item; /* f for floats, i for integers (f is then 0) */
+typedef struct item {
+    double f;
+    int64_t i, at;
+} item; /* f for floats, i for integers (f is then 0) */
 
 static int order(const item *a, const item *b)
 {
@@ -78,16 +82,19 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     tenon_dense_axis_last(x->rank, axis, perm);
     const tenon_tensor from = tenon_dense_permuted(x, perm);
     const int64_t length = x->dim[axis], k = call->dst[which].dim[axis], count = tenon_tensor_count(&call->dst[which]);
-    if (k > length) return TENON_FAIL(cx, TENON_INVALID, "top_k: k is %lld, the axis has %lld elements", (long long)k, (long long)length);
+    if (k > length)
+        return TENON_FAIL(cx, TENON_INVALID, "top_k: k is %lld, the axis has %lld elements", (long long)k, (long long)length);
     if (count == 0) return TENON_OK;
     const double *f = is_float ? tenon_dense_f64(heap, &from) : NULL;
     const int64_t *v = is_float ? NULL : tenon_dense_i64(heap, &from);
     item *row = tenon_heap_alloc(heap, (size_t)(length + 1) * sizeof *row);
     double *value = tenon_dense_new_f64(heap, count);
-    int64_t *whole = tenon_heap_alloc(heap, (size_t)count * sizeof *whole), *index = tenon_heap_alloc(heap, (size_t)count * sizeof *index);
+    int64_t *whole = tenon_heap_alloc(heap, (size_t)count * sizeof *whole),
+            *index = tenon_heap_alloc(heap, (size_t)count * sizeof *index);
     if ((!f && !v) || !row || !value || !whole || !index) return TENON_NOMEM;
     for (int64_t r = 0; r < count / k; r++) {
-        for (int64_t i = 0; i < length; i++) row[i] = (item){.f = f ? f[r * length + i] : 0, .i = v ? v[r * length + i] : 0, .at = i};
+        for (int64_t i = 0; i < length; i++)
+            row[i] = (item){.f = f ? f[r * length + i] : 0, .i = v ? v[r * length + i] : 0, .at = i};
         qsort(row, (size_t)length, sizeof *row, largest ? descending : ascending);
         for (int64_t i = 0; i < k; i++) value[r * k + i] = row[i].f, whole[r * k + i] = row[i].i, index[r * k + i] = row[i].at;
     }
@@ -112,6 +119,6 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 }
 
 const tenon_op tenon_op_top_k = {
-    .name = "top_k", .attr = attrs, .onnx = "TopK", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 2, .dst_min = 1,
-    .dst_max = 2, .src_attr = src_attr, .infer = infer, .ref = ref, .flops = flops,
+    .name = "top_k", .attr = attrs, .onnx = "TopK", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 2,
+    .dst_min = 1, .dst_max = 2, .src_attr = src_attr, .infer = infer, .ref = ref, .flops = flops,
 };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sliding windows: attributes, result sizes, automatic padding. With ceil_mode a window that would start past the input and its begin
-   padding is dropped: count = min(ceil((in + pads - extent) / stride) + 1, ceil((in + begin) / stride)). */
+/* Sliding windows: attributes, result sizes, automatic padding. With ceil_mode a window that would start past the input and its
+   begin padding is dropped: count = min(ceil((in + pads - extent) / stride) + 1, ceil((in + begin) / stride)). */
 #include "op/window.h"
 
 #include <stdio.h>
 
-static tenon_status list(tenon_cx *cx, const tenon_node *n, const char *name, int count, int64_t lowest, int64_t fallback, int64_t *out)
+static tenon_status list(tenon_cx *cx, const tenon_node *n, const char *name, int count, int64_t lowest, int64_t fallback,
+                         int64_t *out)
 {
     const tenon_attr *a = tenon_node_attr(n, name);
     for (int i = 0; i < count; i++) out[i] = fallback;
@@ -26,7 +27,8 @@ tenon_status tenon_window_attrs_get(tenon_cx *cx, const tenon_node *n, int axes,
     int pad, count = axes;
     int64_t pads[2 * TENON_WINDOW_AXES];
     if (axes < 1 || axes > TENON_WINDOW_AXES)
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %d spatial axes, 1 to %d are supported", n->op->name, axes, TENON_WINDOW_AXES);
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %d spatial axes, 1 to %d are supported", n->op->name, axes,
+                          TENON_WINDOW_AXES);
     *out = (tenon_window_attrs){.axes = axes};
     TENON_TRY(list(cx, n, "strides", count, 1, 1, out->stride));
     TENON_TRY(list(cx, n, "dilations", count, 1, 1, out->dilation));
@@ -37,8 +39,8 @@ tenon_status tenon_window_attrs_get(tenon_cx *cx, const tenon_node *n, int axes,
     return TENON_OK;
 }
 
-tenon_status tenon_window_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const tenon_type *x, const tenon_dim *const *kernel,
-                                bool ceil_mode, const tenon_dim **out)
+tenon_status tenon_window_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const tenon_type *x,
+                                const tenon_dim *const *kernel, bool ceil_mode, const tenon_dim **out)
 {
     tenon_window_attrs a;
     TENON_TRY(tenon_window_attrs_get(cx, n, x->rank - 2, &a));
@@ -49,28 +51,28 @@ tenon_status tenon_window_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *
         if (a.pad == TENON_PAD_SAME_UPPER || a.pad == TENON_PAD_SAME_LOWER) {
             out[i] = tenon_dim_ceildiv(p, in, stride);
         } else {
-            const tenon_dim *extent = tenon_dim_add(p, tenon_dim_mul(p, tenon_dim_sub(p, kernel[i], one), tenon_dim_const(p, a.dilation[i])), one);
+            const tenon_dim *extent =
+                tenon_dim_add(p, tenon_dim_mul(p, tenon_dim_sub(p, kernel[i], one), tenon_dim_const(p, a.dilation[i])), one);
             const tenon_dim *padded = tenon_dim_add(p, in, tenon_dim_const(p, a.begin[i] + a.end[i]));
             const tenon_dim *room = tenon_dim_sub(p, padded, extent);
             if (!room) return TENON_NOMEM;
             if (room->hi < 0) {
                 tenon_rule_text te, ti;
-                return TENON_FAIL(cx, TENON_INVALID, "%s: window of %s on spatial axis %d does not fit the padded size %s", n->op->name,
-                                  tenon_rule_dim(g, extent, &te), i, tenon_rule_dim(g, padded, &ti));
+                return TENON_FAIL(cx, TENON_INVALID, "%s: window of %s on spatial axis %d does not fit the padded size %s",
+                                  n->op->name, tenon_rule_dim(g, extent, &te), i, tenon_rule_dim(g, padded, &ti));
             }
             if (ceil_mode)
                 out[i] = tenon_dim_min(p, tenon_dim_add(p, tenon_dim_ceildiv(p, room, stride), one),
                                        tenon_dim_ceildiv(p, tenon_dim_add(p, in, tenon_dim_const(p, a.begin[i])), stride));
-            else
-                out[i] = tenon_dim_add(p, tenon_dim_floordiv(p, room, stride), one);
+            else out[i] = tenon_dim_add(p, tenon_dim_floordiv(p, room, stride), one);
         }
         if (!out[i]) return TENON_NOMEM;
     }
     return TENON_OK;
 }
 
-tenon_status tenon_window_get(tenon_cx *cx, const tenon_node *n, const tenon_tensor *x, const int64_t *kernel, const tenon_tensor *y,
-                              tenon_window *out)
+tenon_status tenon_window_get(tenon_cx *cx, const tenon_node *n, const tenon_tensor *x, const int64_t *kernel,
+                              const tenon_tensor *y, tenon_window *out)
 {
     tenon_window_attrs a;
     TENON_TRY(tenon_window_attrs_get(cx, n, x->rank - 2, &a));
@@ -103,7 +105,8 @@ tenon_status tenon_window_pool_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n
     const tenon_type *x = tenon_rule_type(n, 0);
     const tenon_attr *shape = tenon_node_attr(n, "kernel_shape");
     if (shape->count != (size_t)(x->rank - 2))
-        return TENON_FAIL(cx, TENON_INVALID, "%s: kernel_shape has %zu entries, x has %d spatial axes", n->op->name, shape->count, x->rank - 2);
+        return TENON_FAIL(cx, TENON_INVALID, "%s: kernel_shape has %zu entries, x has %d spatial axes", n->op->name, shape->count,
+                          x->rank - 2);
     const tenon_dim *kernel[TENON_WINDOW_AXES], *dim[TENON_MAX_RANK] = {x->dim[0], x->dim[1]};
     for (int i = 0; i < x->rank - 2; i++) {
         if (shape->ints[i] < 1 || shape->ints[i] > INT32_MAX)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The anchors' references and infer rules against numbers computed elsewhere (anchors.txt, which says by what). Every case runs three
-   times: dense f32 as written, with all sources and results strided, and in f64. Then symbolic shapes, contents and refusals. */
+/* The anchors' references and infer rules against numbers computed elsewhere (anchors.txt, which says by what). Every case runs
+   three times: dense f32 as written, with all sources and results strided, and in f64. Then symbolic shapes, contents and
+   refusals. */
 #include "check.h"
 
 #include "base/file.h"
@@ -25,7 +26,8 @@ static bool read_tensor(tenon_arena *arena, char *line, tenon_tensor *t)
     if (!strcmp(word, "-")) return true;
     if (!tenon_dtype_parse(word, strlen(word), &t->dtype)) return false;
     char *shape = strtok_r(NULL, " ", &save);
-    for (char *at = shape; at && *at != 's'; at = strchr(at, 'x') ? strchr(at, 'x') + 1 : NULL) t->dim[t->rank++] = strtoll(at, NULL, 10);
+    for (char *at = shape; at && *at != 's'; at = strchr(at, 'x') ? strchr(at, 'x') + 1 : NULL)
+        t->dim[t->rank++] = strtoll(at, NULL, 10);
     tenon_tensor_dense(t);
     const int64_t count = tenon_tensor_count(t);
     if (!(t->data = tenon_arena_alloc(arena, tenon_dtype_bytes(t->dtype, (size_t)count) + 1))) return false;
@@ -72,7 +74,8 @@ static bool same(const tenon_tensor *got, const tenon_tensor *want)
 }
 
 /* A graph with one node; i64 sources behind the first are constants, as shapes and axes would be. */
-static tenon_status make_node(tenon_cx *cx, tenon_arena *arena, const anchor_case *c, const tenon_tensor *src, tenon_graph **g, tenon_node **n)
+static tenon_status make_node(tenon_cx *cx, tenon_arena *arena, const anchor_case *c, const tenon_tensor *src, tenon_graph **g,
+                              tenon_node **n)
 {
     tenon_dim_pool *pool = tenon_arena_alloc(arena, sizeof *pool);
     tenon_value *value[MOST_SRC] = {0};
@@ -87,17 +90,26 @@ static tenon_status make_node(tenon_cx *cx, tenon_arena *arena, const anchor_cas
         tenon_type type = {.dtype = src[i].dtype, .rank = src[i].rank};
         if (src[i].dtype == TENON_DTYPE_NONE) continue;
         for (int k = 0; k < type.rank; k++) type.dim[k] = tenon_dim_const(pool, src[i].dim[k]);
-        if (i > 0 && src[i].dtype == TENON_I64 && tenon_tensor_is_dense(&src[i])) TENON_TRY(tenon_graph_const(*g, "c", &src[i], false, &value[i]));
+        if (i > 0 && src[i].dtype == TENON_I64 && tenon_tensor_is_dense(&src[i]))
+            TENON_TRY(tenon_graph_const(*g, "c", &src[i], false, &value[i]));
         else TENON_TRY(tenon_graph_value(*g, "x", &type, &value[i]));
     }
     TENON_TRY(tenon_graph_node(*g, op, "node", c->src_count, value, c->dst_count, n));
-    for (char *word = strtok_r(NULL, " ", &save); word; word = strtok_r(NULL, " ", &save)) TENON_TRY(tenon_attr_parse(*g, *n, word, strlen(word)));
+    for (char *word = strtok_r(NULL, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        TENON_TRY(tenon_attr_parse(*g, *n, word, strlen(word)));
     return TENON_OK;
 }
 
-static tenon_status evaluate(tenon_cx *cx, tenon_heap *heap, const tenon_node *n, const anchor_case *c, const tenon_tensor *src, tenon_tensor *dst, bool ready)
+static tenon_status evaluate(tenon_cx *cx, tenon_heap *heap, const tenon_node *n, const anchor_case *c, const tenon_tensor *src,
+                             tenon_tensor *dst, bool ready)
 {
-    tenon_eval_call call = {.node = n, .src_count = c->src_count, .dst_count = c->dst_count, .src = src, .dst = dst, .dst_ready = ready, .heap = heap};
+    tenon_eval_call call = {.node = n,
+                            .src_count = c->src_count,
+                            .dst_count = c->dst_count,
+                            .src = src,
+                            .dst = dst,
+                            .dst_ready = ready,
+                            .heap = heap};
     return tenon_eval_node(cx, &call);
 }
 
@@ -114,8 +126,10 @@ static void run_case(tenon_cx *cx, const anchor_case *c)
         for (int i = 0; i < c->src_count; i++)
             if (c->src[i].dtype != TENON_DTYPE_NONE)
                 src[i] = way == 1 ? strided(&arena, &c->src[i], true) : way == 2 ? as_f64(&arena, &c->src[i]) : c->src[i];
-        bool good = CHECK_OK(cx, make_node(cx, &arena, c, way == 1 ? c->src : src, &g, &n)) && CHECK_OK(cx, tenon_infer_node(cx, g, n));
-        for (int i = 0; i < c->dst_count; i++) dst[i] = way == 1 ? strided(&arena, &c->want[i], false) : (tenon_tensor){.dtype = c->want[i].dtype};
+        bool good = CHECK_OK(cx, make_node(cx, &arena, c, way == 1 ? c->src : src, &g, &n)) &&
+                    CHECK_OK(cx, tenon_infer_node(cx, g, n));
+        for (int i = 0; i < c->dst_count; i++)
+            dst[i] = way == 1 ? strided(&arena, &c->want[i], false) : (tenon_tensor){.dtype = c->want[i].dtype};
         good = good && CHECK_OK(cx, evaluate(cx, &heap, n, c, src, dst, way == 1));
         for (int i = 0; good && i < c->dst_count; i++) {
             const bool equal = same(&dst[i], &c->want[i]);
@@ -139,6 +153,7 @@ static void run_file(tenon_cx *cx)
     tenon_arena_init(&arena, cx);
     if (!CHECK_OK(cx, tenon_file_map_open(cx, TENON_SOURCE_DIR "/test/unit/anchors.txt", &map))) return;
     char *text = tenon_arena_strndup(&arena, (const char *)map.data, map.bytes), *save = NULL;
+    for (char *at = text; (at = strstr(at, "\n ")); at++) *at = ' ';
     for (char *line = strtok_r(text, "\n", &save);; line = strtok_r(NULL, "\n", &save)) {
         const bool starts = !line || (line[0] != '#' && line[0] != '<' && line[0] != '>');
         if (starts && c.dst_count) run_case(cx, &c), cases++;
@@ -190,55 +205,73 @@ static void symbolic_shapes(tenon_cx *cx)
 {
     check_infer(cx, "x: f32[n,3,h,224] where n=1..8 h=32..512, w: f32[64,3,7,7]", "y: f32 = conv(x, w) strides=2+2 pads=3+3+3+3",
                 "f32[n,64,floordiv(h-1,2)+1,112]", NULL);
-    check_infer(cx, "x: f32[n,3,h,224] where n=1..8 h=32..512%2, w: f32[64,3,7,7]", "y: f32 = conv(x, w) strides=2+2 auto_pad=\"SAME_UPPER\"",
-                "f32[n,64,floordiv(h,2),112]", NULL);
-    check_infer(cx, "x: f32[n,4,h] where n=1..8 h=2..64, w: f32[4,2,4]", "y: f32 = conv_transpose(x, w) strides=2 pads=1+1 group=2", "f32[n,4,h*2]", NULL);
+    check_infer(cx, "x: f32[n,3,h,224] where n=1..8 h=32..512%2, w: f32[64,3,7,7]",
+                "y: f32 = conv(x, w) strides=2+2 auto_pad=\"SAME_UPPER\"", "f32[n,64,floordiv(h,2),112]", NULL);
+    check_infer(cx, "x: f32[n,4,h] where n=1..8 h=2..64, w: f32[4,2,4]",
+                "y: f32 = conv_transpose(x, w) strides=2 pads=1+1 group=2", "f32[n,4,h*2]", NULL);
     check_infer(cx, "a: f32[n,m,64] where n=1..8 m=1..9, b: f32[64,10]", "y: f32 = matmul(a, b)", "f32[n,m,10]", NULL);
     check_infer(cx, "x: f32[n,3,h,w] where n=1..8 h=1..9 w=1..9", "y: f32 = reduce_mean(x) axes=2+3", "f32[n,3,1,1]", NULL);
-    check_infer(cx, "x: f32[n,3,h,w] where n=1..8 h=1..9 w=1..9", "y: f32 = reduce_max(x) axes=-1 keepdims=0", "f32[n,3,h]", NULL);
-    check_infer(cx, "x: f32[1,3,h,w] where h=1..99 w=1..99", "y: f32 = resize(x) scales=1.0+1.0+2.0+0.5", "f32[1,3,h*2,floordiv(w,2)]", NULL);
+    check_infer(cx, "x: f32[n,3,h,w] where n=1..8 h=1..9 w=1..9", "y: f32 = reduce_max(x) axes=-1 keepdims=0", "f32[n,3,h]",
+                NULL);
+    check_infer(cx, "x: f32[1,3,h,w] where h=1..99 w=1..99", "y: f32 = resize(x) scales=1.0+1.0+2.0+0.5",
+                "f32[1,3,h*2,floordiv(w,2)]", NULL);
     check_infer(cx, "x: f32[n,100] where n=1..4", "y: f32 = top_k(x) k=5", "f32[n,5]", NULL);
-    check_infer(cx, "q: f32[n,8,s,64] where n=1..4 s=1..512, k: f32[n,2,s,64], v: f32[n,2,s,32]", "y: f32 = attention(q, k, v)", "f32[n,8,s,32]", NULL);
+    check_infer(cx, "q: f32[n,8,s,64] where n=1..4 s=1..512, k: f32[n,2,s,64], v: f32[n,2,s,32]", "y: f32 = attention(q, k, v)",
+                "f32[n,8,s,32]", NULL);
 }
 
 static void refusals(tenon_cx *cx)
 {
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,2,3,3]", "y: f32 = conv(x, w)", NULL, "channels of x is 3, channels of the weight times group is 2");
+    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,2,3,3]", "y: f32 = conv(x, w)", NULL,
+                "channels of x is 3, channels of the weight times group is 2");
     check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3]", "y: f32 = conv(x, w)", NULL, "rank of weight is 3, must be 4");
-    check_infer(cx, "x: f32[1,4,8,8], w: f32[3,2,3,3]", "y: f32 = conv(x, w) group=2", NULL, "3 filters are not a multiple of group 2");
-    check_infer(cx, "x: f32[1,3,4,4], w: f32[4,3,7,7]", "y: f32 = conv(x, w) pads=1+1+1+1", NULL, "window of 7 on spatial axis 0 does not fit the padded size 6");
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3]", "y: f32 = conv(x, w) strides=2", NULL, "strides has 1 entries, must have 2");
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3]", "y: f32 = conv(x, w) auto_pad=\"SAME\"", NULL, "auto_pad 'SAME' is not known");
+    check_infer(cx, "x: f32[1,4,8,8], w: f32[3,2,3,3]", "y: f32 = conv(x, w) group=2", NULL,
+                "3 filters are not a multiple of group 2");
+    check_infer(cx, "x: f32[1,3,4,4], w: f32[4,3,7,7]", "y: f32 = conv(x, w) pads=1+1+1+1", NULL,
+                "window of 7 on spatial axis 0 does not fit the padded size 6");
+    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3]", "y: f32 = conv(x, w) strides=2", NULL,
+                "strides has 1 entries, must have 2");
+    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3]", "y: f32 = conv(x, w) auto_pad=\"SAME\"", NULL,
+                "auto_pad 'SAME' is not known");
     check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3], b: f32[5]", "y: f32 = conv(x, w, b)", NULL, "size of bias is 5");
     check_infer(cx, "a: f32[2,3], b: f32[4,5]", "y: f32 = matmul(a, b)", NULL, "columns of a is 3, rows of b is 4");
     check_infer(cx, "a: f32[n,m] where n=1..4 m=1..4, b: f32[4,5]", "y: f32 = matmul(a, b)", NULL, "not provably equal");
     check_infer(cx, "a: f32[2,3], b: f16[3,5]", "y: f32 = matmul(a, b)", NULL, "source 0 is f32, source 1 is f16");
-    check_infer(cx, "x: f32[1,3,8,8]", "y: f32 = max_pool(x) kernel_shape=3", NULL, "kernel_shape has 1 entries, x has 2 spatial axes");
+    check_infer(cx, "x: f32[1,3,8,8]", "y: f32 = max_pool(x) kernel_shape=3", NULL,
+                "kernel_shape has 1 entries, x has 2 spatial axes");
     check_infer(cx, "x: f32[2,3]", "y: f32 = reduce_sum(x) axes=2", NULL, "axis");
     check_infer(cx, "x: f32[2,3]", "y: f32 = reduce_sum(x) axes=1+-1", NULL, "axis 1 is named twice");
     check_infer(cx, "x: f32[2,3]", "y: f32 = softmax(x) axis=5", NULL, "axis");
     check_infer(cx, "x: i32[2,3]", "y: f32 = softmax(x)", NULL, "type of x is i32, must be a float");
-    check_infer(cx, "x: f32[2,3,4], s: f32[3]", "y: f32 = layer_norm(x, s)", NULL, "scale of shape (3) does not broadcast to (2, 3, 4)");
-    check_infer(cx, "x: f32[1,6,4], s: f32[6], b: f32[6]", "y: f32 = group_norm(x, s, b) num_groups=4", NULL, "6 channels are not a multiple of num_groups 4");
-    check_infer(cx, "x: f32[1,3], s: f32[3], b: f32[3], m: f32[3], v: f32[2]", "y: f32 = batch_norm(x, s, b, m, v)", NULL, "size of variance is 2");
-    check_infer(cx, "x: f32[1,3], s: f32[3], b: f32[3], m: f32[3], v: f32[3]", "y: f32 = batch_norm(x, s, b, m, v) training_mode=1", NULL, "training_mode");
-    check_infer(cx, "q: f32[1,3,4,8], k: f32[1,2,4,8], v: f32[1,2,4,8]", "y: f32 = attention(q, k, v)", NULL, "3 heads of q are not a multiple of 2 heads of k");
+    check_infer(cx, "x: f32[2,3,4], s: f32[3]", "y: f32 = layer_norm(x, s)", NULL,
+                "scale of shape (3) does not broadcast to (2, 3, 4)");
+    check_infer(cx, "x: f32[1,6,4], s: f32[6], b: f32[6]", "y: f32 = group_norm(x, s, b) num_groups=4", NULL,
+                "6 channels are not a multiple of num_groups 4");
+    check_infer(cx, "x: f32[1,3], s: f32[3], b: f32[3], m: f32[3], v: f32[2]", "y: f32 = batch_norm(x, s, b, m, v)", NULL,
+                "size of variance is 2");
+    check_infer(cx, "x: f32[1,3], s: f32[3], b: f32[3], m: f32[3], v: f32[3]",
+                "y: f32 = batch_norm(x, s, b, m, v) training_mode=1", NULL, "training_mode");
+    check_infer(cx, "q: f32[1,3,4,8], k: f32[1,2,4,8], v: f32[1,2,4,8]", "y: f32 = attention(q, k, v)", NULL,
+                "3 heads of q are not a multiple of 2 heads of k");
     check_infer(cx, "x: f32[1,1,4,4]", "y: f32 = resize(x)", NULL, "neither scales and sizes are given");
     check_infer(cx, "x: f32[1,1,4,4]", "y: f32 = resize(x) scales=2.0+2.0", NULL, "scales has 2 entries for 4 axes");
     check_infer(cx, "x: f32[1,1,4,4]", "y: f32 = resize(x) sizes=1+1+2+2 mode=\"area\"", NULL, "mode 'area' is not known");
     check_infer(cx, "x: f32[2,3]", "y: f32 = top_k(x) k=4", NULL, "k is 4, axis 1 of x has 3 elements");
-    check_infer(cx, "b: f32[1,5,4], s: f32[1,2,6]", "y: i64 = non_max_suppression(b, s)", NULL, "number of boxes is 5, number of scores is 6");
+    check_infer(cx, "b: f32[1,5,4], s: f32[1,2,6]", "y: i64 = non_max_suppression(b, s)", NULL,
+                "number of boxes is 5, number of scores is 6");
     check_infer(cx, "x: f32[2,3]", "y: f32 = det(x)", NULL, "rows of x is 2, columns of x is 3");
-    check_infer(cx, "a: f32[2,3], b: f32[4,5]", "y: f32 = einsum(a, b) equation=\"ij,jk->ik\"", NULL, "one axis of a subscript is 3, another is 4");
+    check_infer(cx, "a: f32[2,3], b: f32[4,5]", "y: f32 = einsum(a, b) equation=\"ij,jk->ik\"", NULL,
+                "one axis of a subscript is 3, another is 4");
 }
 
 /* A fully masked query gives zeros; NaN is skipped by maxima. */
 static void edges(tenon_cx *cx)
 {
-    static const char text[] = "attention\n< f32 1x1x1x2 1 2\n< f32 1x1x2x2 1 0 0 1\n< f32 1x1x2x1 5 6\n< bool 1x2 0 0\n> f32 1x1x1x1 0\n"
-                               "max_pool kernel_shape=2\n< f32 1x1x3 nan 1 nan\n> f32 1x1x2 1 1\n"
-                               "reduce_sum axes=1\n< f32 2x0\n> f32 2x1 0 0\n"
-                               "conv\n< f32 0x1x2\n< f32 1x1x1 1\n> f32 0x1x2\n";
+    static const char text[] =
+        "attention\n< f32 1x1x1x2 1 2\n< f32 1x1x2x2 1 0 0 1\n< f32 1x1x2x1 5 6\n< bool 1x2 0 0\n> f32 1x1x1x1 0\n"
+        "max_pool kernel_shape=2\n< f32 1x1x3 nan 1 nan\n> f32 1x1x2 1 1\n"
+        "reduce_sum axes=1\n< f32 2x0\n> f32 2x1 0 0\n"
+        "conv\n< f32 0x1x2\n< f32 1x1x1 1\n> f32 0x1x2\n";
     tenon_arena arena;
     anchor_case c = {0};
     tenon_arena_init(&arena, cx);
