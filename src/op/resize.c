@@ -187,7 +187,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_number(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
     const tenon_dim *dim[TENON_MAX_RANK];
-    memcpy(dim, x->dim, sizeof dim);
+    for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
     TENON_TRY(sizes_infer(cx, g, n, x, &o, dim));
     tenon_infer_set(n, 0, x->dtype, x->rank, dim);
     return TENON_OK;
