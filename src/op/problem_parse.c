@@ -336,7 +336,9 @@ static tenon_status operand(reader *r, span t, span axes, tenon_value *previous,
     tenon_type type = { .dtype = r->dtype };
     const char *end = t.s + t.n;
     span head = take(t.s, end, ":");
-    if (head.n < t.n && tenon_dtype_parse(head.s, head.n, &type.dtype)) {
+    tenon_dtype given;
+    if (head.n < t.n && tenon_dtype_parse(head.s, head.n, &given)) {
+        type.dtype = given;
         head = take(head.s + head.n + 1, end, ":");
         if (type.dtype >= TENON_STRING) return FAIL(r, t.s, "a problem has only plain tensors%s", "");
     }
