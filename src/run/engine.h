@@ -20,7 +20,7 @@ enum { TENON_ENGINE_VERSION = 1, TENON_ENGINE_ALIGN = 64, TENON_ENGINE_PAGE = 40
 typedef enum {
     TENON_SECTION_STRINGS,        /* zero-terminated; offset 0 is "" */
     TENON_SECTION_DIMS,           /* tenon_rec_dim */
-    TENON_SECTION_SYMBOLS,        /* tenon_rec_symbol; symbol i is dims record i */
+    TENON_SECTION_SYMBOLS,        /* tenon_rec_symbol */
     TENON_SECTION_RANGES,         /* tenon_rec_range: symbol_count a profile */
     TENON_SECTION_BINDINGS,       /* tenon_rec_binding */
     TENON_SECTION_PROFILES,       /* tenon_rec_profile */

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The backends of this build. */
+#include "run/engine.h"
+
+#include <string.h>
+
+extern const tenon_backend tenon_backend_cpu, tenon_backend_null;
+#ifdef TENON_WITH_CUDA
+extern const tenon_backend tenon_backend_cuda;
+#endif
+
+const tenon_backend *const tenon_backends[] = {
+#ifdef TENON_WITH_CUDA
+    &tenon_backend_cuda,
+#endif
+    &tenon_backend_cpu,
+    &tenon_backend_null,
+    NULL,
+};
+
+const tenon_backend *tenon_backend_find(const char *name)
+{
+    for (size_t i = 0; tenon_backends[i]; i++)
+        if (strcmp(tenon_backends[i]->name, name) == 0) return tenon_backends[i];
+    return NULL;
+}

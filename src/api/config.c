@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Build configuration. */
+#include "api/network.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out)
+{
+    *out = NULL;
+    tenon_config *c = tenon_alloc_zero(cx, sizeof *c);
+    if (!c) return TENON_NOMEM;
+    tenon_cx_init_child(&c->cx, cx);
+    snprintf(c->backend, sizeof c->backend, "auto");
+    c->level = 3;
+    c->workspace_bytes = SIZE_MAX;
+    c->timed = true;
+    *out = c;
+    return TENON_OK;
+}
+
+void tenon_config_destroy(tenon_config **config)
+{
+    if (!config || !*config) return;
+    tenon_config *c = *config;
+    const tenon_allocator alloc = c->cx.alloc;
+    for (size_t i = 0; i < c->range_count; i++) tenon_free(&c->cx, c->range[i].input);
+    tenon_free(&c->cx, c->range);
+    alloc.free(alloc.user, c);
+    *config = NULL;
+}
+
+const char *tenon_config_message(const tenon_config *config) { return config->cx.message; }
+
+tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index)
+{
+    if (strlen(backend) >= sizeof config->backend || index < 0)
+        return TENON_FAIL(&config->cx, TENON_INVALID, "device '%s' %d: use auto, cpu, cuda or null and an index from 0", backend, index);
+    snprintf(config->backend, sizeof config->backend, "%s", backend);
+    config->device = index;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_threads(tenon_config *config, int threads)
+{
+    if (threads < 0 || threads > 1024) return TENON_FAIL(&config->cx, TENON_INVALID, "threads %d: 0 (all cores) to 1024", threads);
+    config->threads = threads;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes)
+{
+    config->workspace_bytes = bytes;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_optimization_level(tenon_config *config, int level)
+{
+    if (level < 0 || level > 5) return TENON_FAIL(&config->cx, TENON_INVALID, "optimization level %d: 0 to 5", level);
+    config->level = level;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_timing(tenon_config *config, bool timed)
+{
+    config->timed = timed;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache)
+{
+    config->cache = cache;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_refit(tenon_config *config, bool refittable)
+{
+    config->refit = refittable;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_add_profile(tenon_config *config, int *out)
+{
+    *out = config->profile_count++;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min, const int64_t *opt, const int64_t *max)
+{
+    tenon_cx *cx = &config->cx;
+    if (profile < 0 || profile >= config->profile_count) return TENON_FAIL(cx, TENON_INVALID, "profile %d: there are %d", profile, config->profile_count);
+    if (rank < 0 || rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "input '%s': rank %d, at most %d", input, rank, TENON_MAX_RANK);
+    for (int i = 0; i < rank; i++)
+        if (min[i] < 0 || min[i] > opt[i] || opt[i] > max[i])
+            return TENON_FAIL(cx, TENON_INVALID, "input '%s', axis %d: %" PRId64 " <= %" PRId64 " <= %" PRId64 " (minimum, optimum, maximum) does not hold", input, i,
+                              min[i], opt[i], max[i]);
+    tenon_shape_range *r = NULL;
+    for (size_t i = 0; i < config->range_count; i++)
+        if (config->range[i].profile == profile && strcmp(config->range[i].input, input) == 0) r = &config->range[i];
+    if (!r) {
+        tenon_shape_range *grown = tenon_realloc(cx, config->range, (config->range_count + 1) * sizeof *grown);
+        if (!grown) return TENON_NOMEM;
+        config->range = grown;
+        r = &grown[config->range_count];
+        *r = (tenon_shape_range){.profile = profile, .input = tenon_alloc(cx, strlen(input) + 1)};
+        if (!r->input) return TENON_NOMEM;
+        strcpy(r->input, input);
+        config->range_count++;
+    }
+    r->rank = rank;
+    memcpy(r->min, min, (size_t)rank * sizeof *min);
+    memcpy(r->opt, opt, (size_t)rank * sizeof *opt);
+    memcpy(r->max, max, (size_t)rank * sizeof *max);
+    return TENON_OK;
+}

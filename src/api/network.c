@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks: a mapped ONNX model and the graph read from it. */
+#include "api/network.h"
+
+#include "op/eval.h"
+#include "pass/pass.h"
+
+#include <string.h>
+
+tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files, tenon_graph **out)
+{
+    *files = (tenon_onnx_files){0};
+    return tenon_onnx_read(cx, arena, network->data, network->bytes, network->path, files, out);
+}
+
+static tenon_status read_network(tenon_cx *cx, tenon_network *n, const char *path)
+{
+    if (path) {
+        n->path = tenon_alloc(cx, strlen(path) + 1);
+        if (!n->path) return TENON_NOMEM;
+        strcpy(n->path, path);
+    }
+    if (cx->progress_fn && cx->progress_fn(cx->progress_user, "read", 0, 1)) return TENON_FAIL(cx, TENON_CANCELLED, "reading the model was cancelled");
+    const tenon_status status = tenon_network_fresh(&n->cx, n, &n->arena, &n->files, &n->graph);
+    return status == TENON_OK ? status : TENON_FAIL(cx, status, "%s%s%s", path ? path : "", path ? ": " : "", n->cx.message);
+}
+
+static tenon_status new_network(tenon_cx *cx, const tenon_read_options *options, tenon_network **out)
+{
+    tenon_network *n = tenon_alloc_zero(cx, sizeof *n);
+    if (!n) return TENON_NOMEM;
+    tenon_cx_init_child(&n->cx, cx);
+    tenon_arena_init(&n->arena, &n->cx);
+    n->keep_nodes = options && options->keep_nodes;
+    *out = n;
+    return TENON_OK;
+}
+
+tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon_read_options *options, tenon_network **out)
+{
+    *out = NULL;
+    tenon_network *n;
+    TENON_TRY(new_network(cx, options, &n));
+    tenon_status status = tenon_file_map_open(cx, path, &n->map);
+    if (status == TENON_OK) {
+        n->data = n->map.data;
+        n->bytes = n->map.bytes;
+        status = read_network(cx, n, path);
+    }
+    if (status != TENON_OK) tenon_network_destroy(&n);
+    *out = n;
+    return status;
+}
+
+tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options, tenon_network **out)
+{
+    *out = NULL;
+    tenon_network *n;
+    if (!data && bytes) return TENON_FAIL(cx, TENON_INVALID, "model data is NULL");
+    TENON_TRY(new_network(cx, options, &n));
+    n->data = data;
+    n->bytes = bytes;
+    const tenon_status status = read_network(cx, n, options ? options->base_path : NULL);
+    if (status != TENON_OK) tenon_network_destroy(&n);
+    *out = n;
+    return status;
+}
+
+void tenon_network_destroy(tenon_network **network)
+{
+    if (!network || !*network) return;
+    tenon_network *n = *network;
+    const tenon_allocator alloc = n->cx.alloc;
+    tenon_arena_free(&n->arena);
+    tenon_onnx_close(&n->files);
+    tenon_file_map_close(&n->map);
+    tenon_free(&n->cx, n->path);
+    alloc.free(alloc.user, n);
+    *network = NULL;
+}
+
+size_t tenon_network_binding_count(const tenon_network *network) { return network->graph->input_count + network->graph->output_count; }
+
+tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index, tenon_binding_info *out)
+{
+    const tenon_graph *g = network->graph;
+    *out = (tenon_binding_info){0};
+    if (index >= g->input_count + g->output_count) return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the network has %zu", index, g->input_count + g->output_count);
+    const bool input = index < g->input_count;
+    const tenon_value *v = input ? g->input[index] : g->output[index - g->input_count];
+    *out = (tenon_binding_info){.name = v->name, .io = input ? TENON_INPUT : TENON_OUTPUT, .dtype = v->type.dtype, .rank = v->type.rank < 0 ? 0 : v->type.rank};
+    for (int i = 0; i < out->rank; i++) {
+        const tenon_dim *d = v->type.dim[i];
+        out->dim[i] = tenon_dim_is_const(d) ? d->value : -1;
+        if (d->kind == TENON_DIM_SYM) out->dim_name[i] = g->dims->symbol[d->value].name;
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optimized, char **out)
+{
+    *out = NULL;
+    tenon_arena arena;
+    tenon_onnx_files files = {0};
+    tenon_graph *g;
+    tenon_buf b;
+    tenon_arena_init(&arena, cx);
+    tenon_buf_init(&b, cx);
+    tenon_status status = tenon_network_fresh(cx, network, &arena, &files, &g);
+    if (status == TENON_OK && optimized) status = tenon_passes_run(cx, g);
+    if (status == TENON_OK) {
+        tenon_graph_print(&b, g);
+        status = tenon_buf_status(&b);
+    }
+    if (status == TENON_OK) *out = b.data;
+    else tenon_buf_free(&b);
+    tenon_arena_free(&arena);
+    tenon_onnx_close(&files);
+    return status;
+}
+
+void tenon_text_free(tenon_cx *cx, char **text)
+{
+    if (!text) return;
+    tenon_free(cx, *text);
+    *text = NULL;
+}
+
+/* ---- reference ---- */
+static tenon_status take_input(tenon_cx *cx, const tenon_value *v, const tenon_host_tensor *in, size_t count, tenon_tensor *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(in[i].name, v->name) != 0) continue;
+        if (in[i].dtype != v->type.dtype || in[i].rank != v->type.rank)
+            return TENON_FAIL(cx, TENON_INVALID, "input '%s': %s of rank %d given, the network has %s of rank %d", v->name, tenon_dtype_name(in[i].dtype), in[i].rank,
+                              tenon_dtype_name(v->type.dtype), v->type.rank);
+        *out = (tenon_tensor){.dtype = in[i].dtype, .rank = in[i].rank, .data = in[i].data};
+        memcpy(out->dim, in[i].dim, sizeof out->dim);
+        tenon_tensor_dense(out);
+        return TENON_OK;
+    }
+    return TENON_FAIL(cx, TENON_INVALID, "input '%s' is missing", v->name);
+}
+
+static tenon_status give_output(tenon_cx *cx, const tenon_value *v, const tenon_tensor *t, tenon_host_tensor *out)
+{
+    const size_t bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t));
+    *out = (tenon_host_tensor){.name = v->name, .dtype = t->dtype, .rank = t->rank, .data = tenon_alloc(cx, bytes)};
+    if (!out->data) return TENON_NOMEM;
+    tenon_tensor dense = *t;
+    dense.data = out->data;
+    tenon_tensor_dense(&dense);
+    tenon_tensor_copy(&dense, t);
+    memcpy(out->dim, t->dim, sizeof out->dim);
+    return TENON_OK;
+}
+
+tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, const tenon_host_tensor *input, size_t input_count,
+                                         tenon_host_tensor *output, size_t output_count)
+{
+    tenon_graph *g = network->graph;
+    memset(output, 0, output_count * sizeof *output);
+    if (output_count != g->output_count) return TENON_FAIL(cx, TENON_INVALID, "%zu outputs asked for, the network has %zu", output_count, g->output_count);
+    tenon_heap heap;
+    tenon_heap_init(&heap, cx);
+    tenon_status status = TENON_NOMEM;
+    tenon_tensor *in = tenon_alloc_zero(cx, (g->input_count + 1) * sizeof *in), *out = tenon_alloc_zero(cx, (output_count + 1) * sizeof *out);
+    if (!in || !out) goto done;
+    for (size_t i = 0; i < g->input_count; i++) TENON_TRY_DONE(take_input(cx, g->input[i], input, input_count, &in[i]));
+    TENON_TRY_DONE(tenon_eval_graph(cx, g, in, (int)g->input_count, out, (int)output_count, &heap, NULL, NULL));
+    for (size_t i = 0; i < output_count; i++) TENON_TRY_DONE(give_output(cx, g->output[i], &out[i], &output[i]));
+done:
+    if (status != TENON_OK) tenon_reference_free(cx, output, output_count);
+    tenon_free(cx, in);
+    tenon_free(cx, out);
+    tenon_heap_free(&heap);
+    return status;
+}
+
+void tenon_reference_free(tenon_cx *cx, tenon_host_tensor *output, size_t output_count)
+{
+    for (size_t i = 0; i < output_count; i++) {
+        tenon_free(cx, output[i].data);
+        output[i].data = NULL;
+    }
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Layouts, formats and tactics in one choice: each own buffer of rank 3 or more may lie row-major, channels-last or in the order its
+   reader's transpose wants; a step's cost under given layouts is its best tactic's time plus the copies that bring its
+   operands into a format it takes. A forward pass fixes a first assignment, sweeps of single changes improve the sum until nothing does. */
+#include "plan/stage.h"
+
+#include <string.h>
+
+enum { SWEEPS = 4 };
+#define IMPOSSIBLE 1e6
+
+typedef struct evaluation {
+    double seconds;
+    tenon_problem problem;
+    const tenon_choice *choice;
+    tenon_format src[TENON_PROBLEM_SRC + 8], dst[TENON_PROBLEM_DST];
+    bool convert_src[TENON_PROBLEM_SRC + 8], convert_dst[TENON_PROBLEM_DST];
+} evaluation;
+
+/* Layout of the copy that a mode makes of operands which do not fit it. */
+typedef enum { MODE_DIRECT, MODE_ROW, MODE_CLAST, MODE_COUNT } mode;
+
+static double opt_bytes(const tenon_plan *plan, const tenon_type *t)
+{
+    double n = tenon_dtype_get(t->dtype)->bits / 8.0;
+    for (int i = 0; i < t->rank; i++) n *= (double)tenon_dim_at_opt(plan->graph->dims, t->dim[i]);
+    return n;
+}
+
+static double copy_seconds(const tenon_plan *plan, const tenon_type *t)
+{
+    const tenon_device_info *info = plan->backend->info(plan->device);
+    return info->step_seconds + 2 * opt_bytes(plan, t) / (info->bandwidth * 0.5);
+}
+
+static tenon_status format_of(tenon_plan *plan, const tenon_value *v, tenon_format *out, bool *is_format)
+{
+    tenon_view view;
+    TENON_TRY(tenon_place_strides(plan, tenon_place_of(v), &view, is_format));
+    if (*is_format) *is_format = tenon_format_of_strides(plan->graph->dims, &v->type, &view, out);
+    return TENON_OK;
+}
+
+static bool plain_row(const tenon_format *f) { return f->layout == TENON_ROW && f->ld == 0; }
+
+static tenon_status operand_formats(tenon_plan *plan, const tenon_group *g, mode m, evaluation *e, double *copies)
+{
+    *copies = 0;
+    const tenon_layout target = m == MODE_CLAST ? TENON_CLAST : TENON_ROW;
+    for (int i = 0; i < g->src_count; i++) {
+        const tenon_value *v = g->src[i];
+        bool ok;
+        TENON_TRY(format_of(plan, v, &e->src[i], &ok));
+        e->convert_src[i] = !ok || (m == MODE_ROW && !plain_row(&e->src[i])) ||
+                            (m == MODE_CLAST && v->type.rank >= 3 && !v->is_const && e->src[i].layout != TENON_CLAST);
+        if (!e->convert_src[i]) continue;
+        e->src[i] = (tenon_format){.layout = v->type.rank >= 3 ? target : TENON_ROW};
+        *copies += copy_seconds(plan, &v->type);
+    }
+    for (int i = 0; i < g->dst_count; i++) {
+        bool ok;
+        TENON_TRY(format_of(plan, g->dst[i], &e->dst[i], &ok));
+        e->convert_dst[i] = !ok;
+        if (ok) continue;
+        e->dst[i] = (tenon_format){.layout = g->dst[i]->type.rank >= 3 ? target : TENON_ROW};
+        *copies += copy_seconds(plan, &g->dst[i]->type);
+    }
+    return TENON_OK;
+}
+
+static tenon_status evaluate_mode(tenon_plan *plan, tenon_group *g, mode m, bool timed, evaluation *out)
+{
+    double copies;
+    TENON_TRY(operand_formats(plan, g, m, out, &copies));
+    TENON_TRY(tenon_plan_reformat(plan, &g->problem, out->src, out->dst, &out->problem));
+    TENON_TRY(timed ? tenon_tuner_choose(plan->tuner, &out->problem, &out->choice) : tenon_tuner_estimate(plan->tuner, &out->problem, &out->choice));
+    out->seconds = out->choice->seconds + copies;
+    return TENON_OK;
+}
+
+static bool converts_any(const evaluation *e, const tenon_group *g)
+{
+    for (int i = 0; i < g->src_count; i++)
+        if (e->convert_src[i]) return true;
+    return false;
+}
+
+static tenon_status evaluate(tenon_plan *plan, tenon_group *g, bool timed, evaluation *out)
+{
+    if (g->kind == TENON_GROUP_GRAPH) {
+        out->seconds = 0;
+        return TENON_OK;
+    }
+    TENON_TRY(evaluate_mode(plan, g, MODE_DIRECT, timed, out));
+    if (!timed && !(out->choice->tactic->flags & TENON_TACTIC_REFERENCE) && !converts_any(out, g)) return TENON_OK;
+    for (mode m = MODE_ROW; m < MODE_COUNT; m++) {
+        evaluation other;
+        /* estimates first: a copy is measured only where the model says that it may pay */
+        TENON_TRY(evaluate_mode(plan, g, m, false, &other));
+        if (!converts_any(&other, g) || ((other.choice->tactic->flags & TENON_TACTIC_REFERENCE) && !(out->choice->tactic->flags & TENON_TACTIC_REFERENCE))) continue;
+        if (timed && !(out->choice->tactic->flags & TENON_TACTIC_REFERENCE) && other.seconds > out->choice->seconds * 2) continue;
+        if (timed) TENON_TRY(evaluate_mode(plan, g, m, true, &other));
+        if (other.seconds < out->seconds) *out = other;
+    }
+    return TENON_OK;
+}
+
+/* ---- the search ---- */
+typedef struct variable {
+    tenon_place *place;
+    tenon_group **touch; /* groups that read or write something in it */
+    int touch_count, touch_capacity;
+} variable;
+
+static tenon_status add_touch(tenon_plan *plan, variable *vars, int count, const tenon_value *v, tenon_group *g)
+{
+    const tenon_place *root = tenon_place_root(tenon_place_of(v));
+    for (int i = 0; i < count; i++) {
+        variable *x = &vars[i];
+        if (x->place != root) continue;
+        if (x->touch_count && x->touch[x->touch_count - 1] == g) return TENON_OK;
+        void *array = x->touch;
+        size_t capacity = (size_t)x->touch_capacity;
+        TENON_TRY(tenon_arena_grow(plan->arena, &array, &capacity, (size_t)x->touch_count + 1, sizeof *x->touch));
+        x->touch = array;
+        x->touch_capacity = (int)capacity;
+        x->touch[x->touch_count++] = g;
+    }
+    return TENON_OK;
+}
+
+static tenon_status find_variables(tenon_plan *plan, variable **out, int *count)
+{
+    const tenon_graph *graph = plan->graph;
+    variable *vars = tenon_arena_array(plan->arena, graph->value_count + 1, sizeof *vars);
+    if (!vars) return TENON_NOMEM;
+    *count = 0;
+    for (size_t i = 0; i < graph->value_count; i++) {
+        tenon_place *p = graph->value[i]->user;
+        if (p && p->kind == TENON_PLACE_OWN && p->feature && !p->fixed && p->binding < 0) vars[(*count)++].place = p;
+    }
+    for (size_t i = 0; i < plan->group_count; i++) {
+        tenon_group *g = plan->group[i];
+        for (int k = 0; k < g->src_count; k++) TENON_TRY(add_touch(plan, vars, *count, g->src[k], g));
+        for (int k = 0; k < g->dst_count; k++) TENON_TRY(add_touch(plan, vars, *count, g->dst[k], g));
+    }
+    *out = vars;
+    return TENON_OK;
+}
+
+static bool layout_possible(const tenon_place *p, tenon_layout l)
+{
+    return l == TENON_ROW || (l == TENON_CLAST && p->value->type.rank >= 3) || (l == TENON_ORDER && p->has_order);
+}
+
+static tenon_status cost_of(tenon_plan *plan, tenon_group *const *g, int count, double *out)
+{
+    *out = 0;
+    for (int i = 0; i < count; i++) {
+        evaluation e;
+        TENON_TRY(evaluate(plan, g[i], false, &e));
+        *out += e.seconds;
+    }
+    return TENON_OK;
+}
+
+/* First assignment: each group, in order, takes the layout for its results under which it is fastest given its sources. */
+static tenon_status forward(tenon_plan *plan)
+{
+    for (size_t i = 0; i < plan->group_count; i++) {
+        tenon_group *g = plan->group[i];
+        for (int k = 0; k < g->dst_count; k++) {
+            tenon_place *root = tenon_place_root(tenon_place_of(g->dst[k]));
+            if (!root->feature || root->fixed || root->binding >= 0 || root->decided) continue;
+            root->decided = true;
+            if (g->kind == TENON_GROUP_GRAPH) {
+                root->fixed = true;
+                continue;
+            }
+            double best = IMPOSSIBLE;
+            tenon_layout chosen = TENON_ROW;
+            for (tenon_layout l = TENON_ROW; l <= TENON_ORDER; l++) {
+                if (!layout_possible(root, l)) continue;
+                root->layout = l;
+                double seconds;
+                TENON_TRY(cost_of(plan, &g, 1, &seconds));
+                if (seconds < best) {
+                    best = seconds;
+                    chosen = l;
+                }
+            }
+            root->layout = chosen;
+        }
+    }
+    return TENON_OK;
+}
+
+static tenon_status sweep(tenon_plan *plan, variable *vars, int count, bool *improved)
+{
+    *improved = false;
+    for (int i = 0; i < count; i++) {
+        variable *v = &vars[i];
+        if (v->place->fixed) continue;
+        const tenon_layout before = v->place->layout;
+        tenon_layout best_layout = before;
+        double best;
+        TENON_TRY(cost_of(plan, v->touch, v->touch_count, &best));
+        for (tenon_layout l = TENON_ROW; l <= TENON_ORDER; l++) {
+            if (l == before || !layout_possible(v->place, l)) continue;
+            v->place->layout = l;
+            double seconds;
+            TENON_TRY(cost_of(plan, v->touch, v->touch_count, &seconds));
+            if (seconds < best * (1 - 1e-9)) {
+                best = seconds;
+                best_layout = l;
+            }
+        }
+        v->place->layout = best_layout;
+        *improved |= best_layout != before;
+    }
+    return TENON_OK;
+}
+
+static tenon_status build_problems(tenon_plan *plan)
+{
+    tenon_format src[TENON_PROBLEM_SRC + 8] = {0}, dst[TENON_PROBLEM_DST] = {0};
+    for (size_t i = 0; i < plan->group_count; i++)
+        if (plan->group[i]->kind == TENON_GROUP_PROBLEM) TENON_TRY(tenon_plan_problem(plan, plan->group[i], src, dst, &plan->group[i]->problem));
+    return TENON_OK;
+}
+
+static tenon_status settle(tenon_plan *plan)
+{
+    for (size_t i = 0; i < plan->group_count; i++) {
+        tenon_group *g = plan->group[i];
+        if (g->kind == TENON_GROUP_GRAPH) continue;
+        if (plan->cx->progress_fn && plan->cx->progress_fn(plan->cx->progress_user, "timing", i, plan->group_count))
+            return TENON_FAIL(plan->cx, TENON_CANCELLED, "the build was cancelled while timing");
+        evaluation e;
+        TENON_TRY(evaluate(plan, g, true, &e));
+        g->problem = e.problem;
+        g->choice = e.choice;
+        g->cost = e.seconds;
+        memcpy(g->src_format, e.src, sizeof e.src);
+        memcpy(g->dst_format, e.dst, sizeof e.dst);
+        memcpy(g->convert, e.convert_src, sizeof e.convert_src);
+        memcpy(g->convert_dst, e.convert_dst, sizeof e.convert_dst);
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_plan_choose(tenon_plan *plan)
+{
+    variable *vars;
+    int count;
+    TENON_TRY(build_problems(plan));
+    TENON_TRY(find_variables(plan, &vars, &count));
+    TENON_TRY(forward(plan));
+    bool improved = true;
+    for (int i = 0; i < SWEEPS && improved; i++) TENON_TRY(sweep(plan, vars, count, &improved));
+    return settle(plan);
+}

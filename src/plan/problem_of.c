@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a group of nodes of the network to the problem it is: the nodes are cloned into a small graph of their own whose inputs
+   and outputs are the values that cross the group's border. Scalar constants of pointwise nodes go into the problem, so that a
+   tactic sees their value. */
+#include "plan/stage.h"
+
+#include <string.h>
+
+typedef struct cloner {
+    tenon_plan *plan;
+    const tenon_group *group;
+    tenon_problem *out;
+    tenon_dim_pool *pool;
+    const tenon_dim **map;      /* symbol of the network -> symbol of the problem */
+    tenon_value **value;        /* value id of the network -> value of the problem */
+} cloner;
+
+static bool in_group(const tenon_group *g, const tenon_node *n)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i] == n) return true;
+    return false;
+}
+
+bool tenon_plan_is_scalar(const tenon_value *v)
+{
+    if (!v->is_const || !(v->data || v->fsym) || tenon_dtype_get(v->type.dtype)->kind == TENON_KIND_OTHER) return false;
+    for (int i = 0; i < v->type.rank; i++)
+        if (!tenon_dim_is(v->type.dim[i], 1)) return false;
+    return v->data != NULL;
+}
+
+/* A scalar constant read by pointwise nodes alone. */
+static bool is_embedded(const tenon_group *g, const tenon_value *v)
+{
+    if (!tenon_plan_is_scalar(v)) return false;
+    for (int i = 0; i < g->node_count; i++) {
+        const tenon_node *n = g->node[i];
+        for (int k = 0; k < n->src_count; k++)
+            if (n->src[k] == v && !(n->op->flags & TENON_OP_POINTWISE)) return false;
+    }
+    return true;
+}
+
+static bool has(tenon_value *const *list, int count, const tenon_value *v)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i] == v) return true;
+    return false;
+}
+
+static bool is_graph_output(const tenon_graph *g, const tenon_value *v)
+{
+    for (size_t i = 0; i < g->output_count; i++)
+        if (g->output[i] == v) return true;
+    return false;
+}
+
+/* Fills src and dst of a group from its nodes (in topological order). */
+tenon_status tenon_plan_border(tenon_plan *plan, tenon_group *g)
+{
+    g->src_count = g->dst_count = 0;
+    for (int i = 0; i < g->node_count; i++) {
+        const tenon_node *n = g->node[i];
+        for (int k = 0; k < n->src_count; k++) {
+            tenon_value *v = n->src[k];
+            if (!v || (v->producer && in_group(g, v->producer)) || has(g->src, g->src_count, v) || (g->kind == TENON_GROUP_PROBLEM && is_embedded(g, v))) continue;
+            if (g->src_count >= TENON_PROBLEM_SRC) return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "more than %d sources", TENON_PROBLEM_SRC);
+            g->src[g->src_count++] = v;
+        }
+        for (int k = 0; k < n->dst_count; k++) {
+            tenon_value *v = n->dst[k];
+            if (!v) continue;
+            bool outside = is_graph_output(plan->graph, v);
+            for (size_t u = 0; u < v->use_count && !outside; u++) outside = !v->use[u].node || !in_group(g, v->use[u].node);
+            if (!outside) continue;
+            if (g->dst_count >= TENON_PROBLEM_DST) return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "more than %d results", TENON_PROBLEM_DST);
+            g->dst[g->dst_count++] = v;
+        }
+    }
+    return TENON_OK;
+}
+
+static tenon_status map_symbols(cloner *c, const tenon_dim *d)
+{
+    if (d->kind == TENON_DIM_SYM && !c->map[d->value]) {
+        const tenon_dim_symbol *s = &c->plan->graph->dims->symbol[d->value];
+        c->map[d->value] = tenon_dim_symbol_named(c->pool, s->name, s->lo, s->opt, s->hi, s->divisor);
+        if (!c->map[d->value]) return TENON_NOMEM;
+    }
+    for (int i = 0; i < d->arg_count; i++) TENON_TRY(map_symbols(c, d->arg[i]));
+    return TENON_OK;
+}
+
+static tenon_status clone_type(cloner *c, const tenon_type *from, tenon_type *to)
+{
+    *to = *from;
+    for (int i = 0; i < from->rank; i++) {
+        TENON_TRY(map_symbols(c, from->dim[i]));
+        to->dim[i] = tenon_dim_copy(c->pool, from->dim[i], c->map);
+        if (!to->dim[i]) return TENON_NOMEM;
+    }
+    return TENON_OK;
+}
+
+static tenon_status clone_sources(cloner *c)
+{
+    tenon_graph *g = c->out->graph;
+    for (int i = 0; i < c->group->src_count; i++) {
+        const tenon_value *v = c->group->src[i];
+        tenon_type type;
+        TENON_TRY(clone_type(c, &v->type, &type));
+        tenon_value *copy;
+        TENON_TRY(tenon_graph_value(g, v->name, &type, &copy));
+        void *inputs = g->input;
+        TENON_TRY(tenon_arena_grow(g->arena, &inputs, &g->input_capacity, g->input_count + 1, sizeof *g->input));
+        g->input = inputs;
+        g->input[g->input_count++] = copy;
+        c->value[v->id] = copy;
+        c->out->src[i].value = copy;
+    }
+    return TENON_OK;
+}
+
+static tenon_status clone_node(cloner *c, const tenon_node *n)
+{
+    tenon_graph *g = c->out->graph;
+    tenon_value *src[TENON_PROBLEM_SRC + 8];
+    if (n->src_count > (int)TENON_COUNTOF(src)) return TENON_FAIL(c->plan->cx, TENON_UNSUPPORTED, "node '%s' has %d sources", n->name, n->src_count);
+    for (int k = 0; k < n->src_count; k++) {
+        src[k] = n->src[k] ? c->value[n->src[k]->id] : NULL;
+        if (n->src[k] && !src[k]) { /* embedded scalar */
+            tenon_tensor t = *n->src[k]->data;
+            t.rank = 0;
+            TENON_TRY(tenon_graph_const(g, n->src[k]->name, &t, true, &src[k]));
+            c->value[n->src[k]->id] = src[k];
+        }
+    }
+    tenon_node *copy;
+    TENON_TRY(tenon_graph_node(g, n->op, n->name, n->src_count, src, n->dst_count, &copy));
+    if (n->attr) memcpy(copy->attr, n->attr, (size_t)tenon_attr_count(n->op) * sizeof *n->attr);
+    for (int k = 0; k < n->dst_count; k++) {
+        if (!n->dst[k]) copy->dst[k] = NULL;
+        else c->value[n->dst[k]->id] = copy->dst[k];
+    }
+    return tenon_infer_node(c->plan->cx, g, copy);
+}
+
+tenon_status tenon_plan_problem(tenon_plan *plan, const tenon_group *group, const tenon_format *src, const tenon_format *dst, tenon_problem *out)
+{
+    tenon_cx *cx = plan->cx;
+    *out = (tenon_problem){.src_count = group->src_count, .dst_count = group->dst_count};
+    cloner c = {.plan = plan, .group = group, .out = out};
+    c.pool = tenon_arena_alloc(plan->arena, sizeof *c.pool);
+    c.map = tenon_arena_array(plan->arena, plan->graph->dims->symbol_count + 1, sizeof *c.map);
+    c.value = tenon_arena_array(plan->arena, plan->graph->value_count + 1, sizeof *c.value);
+    if (!c.pool || !c.map || !c.value) return TENON_NOMEM;
+    tenon_dim_pool_init(c.pool, plan->arena);
+    TENON_TRY(tenon_graph_create(cx, plan->arena, c.pool, NULL, &out->graph));
+    TENON_TRY(clone_sources(&c));
+    for (int i = 0; i < group->node_count; i++) TENON_TRY(clone_node(&c, group->node[i]));
+    tenon_graph *g = out->graph;
+    g->output = tenon_arena_array(plan->arena, (size_t)group->dst_count + 1, sizeof *g->output);
+    if (!g->output) return TENON_NOMEM;
+    for (int i = 0; i < group->dst_count; i++) {
+        out->dst[i].value = g->output[g->output_count++] = c.value[group->dst[i]->id];
+        out->dst[i].format = dst[i];
+    }
+    for (int i = 0; i < group->src_count; i++) {
+        out->src[i].format = src[i];
+        out->src[i].format.weight = group->src[i]->is_const;
+    }
+    tenon_graph_index_uses(g);
+    return tenon_problem_finish(cx, out);
+}
+
+tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst, tenon_problem *out)
+{
+    (void)plan;
+    *out = *base;
+    for (int i = 0; i < base->src_count; i++) {
+        out->src[i].format = src[i];
+        out->src[i].format.weight = base->src[i].format.weight;
+    }
+    for (int i = 0; i < base->dst_count; i++) out->dst[i].format = dst[i];
+    return tenon_problem_finish(plan->cx, out);
+}

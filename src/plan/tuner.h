@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tuner answers one question: which tactic does this problem best on this device, and how long does it take. It asks every tactic
+   whether it can (and keeps the reasons of those that cannot), measures those that can, and remembers by problem text; what was
+   measured is in the timing cache, so that with the same cache the same answers come out. With timing off it uses the cost model. */
+#ifndef TENON_PLAN_TUNER_H
+#define TENON_PLAN_TUNER_H
+
+#include "op/tactic.h"
+#include "plan/cache.h"
+
+typedef struct tenon_rejected { const tenon_tactic *tactic; const char *why; } tenon_rejected;
+typedef struct tenon_timed { const tenon_tactic *tactic; tenon_variant variant; double seconds; } tenon_timed;
+
+/* The answer for one problem text; lives as long as the tuner. */
+typedef struct tenon_choice {
+    const char *text;
+    const tenon_tactic *tactic;
+    tenon_variant variant;
+    tenon_tactic_plan plan;
+    double seconds;
+    bool timed;              /* measured (now or in the cache), not modelled */
+    double flops, bytes;
+    const tenon_rejected *rejected; size_t rejected_count;
+    const tenon_timed *tried;       size_t tried_count;
+} tenon_choice;
+
+typedef struct tenon_tuner tenon_tuner;
+
+typedef struct tenon_tuner_options {
+    bool timed;
+    int level;                   /* 0..5: how many variants are tried */
+    size_t workspace_bytes;      /* limit; tactics that need more are rejected, with that reason */
+    double budget_seconds;       /* a candidate */
+} tenon_tuner_options;
+
+/* cache may be NULL (a private one is then kept). The device must be open. */
+tenon_status tenon_tuner_create(tenon_cx *cx, tenon_arena *arena, const tenon_backend *backend, tenon_device *device,
+                                tenon_timing_cache *cache, const tenon_tuner_options *options, tenon_tuner **out);
+void tenon_tuner_destroy(tenon_tuner **tuner);
+/* The best choice, by the clock. A problem that only the reference can do gets it, with modelled time (slow). */
+tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
+/* The same by the model alone: for pruning. */
+tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
+size_t tenon_tuner_measured(const tenon_tuner *tuner); /* how many launches lists were timed */
+
+#endif
