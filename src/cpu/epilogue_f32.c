@@ -60,6 +60,7 @@ bool tenon_format_contiguous(const tenon_operand *o, int axis)
 {
     const tenon_type *t = &o->value->type;
     uint8_t order[TENON_MAX_RANK];
+    if (o->format.layout == TENON_STRIDED) return false;
     tenon_format_order(&o->format, t->rank, order);
     for (int i = t->rank - 1; i >= 0; i--) {
         if (order[i] == axis) return !o->format.ld || t->rank - 1 - i < TENON_MAX(o->format.inner, 1);
