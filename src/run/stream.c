@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Streams. On host backends a stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the caller's thread
+   (so that errors in shapes and addresses are told there), puts it in the queue and returns. An error inside a run is kept and given
+   by the next call on the stream. On devices with their own queues it is the backend's. */
+#include "run/context.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { QUEUE = 64 };
+
+struct tenon_stream {
+    tenon_cx cx;
+    tenon_engine *engine;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    tenon_context *queue[QUEUE];
+    unsigned head, tail;     /* head: next to run, tail: next free */
+    bool busy, stop, started;
+    tenon_status status;     /* sticky */
+    char message[TENON_MESSAGE_BYTES];
+};
+
+static void *serve(void *arg)
+{
+    tenon_stream *s = arg;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (s->head == s->tail && !s->stop) pthread_cond_wait(&s->changed, &s->lock);
+        if (s->head == s->tail) break;
+        tenon_context *c = s->queue[s->head % QUEUE];
+        s->busy = true;
+        pthread_mutex_unlock(&s->lock);
+        const tenon_status status = tenon_context_launch(c, NULL);
+        pthread_mutex_lock(&s->lock);
+        if (status != TENON_OK && s->status == TENON_OK) {
+            s->status = status;
+            memcpy(s->message, c->cx.message, sizeof s->message);
+        }
+        s->head++;
+        s->busy = false;
+        bool again = false;
+        for (unsigned i = s->head; i != s->tail; i++) again |= s->queue[i % QUEUE] == c;
+        if (!again) c->in_queue = false;
+        pthread_cond_broadcast(&s->changed);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out)
+{
+    *out = NULL;
+    tenon_stream *s = tenon_alloc_zero(cx, sizeof *s);
+    if (!s) return TENON_NOMEM;
+    tenon_cx_init_child(&s->cx, cx);
+    s->engine = (tenon_engine *)(uintptr_t)engine;
+    tenon_engine_retain(s->engine);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
+    const int error = pthread_create(&s->thread, NULL, serve, s);
+    s->started = error == 0;
+    if (error) {
+        tenon_stream_destroy(&s);
+        return TENON_FAIL(cx, TENON_DEVICE, "stream: its thread cannot start (%s): fewer streams, or a higher limit of processes", strerror(error));
+    }
+    *out = s;
+    return TENON_OK;
+}
+
+void tenon_stream_destroy(tenon_stream **stream)
+{
+    if (!stream || !*stream) return;
+    tenon_stream *s = *stream;
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    if (s->started) pthread_join(s->thread, NULL);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    tenon_engine_release(s->engine);
+    const tenon_allocator alloc = s->cx.alloc;
+    alloc.free(alloc.user, s);
+    *stream = NULL;
+}
+
+static tenon_status take_error(tenon_cx *cx, tenon_stream *s)
+{
+    if (s->status == TENON_OK) return TENON_OK;
+    const tenon_status status = s->status;
+    s->status = TENON_OK;
+    return TENON_FAIL(cx, status, "%s", s->message);
+}
+
+tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
+{
+    if (s->engine->device != c->engine->device && s->engine->backend != c->engine->backend)
+        return TENON_FAIL(&c->cx, TENON_INVALID, "the stream belongs to another kind of device than the context");
+    pthread_mutex_lock(&s->lock);
+    tenon_status status = take_error(&c->cx, s);
+    /* a context in the queue is being read by the stream's thread: nothing of it may change */
+    if (status == TENON_OK && c->in_queue && (c->shapes_dirty || c->binding_dirty))
+        status = TENON_FAIL(&c->cx, TENON_INVALID, "the context is in the queue and its shapes or addresses were changed: synchronize the stream first");
+    if (status == TENON_OK && !c->in_queue) status = tenon_context_prepare(c);
+    while (status == TENON_OK && s->tail - s->head == QUEUE) pthread_cond_wait(&s->changed, &s->lock);
+    if (status == TENON_OK) {
+        c->in_queue = true;
+        s->queue[s->tail++ % QUEUE] = c;
+        pthread_cond_broadcast(&s->changed);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->head != s->tail || s->busy) pthread_cond_wait(&s->changed, &s->lock);
+    const tenon_status status = take_error(cx, s);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
