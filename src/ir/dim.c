@@ -274,6 +274,15 @@ const tenon_dim *tenon_dim_symbol_fresh(tenon_dim_pool *p, const char *prefix, i
     return new_symbol(p, name, lo, hi, hi, 1, true);
 }
 
+const tenon_dim *tenon_dim_symbol_data(tenon_dim_pool *p, const char *name, int64_t lo, int64_t hi)
+{
+    lo = clamp(lo);
+    hi = clamp(hi);
+    if (lo <= hi && !find_symbol(p, name)) return new_symbol(p, name, lo, hi, hi, 1, true);
+    (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': %s", name, lo > hi ? "its range is empty" : "the name is taken");
+    return NULL;
+}
+
 bool tenon_dim_depends_on_data(const tenon_dim_pool *p, const tenon_dim *d) { return (void)p, d->from_data; }
 
 /* ---- evaluation ---- */

@@ -24,7 +24,7 @@ static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 static bool is_name(char c) { return is_letter(c) || is_digit(c) || c == '.'; }
 
 /* ---- print ---- */
-static void print_symbol(tenon_buf *b, const char *name)
+void tenon_dim_print_name(tenon_buf *b, const char *name)
 {
     bool plain = is_letter(name[0]) && find_function(name, strlen(name)) < 0;
     for (const char *s = name; *s; s++) plain = plain && is_name(*s);
@@ -63,7 +63,7 @@ void tenon_dim_print(tenon_buf *b, const tenon_dim_pool *p, const tenon_dim *d)
     }
     switch (d->kind) {
     case TENON_DIM_CONST: tenon_buf_printf(b, "%lld", (long long)d->value); return;
-    case TENON_DIM_SYM: print_symbol(b, p->symbol[d->value].name); return;
+    case TENON_DIM_SYM: tenon_dim_print_name(b, p->symbol[d->value].name); return;
     case TENON_DIM_MUL: print_product(b, p, d, true); return;
     case TENON_DIM_ADD:
         for (int i = 0; i < d->arg_count; i++) {

@@ -165,18 +165,34 @@ tenon_status tenon_graph_sort(tenon_graph *g);/* topological order, stable; dead
 void tenon_graph_prune(tenon_graph *g);       /* marks and drops nodes without effect on the outputs, and values nobody uses */
 /* Checks SSA, order, ownership, attribute tables, types present; debug builds run it after every pass. */
 tenon_status tenon_graph_verify(tenon_graph *g);
+tenon_status tenon_graph_verify_structure(tenon_graph *g); /* the same, but values may still be without types */
 
-/* ---- text (ir/text.c): one statement a line ----
+/* ---- text (ir/text.c, ir/text_parse.c): one statement a line, "//" begins a comment ----
    graph(x: f32[batch,3,224,224] where batch=1..8@4%1) {
-     w: f32[64,3,7,7] = const #<bytes or short list>
+     w: f32[64,3,7,7] = const #<XXH64 of the bytes, hexadecimal>
+     s: i64[2] = const {1,-1}
+     p: f32[4,3,7,7] = weight pad(w) pads=0+1+1+0
      y: f32[batch,64,112,112] = conv(x, w, -) pads=3+3+3+3 strides=2+2
+     a, b = split(y) axis=1
+     z: f32[n] = if(c) then_branch=graph() {
+       return a
+     } else_branch=graph() {
+       return b
+     }
      return y
-   }                                                                                                                     */
+   }
+   A type is f32[dims], f32[*] (rank unknown), sequence(type), optional(type), or absent: not inferred. '-' stands for what is not there.
+   Symbols: lo..hi, then @tuning point (lo) and %divisor (1); hi may be '*'; a name after '?' depends on data.
+   Constants of at most 16 elements are lists. Larger ones are printed as a hash; read back they are random numbers from that hash as
+   seed (floats in [-1, 1), integers in [-8, 8) or [0, 16)), so texts can stand for networks with large weights, and the hash then
+   printed is another. Names with other characters than letters, digits, '_', '.', '/', '$' are in backquotes.
+   Node names are not part of the text: a node read is named after its first result.                                              */
 typedef const tenon_op *(*tenon_op_lookup)(const char *name, size_t length);
 void tenon_graph_print(tenon_buf *b, const tenon_graph *g);
 tenon_status tenon_graph_parse(tenon_cx *cx, tenon_arena *arena, tenon_op_lookup lookup, const char *text, tenon_graph **out);
 void tenon_attrs_print(tenon_buf *b, const tenon_node *n, const char *separator); /* those that are set and not default */
-/* One "name=value" of a node's table; text forms: 3, 0.5, "s", 1+2+3, f32. */
+/* One "name=value" of a node's table; text forms: 3, 0.5, "s", 1+2+3, "a"+"b", f32, [] (empty list), f32[2]{1+2} (tensor). Sub-graphs
+   are read by tenon_graph_parse alone. */
 tenon_status tenon_attr_parse(tenon_graph *g, tenon_node *n, const char *text, size_t length);
 
 #endif

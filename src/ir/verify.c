@@ -10,6 +10,7 @@
 typedef struct frame {
     const tenon_graph *g;
     int at;
+    bool typed;              /* types must be there */
     const struct frame *outer;
 } frame;
 
@@ -42,10 +43,10 @@ static tenon_status check_visible(tenon_cx *cx, const frame *f, const tenon_valu
     return TENON_FAIL(cx, TENON_INVALID, "%s uses '%s', which belongs to no graph around it", user, v->name);
 }
 
-static tenon_status check_type(tenon_cx *cx, const tenon_value *v)
+static tenon_status check_type(tenon_cx *cx, const tenon_value *v, bool typed)
 {
     const tenon_type *t = &v->type;
-    if (t->dtype == TENON_DTYPE_NONE) return TENON_FAIL(cx, TENON_INVALID, "value '%s' has no type", v->name);
+    if (typed && t->dtype == TENON_DTYPE_NONE) return TENON_FAIL(cx, TENON_INVALID, "value '%s' has no type", v->name);
     if (t->rank < -1 || t->rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "value '%s' has rank %d", v->name, t->rank);
     for (int i = 0; i < t->rank; i++)
         if (!t->dim[i]) return TENON_FAIL(cx, TENON_INVALID, "value '%s': dimension %d is not set", v->name, i);
@@ -87,7 +88,7 @@ static tenon_status check_attrs(tenon_cx *cx, const tenon_graph *g, const tenon_
     return TENON_OK;
 }
 
-static tenon_status check_values(tenon_cx *cx, const tenon_graph *g)
+static tenon_status check_values(tenon_cx *cx, const tenon_graph *g, bool typed)
 {
     for (size_t i = 0; i < g->value_count; i++) {
         const tenon_value *v = g->value[i];
@@ -99,14 +100,14 @@ static tenon_status check_values(tenon_cx *cx, const tenon_graph *g)
     for (size_t i = 0; i < g->input_count; i++) {
         const tenon_value *v = g->input[i];
         if (v->producer || v->is_const) return TENON_FAIL(cx, TENON_INVALID, "graph input '%s' is made inside the graph", v->name);
-        TENON_TRY(check_type(cx, v));
+        TENON_TRY(check_type(cx, v, typed));
         for (size_t k = 0; k < i; k++)
             if (g->input[k] == v) return TENON_FAIL(cx, TENON_INVALID, "graph input '%s' is listed twice", v->name);
     }
     return TENON_OK;
 }
 
-static tenon_status check_graph(tenon_cx *cx, const tenon_graph *g, const frame *outer, int depth);
+static tenon_status check_graph(tenon_cx *cx, const tenon_graph *g, const frame *outer, int depth, bool typed);
 
 static tenon_status check_node(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const frame *f, int depth)
 {
@@ -115,7 +116,7 @@ static tenon_status check_node(tenon_cx *cx, const tenon_graph *g, const tenon_n
     for (int i = 0; i < n->src_count; i++)
         if (n->src[i]) {
             TENON_TRY(check_visible(cx, f, n->src[i], user));
-            TENON_TRY(check_type(cx, n->src[i]));
+            TENON_TRY(check_type(cx, n->src[i], f->typed));
         }
     for (int i = 0; i < n->dst_count; i++) {
         const tenon_value *v = n->dst[i];
@@ -124,18 +125,18 @@ static tenon_status check_node(tenon_cx *cx, const tenon_graph *g, const tenon_n
             return TENON_FAIL(cx, TENON_INVALID, "%s: its result '%s' is also made elsewhere", user, v->name);
         if (v->id < 0 || (size_t)v->id >= g->value_count || g->value[v->id] != v)
             return TENON_FAIL(cx, TENON_INVALID, "%s: its result '%s' is not a value of the graph", user, v->name);
-        TENON_TRY(check_type(cx, v));
+        TENON_TRY(check_type(cx, v, f->typed));
     }
     TENON_TRY(check_attrs(cx, g, n));
-    for (int i = 0; i < n->sub_count; i++) TENON_TRY(check_graph(cx, n->sub[i], f, depth + 1));
+    for (int i = 0; i < n->sub_count; i++) TENON_TRY(check_graph(cx, n->sub[i], f, depth + 1, f->typed));
     return TENON_OK;
 }
 
-static tenon_status check_graph(tenon_cx *cx, const tenon_graph *g, const frame *outer, int depth)
+static tenon_status check_graph(tenon_cx *cx, const tenon_graph *g, const frame *outer, int depth, bool typed)
 {
     if (depth > MOST_NESTED) return TENON_FAIL(cx, TENON_INVALID, "graphs are nested deeper than %d", MOST_NESTED);
-    TENON_TRY(check_values(cx, g));
-    frame f = {g, 0, outer};
+    TENON_TRY(check_values(cx, g, typed));
+    frame f = {g, 0, typed, outer};
     for (size_t i = 0; i < g->node_count; i++) {
         const tenon_node *n = g->node[i];
         if (n->dead) return TENON_FAIL(cx, TENON_INVALID, "node '%s' is dead but listed", n->name);
@@ -147,9 +148,10 @@ static tenon_status check_graph(tenon_cx *cx, const tenon_graph *g, const frame 
     for (size_t i = 0; i < g->output_count; i++) {
         if (!g->output[i]) return TENON_FAIL(cx, TENON_INVALID, "graph output %zu is not set", i);
         TENON_TRY(check_visible(cx, &f, g->output[i], "the graph's output"));
-        TENON_TRY(check_type(cx, g->output[i]));
+        TENON_TRY(check_type(cx, g->output[i], typed));
     }
     return TENON_OK;
 }
 
-tenon_status tenon_graph_verify(tenon_graph *g) { return check_graph(g->cx, g, NULL, 0); }
+tenon_status tenon_graph_verify(tenon_graph *g) { return check_graph(g->cx, g, NULL, 0, true); }
+tenon_status tenon_graph_verify_structure(tenon_graph *g) { return check_graph(g->cx, g, NULL, 0, false); }
