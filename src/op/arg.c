@@ -14,8 +14,8 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 1, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_number(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
-    TENON_TRY(tenon_infer_axis(cx, n->op->name, tenon_node_int(n, "axis"), x->rank, &axis));
-    if (tenon_dim_is(x->dim[axis], 0)) return TENON_FAIL(cx, TENON_INVALID, "%s: axis %d of x is empty", n->op->name, axis);
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(n, "axis"), x->rank, &axis));
+    if (tenon_dim_is(x->dim[axis], 0)) return TENON_FAIL(cx, TENON_INVALID, "axis %d of x is empty", axis);
     const tenon_dim *dim[TENON_MAX_RANK], *one = tenon_dim_const(g->dims, 1);
     if (!one) return TENON_NOMEM;
     for (int i = 0; i < x->rank; i++) {
@@ -31,11 +31,11 @@ static tenon_status arg(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap, b
     const tenon_tensor *x = &call->src[0];
     const bool last = tenon_node_int(call->node, "select_last_index") != 0, is_float = tenon_is_float(x->dtype);
     int axis, perm[TENON_MAX_RANK];
-    TENON_TRY(tenon_infer_axis(cx, call->node->op->name, tenon_node_int(call->node, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(call->node, "axis"), x->rank, &axis));
     tenon_dense_axis_last(x->rank, axis, perm);
     const tenon_tensor turned = tenon_dense_permuted(x, perm);
     const int64_t length = x->dim[axis], count = tenon_tensor_count(&call->dst[0]);
-    if (length == 0 && count) return TENON_FAIL(cx, TENON_INVALID, "%s: axis %d of x is empty", call->node->op->name, axis);
+    if (length == 0 && count) return TENON_FAIL(cx, TENON_INVALID, "axis %d of x is empty", axis);
     const double *f = is_float ? tenon_dense_f64(heap, &turned) : NULL;
     const int64_t *v = is_float ? NULL : tenon_dense_i64(heap, &turned);
     int64_t *out = tenon_heap_alloc(heap, (size_t)(count + 1) * sizeof *out);

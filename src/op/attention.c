@@ -21,22 +21,22 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     }
     const tenon_type *q = tenon_rule_type(n, 0), *k = tenon_rule_type(n, 1), *v = tenon_rule_type(n, 2),
                      *mask = tenon_rule_type(n, 3);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "batch of q", q->dim[0], "batch of k", k->dim[0]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "batch of q", q->dim[0], "batch of v", v->dim[0]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "heads of k", k->dim[1], "heads of v", v->dim[1]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "length of k", k->dim[2], "length of v", v->dim[2]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "head size of q", q->dim[3], "head size of k", k->dim[3]));
+    TENON_TRY(tenon_rule_equal(cx, g, "batch of q", q->dim[0], "batch of k", k->dim[0]));
+    TENON_TRY(tenon_rule_equal(cx, g, "batch of q", q->dim[0], "batch of v", v->dim[0]));
+    TENON_TRY(tenon_rule_equal(cx, g, "heads of k", k->dim[1], "heads of v", v->dim[1]));
+    TENON_TRY(tenon_rule_equal(cx, g, "length of k", k->dim[2], "length of v", v->dim[2]));
+    TENON_TRY(tenon_rule_equal(cx, g, "head size of q", q->dim[3], "head size of k", k->dim[3]));
     if (q->dim[1] != k->dim[1]) {
         const tenon_dim *rest = tenon_dim_mod(g->dims, q->dim[1], k->dim[1]);
         tenon_rule_text ta, tb;
         if (!rest) return TENON_NOMEM;
         if (!tenon_dim_is(rest, 0))
-            return TENON_FAIL(cx, TENON_INVALID, "attention: %s heads of q are not a multiple of %s heads of k",
+            return TENON_FAIL(cx, TENON_INVALID, "%s heads of q are not a multiple of %s heads of k",
                               tenon_rule_dim(g, q->dim[1], &ta), tenon_rule_dim(g, k->dim[1], &tb));
     }
     if (mask) {
         const tenon_type scores = {.dtype = q->dtype, .rank = 4, .dim = {q->dim[0], q->dim[1], q->dim[2], k->dim[2]}};
-        TENON_TRY(tenon_rule_broadcasts(cx, g, n, "mask", mask, &scores));
+        TENON_TRY(tenon_rule_broadcasts(cx, g, "mask", mask, &scores));
         if (mask->dtype != TENON_BOOL) TENON_TRY(tenon_rule_float(cx, n, 3, "mask"));
     }
     const tenon_dim *dim[4] = {q->dim[0], q->dim[1], q->dim[2], v->dim[3]};
@@ -94,7 +94,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
         tenon_tensor wide;
         const int64_t dim[4] = {q->dim[0], heads, a.s, a.t};
         if (!tenon_dense_broadcast(&call->src[3], 4, dim, &wide))
-            return TENON_FAIL(cx, TENON_INVALID, "attention: mask does not fit");
+            return TENON_FAIL(cx, TENON_INVALID, "mask does not fit");
         if (!(mask = tenon_dense_f64(heap, &wide))) return TENON_NOMEM;
         a.mask_bool = wide.dtype == TENON_BOOL;
     }

@@ -19,7 +19,7 @@ static tenon_status check(tenon_cx *cx, const tenon_graph *g, const tenon_node *
 {
     static const char *const letter[] = {"x", "size of scale", "size of bias", "size of mean", "size of variance"};
     for (int i = 1; i < n->op->src_min; i++) {
-        if (!tenon_rule_src(n, i)) return TENON_FAIL(cx, TENON_INVALID, "%s: source %d is missing", n->op->name, i);
+        if (!tenon_rule_src(n, i)) return TENON_FAIL(cx, TENON_INVALID, "source %d is missing", i);
         TENON_TRY(tenon_rule_vector(cx, g, n, i, letter[i], vector));
     }
     return TENON_OK;
@@ -31,14 +31,14 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
     if (n->op == &tenon_op_batch_norm && tenon_node_int(n, "training_mode"))
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "batch_norm: training_mode is %lld; only inference is supported",
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "training_mode is %lld; only inference is supported",
                           (long long)tenon_node_int(n, "training_mode"));
     const tenon_dim *vector = x->dim[1];
     if (n->op == &tenon_op_group_norm) {
         const int64_t groups = tenon_node_int(n, "num_groups");
-        if (groups < 1) return TENON_FAIL(cx, TENON_INVALID, "group_norm: num_groups is %lld", (long long)groups);
+        if (groups < 1) return TENON_FAIL(cx, TENON_INVALID, "num_groups is %lld", (long long)groups);
         if (tenon_dim_is_const(vector) && vector->value % groups)
-            return TENON_FAIL(cx, TENON_INVALID, "group_norm: %lld channels are not a multiple of num_groups %lld",
+            return TENON_FAIL(cx, TENON_INVALID, "%lld channels are not a multiple of num_groups %lld",
                               (long long)vector->value, (long long)groups);
         const tenon_type *scale = tenon_rule_type(n, 1);
         if (scale && scale->rank == 1 && tenon_dim_is(scale->dim[0], groups)) vector = scale->dim[0];
@@ -66,7 +66,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     double *y = tenon_dense_new_f64(heap, tenon_tensor_count(x));
     if (!y) return TENON_NOMEM;
     if (channels == 0 || channels % groups)
-        return channels ? TENON_FAIL(cx, TENON_INVALID, "%s: %lld channels", op->name, (long long)channels) : TENON_OK;
+        return channels ? TENON_FAIL(cx, TENON_INVALID, "%lld channels", (long long)channels) : TENON_OK;
     int64_t plane = 1;
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
     const int64_t each = channels / groups, per_scale = channels / call->src[1].dim[0];

@@ -15,12 +15,12 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_same_type(cx, n, 0, 1));
     TENON_TRY(tenon_rule_same_type(cx, n, 0, 2));
     const int64_t group = tenon_node_int(n, "group");
-    if (group < 1) return TENON_FAIL(cx, TENON_INVALID, "conv: group is %lld", (long long)group);
+    if (group < 1) return TENON_FAIL(cx, TENON_INVALID, "group is %lld", (long long)group);
     const tenon_dim *groups = tenon_dim_const(g->dims, group);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "channels of x", x->dim[1], "channels of the weight times group",
+    TENON_TRY(tenon_rule_equal(cx, g, "channels of x", x->dim[1], "channels of the weight times group",
                                tenon_dim_mul(g->dims, w->dim[1], groups)));
     if (tenon_dim_is_const(w->dim[0]) && w->dim[0]->value % group)
-        return TENON_FAIL(cx, TENON_INVALID, "conv: %lld filters are not a multiple of group %lld", (long long)w->dim[0]->value,
+        return TENON_FAIL(cx, TENON_INVALID, "%lld filters are not a multiple of group %lld", (long long)w->dim[0]->value,
                           (long long)group);
     TENON_TRY(tenon_rule_vector(cx, g, n, 2, "size of bias", w->dim[0]));
     const tenon_dim *dim[TENON_MAX_RANK] = {x->dim[0], w->dim[0]};

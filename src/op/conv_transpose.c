@@ -17,10 +17,10 @@ static tenon_status list(tenon_cx *cx, const tenon_node *n, const char *name, in
     for (int i = 0; i < axes; i++) out[i] = 0;
     if (!*set) return TENON_OK;
     if (a->count != (size_t)axes)
-        return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: %s has %zu entries, x has %d spatial axes", name, a->count, axes);
+        return TENON_FAIL(cx, TENON_INVALID, "%s has %zu entries, x has %d spatial axes", name, a->count, axes);
     for (int i = 0; i < axes; i++) {
         if (a->ints[i] < 0 || a->ints[i] > INT32_MAX)
-            return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: %s[%d] is %lld", name, i, (long long)a->ints[i]);
+            return TENON_FAIL(cx, TENON_INVALID, "%s[%d] is %lld", name, i, (long long)a->ints[i]);
         out[i] = a->ints[i];
     }
     return TENON_OK;
@@ -51,7 +51,7 @@ static tenon_status infer_spatial(tenon_cx *cx, tenon_graph *g, tenon_node *n, c
         if (!out[i]) return TENON_NOMEM;
         tenon_rule_text text;
         if (out[i]->hi < 1)
-            return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: result size %s on spatial axis %d",
+            return TENON_FAIL(cx, TENON_INVALID, "result size %s on spatial axis %d",
                               tenon_rule_dim(g, out[i], &text), i);
     }
     return TENON_OK;
@@ -67,10 +67,10 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_same_type(cx, n, 0, 1));
     TENON_TRY(tenon_rule_same_type(cx, n, 0, 2));
     const int64_t group = tenon_node_int(n, "group");
-    if (group < 1) return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: group is %lld", (long long)group);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "channels of x", x->dim[1], "first axis of the weight", w->dim[0]));
+    if (group < 1) return TENON_FAIL(cx, TENON_INVALID, "group is %lld", (long long)group);
+    TENON_TRY(tenon_rule_equal(cx, g, "channels of x", x->dim[1], "first axis of the weight", w->dim[0]));
     if (tenon_dim_is_const(w->dim[0]) && w->dim[0]->value % group)
-        return TENON_FAIL(cx, TENON_INVALID, "conv_transpose: %lld channels are not a multiple of group %lld",
+        return TENON_FAIL(cx, TENON_INVALID, "%lld channels are not a multiple of group %lld",
                           (long long)w->dim[0]->value, (long long)group);
     const tenon_dim *dim[TENON_MAX_RANK] = {x->dim[0], tenon_dim_mul(g->dims, w->dim[1], tenon_dim_const(g->dims, group))};
     if (!dim[1]) return TENON_NOMEM;

@@ -168,7 +168,7 @@ tenon_status tenon_dense_run(tenon_cx *cx, tenon_eval_call *call, tenon_dense_bo
 {
     for (int i = 0; i < call->dst_count; i++)
         if (call->dst[i].dtype != TENON_DTYPE_NONE && !call->dst_ready)
-            return TENON_FAIL(cx, TENON_INTERNAL, "%s: reference called without result shapes", call->node->op->name);
+            return TENON_FAIL(cx, TENON_INTERNAL, "reference called without result shapes");
     tenon_heap heap;
     tenon_heap_init(&heap, cx);
     const tenon_status status = body(cx, call, &heap);
@@ -181,7 +181,7 @@ tenon_status tenon_dense_scalar(tenon_cx *cx, const tenon_eval_call *call, int i
     const tenon_tensor *t = &call->src[i];
     const int64_t count = tenon_tensor_count(t);
     if (count != 1)
-        return TENON_FAIL(cx, TENON_INVALID, "%s: source %d has %lld elements, must have 1", call->node->op->name, i,
+        return TENON_FAIL(cx, TENON_INVALID, "source %d has %lld elements, must have 1", i,
                           (long long)count);
     *out = tenon_tensor_get_f64(t, 0);
     return TENON_OK;

@@ -10,7 +10,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 2, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "rows of x", x->dim[x->rank - 2], "columns of x", x->dim[x->rank - 1]));
+    TENON_TRY(tenon_rule_equal(cx, g, "rows of x", x->dim[x->rank - 2], "columns of x", x->dim[x->rank - 1]));
     tenon_infer_set(n, 0, x->dtype, x->rank - 2, x->dim);
     return TENON_OK;
 }

@@ -41,11 +41,11 @@ static tenon_status parse_term(tenon_cx *cx, const char *s, size_t length, int r
         } else if (isalpha((unsigned char)s[i]) && out->rank < TENON_MAX_RANK) {
             out->label[out->rank++] = label_of(s[i]);
         } else {
-            return TENON_FAIL(cx, TENON_INVALID, "einsum: term '%.*s' cannot be read", (int)length, s);
+            return TENON_FAIL(cx, TENON_INVALID, "term '%.*s' cannot be read", (int)length, s);
         }
     }
     if (rank >= 0 && out->rank != rank)
-        return TENON_FAIL(cx, TENON_INVALID, "einsum: term '%.*s' has %d axes, its source has %d", (int)length, s, letters, rank);
+        return TENON_FAIL(cx, TENON_INVALID, "term '%.*s' has %d axes, its source has %d", (int)length, s, letters, rank);
     return TENON_OK;
 }
 
@@ -69,7 +69,7 @@ static tenon_status parse(tenon_cx *cx, const char *text, const int *rank, int c
     for (;;) {
         const char *comma = memchr(s, ',', (size_t)(end - s)), *stop = comma ? comma : end;
         if (e->term_count == count || e->term_count == TERMS)
-            return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s' has more terms than the %d sources", text, count);
+            return TENON_FAIL(cx, TENON_INVALID, "'%s' has more terms than the %d sources", text, count);
         term *t = &e->src[e->term_count];
         TENON_TRY(parse_term(cx, s, (size_t)(stop - s), rank[e->term_count], 0, t));
         int dots = 0;
@@ -80,7 +80,7 @@ static tenon_status parse(tenon_cx *cx, const char *text, const int *rank, int c
         s = comma + 1;
     }
     if (e->term_count != count)
-        return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s' has %d terms for %d sources", text, e->term_count, count);
+        return TENON_FAIL(cx, TENON_INVALID, "'%s' has %d terms for %d sources", text, e->term_count, count);
     if (!arrow) {
         implicit_result(e, wide);
         return TENON_OK;
@@ -91,10 +91,10 @@ static tenon_status parse(tenon_cx *cx, const char *text, const int *rank, int c
         for (int i = 0; i < e->src[t].rank; i++) known[e->src[t].label[i]] = true;
     for (int i = 0; i < e->dst.rank; i++) {
         if (!known[e->dst.label[i]])
-            return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s': a letter of the result is in no source", text);
+            return TENON_FAIL(cx, TENON_INVALID, "'%s': a letter of the result is in no source", text);
         for (int j = 0; j < i; j++)
             if (e->dst.label[i] == e->dst.label[j])
-                return TENON_FAIL(cx, TENON_INVALID, "einsum: '%s': a letter of the result occurs twice", text);
+                return TENON_FAIL(cx, TENON_INVALID, "'%s': a letter of the result occurs twice", text);
     }
     return TENON_OK;
 }
@@ -104,7 +104,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     equation e;
     int rank[TERMS];
     const tenon_dim *of[LABELS] = {0}, *dim[TENON_MAX_RANK];
-    if (n->src_count > TERMS) return TENON_FAIL(cx, TENON_UNSUPPORTED, "einsum: %d sources, at most %d", n->src_count, TERMS);
+    if (n->src_count > TERMS) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d sources, at most %d", n->src_count, TERMS);
     for (int i = 0; i < n->src_count; i++) {
         TENON_TRY(tenon_rule_rank(cx, n, i, "a source", 0, TENON_MAX_RANK));
         TENON_TRY(tenon_rule_number(cx, n, i, "a source"));
@@ -119,7 +119,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
             const bool dots = l < TENON_MAX_RANK;
             if (!of[l] || (dots && tenon_dim_is(of[l], 1))) of[l] = d;
             else if (!(dots && tenon_dim_is(d, 1)))
-                TENON_TRY(tenon_rule_equal(cx, g, n, "one axis of a subscript", of[l], "another", d));
+                TENON_TRY(tenon_rule_equal(cx, g, "one axis of a subscript", of[l], "another", d));
         }
     for (int i = 0; i < e.dst.rank; i++) dim[i] = of[e.dst.label[i]];
     tenon_infer_set(n, 0, tenon_rule_type(n, 0)->dtype, e.dst.rank, dim);
@@ -176,7 +176,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     const double *f[TERMS] = {0};
     const int64_t *v[TERMS] = {0};
     if (call->src_count > TERMS)
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "einsum: %d sources, at most %d", call->src_count, TERMS);
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d sources, at most %d", call->src_count, TERMS);
     for (int t = 0; t < call->src_count; t++) {
         rank[t] = call->src[t].rank;
         if (is_float ? !(f[t] = tenon_dense_f64(heap, &call->src[t])) : !(v[t] = tenon_dense_i64(heap, &call->src[t])))

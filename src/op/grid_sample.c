@@ -34,8 +34,8 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 1, "grid", x->rank, x->rank));
     TENON_TRY(tenon_rule_float(cx, n, 1, "grid"));
     const tenon_type *grid = tenon_rule_type(n, 1);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "batch of x", x->dim[0], "batch of grid", grid->dim[0]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "last axis of grid", grid->dim[x->rank - 1], "number of spatial axes",
+    TENON_TRY(tenon_rule_equal(cx, g, "batch of x", x->dim[0], "batch of grid", grid->dim[0]));
+    TENON_TRY(tenon_rule_equal(cx, g, "last axis of grid", grid->dim[x->rank - 1], "number of spatial axes",
                                tenon_dim_const(g->dims, x->rank - 2)));
     const tenon_dim *dim[TENON_MAX_RANK] = {x->dim[0], x->dim[1]};
     for (int i = 2; i < x->rank; i++) dim[i] = grid->dim[i - 1];
@@ -125,7 +125,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     const double *px = tenon_dense_f64(heap, x), *grid = tenon_dense_f64(heap, &call->src[1]);
     double *out = tenon_dense_new_f64(heap, tenon_tensor_count(y));
     if (!px || !grid || !out) return TENON_NOMEM;
-    if (plane == 0) return TENON_FAIL(cx, TENON_INVALID, "grid_sample: x has an empty spatial axis");
+    if (plane == 0) return TENON_FAIL(cx, TENON_INVALID, "x has an empty spatial axis");
     for (int64_t n = 0; n < x->dim[0]; n++)
         for (int64_t p = 0; p < points; p++) {
             taps t[3] = {{.count = 1, .weight = {1}}, {.count = 1, .weight = {1}}, {.count = 1, .weight = {1}}};

@@ -12,7 +12,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_same_type(cx, n, 0, 1));
     const tenon_type *a = tenon_rule_type(n, 0), *b = tenon_rule_type(n, 1);
     const tenon_dim *depth = b->dim[b->rank == 1 ? 0 : b->rank - 2];
-    TENON_TRY(tenon_rule_equal(cx, g, n, "columns of a", a->dim[a->rank - 1], "rows of b", depth));
+    TENON_TRY(tenon_rule_equal(cx, g, "columns of a", a->dim[a->rank - 1], "rows of b", depth));
     tenon_type lead_a = *a, lead_b = *b, out;
     lead_a.rank = TENON_MAX(a->rank - 2, 0);
     lead_b.rank = TENON_MAX(b->rank - 2, 0);
@@ -81,16 +81,16 @@ static tenon_status product(tenon_cx *cx, tenon_heap *heap, const tenon_tensor *
 static tenon_status ref(tenon_cx *cx, tenon_eval_call *call)
 {
     const tenon_tensor *a = &call->src[0], *b = &call->src[1], *y = &call->dst[0];
-    if (!call->dst_ready) return TENON_FAIL(cx, TENON_INTERNAL, "matmul: reference called without result shapes");
+    if (!call->dst_ready) return TENON_FAIL(cx, TENON_INTERNAL, "reference called without result shapes");
     /* the result with its lost axes back */
     const int lead = y->rank - (a->rank > 1) - (b->rank > 1);
-    if (lead + 2 > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "matmul: more than %d axes", TENON_MAX_RANK);
+    if (lead + 2 > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "more than %d axes", TENON_MAX_RANK);
     tenon_tensor out = *y, ma, mb;
     out.rank = lead + 2;
     out.dim[lead] = a->rank > 1 ? y->dim[lead] : 1, out.stride[lead] = a->rank > 1 ? y->stride[lead] : 0;
     out.dim[lead + 1] = b->rank > 1 ? y->dim[y->rank - 1] : 1, out.stride[lead + 1] = b->rank > 1 ? y->stride[y->rank - 1] : 0;
     if (!as_matrices(a, false, lead, y->dim, &ma) || !as_matrices(b, true, lead, y->dim, &mb) || ma.dim[lead + 1] != mb.dim[lead])
-        return TENON_FAIL(cx, TENON_INVALID, "matmul: operands do not fit the result");
+        return TENON_FAIL(cx, TENON_INVALID, "operands do not fit the result");
     int64_t count = 1;
     for (int i = 0; i < lead; i++) count *= y->dim[i];
     for (int64_t i = 0; i < count; i++) {

@@ -24,9 +24,9 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_same_type(cx, n, 0, 1));
     const tenon_type *boxes = tenon_rule_type(n, 0), *scores = tenon_rule_type(n, 1);
     const tenon_dim *four = tenon_dim_const(g->dims, 4);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "last axis of boxes", boxes->dim[2], "what it must be", four));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "batch of boxes", boxes->dim[0], "batch of scores", scores->dim[0]));
-    TENON_TRY(tenon_rule_equal(cx, g, n, "number of boxes", boxes->dim[1], "number of scores", scores->dim[2]));
+    TENON_TRY(tenon_rule_equal(cx, g, "last axis of boxes", boxes->dim[2], "what it must be", four));
+    TENON_TRY(tenon_rule_equal(cx, g, "batch of boxes", boxes->dim[0], "batch of scores", scores->dim[0]));
+    TENON_TRY(tenon_rule_equal(cx, g, "number of boxes", boxes->dim[1], "number of scores", scores->dim[2]));
     const tenon_dim *each = boxes->dim[1], *limit = NULL;
     if (!tenon_rule_src(n, 2)) {
         limit = tenon_dim_const(g->dims, TENON_MAX(tenon_node_int(n, "max_output_boxes_per_class"), 0));
@@ -130,7 +130,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     tenon_tensor *y = &call->dst[0];
     if (!call->dst_ready) y->dtype = TENON_I64, y->rank = 2, y->dim[0] = rows, y->dim[1] = 3;
     else if (y->dim[0] != rows)
-        return TENON_FAIL(cx, TENON_INVALID, "non_max_suppression: %lld rows, the result has %lld", (long long)rows,
+        return TENON_FAIL(cx, TENON_INVALID, "%lld rows, the result has %lld", (long long)rows,
                           (long long)y->dim[0]);
     TENON_TRY(tenon_eval_alloc(cx, call, 0));
     tenon_dense_store_i64(y, row);

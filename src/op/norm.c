@@ -24,10 +24,10 @@ static tenon_status norm_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 1, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
-    TENON_TRY(tenon_infer_axis(cx, n->op->name, tenon_node_int(n, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(n, "axis"), x->rank, &axis));
     TENON_TRY(tenon_rule_rank(cx, n, 1, "scale", 0, TENON_MAX_RANK));
     for (int i = 1; i <= 2; i++)
-        if (tenon_rule_src(n, i)) TENON_TRY(tenon_rule_broadcasts(cx, g, n, i == 1 ? "scale" : "bias", tenon_rule_type(n, i), x));
+        if (tenon_rule_src(n, i)) TENON_TRY(tenon_rule_broadcasts(cx, g, i == 1 ? "scale" : "bias", tenon_rule_type(n, i), x));
     if (tenon_rule_wants(n, 0)) tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
     const tenon_dim *dim[TENON_MAX_RANK], *one = tenon_dim_const(g->dims, 1);
     if (!one) return TENON_NOMEM;
@@ -44,7 +44,7 @@ static const double *like_x(tenon_eval_call *call, tenon_heap *heap, int i, bool
     if (!tenon_call_has(call, i)) return NULL;
     const double *p = NULL;
     if (tenon_dense_broadcast(&call->src[i], call->src[0].rank, call->src[0].dim, &wide)) p = tenon_dense_f64(heap, &wide);
-    else (void)TENON_FAIL(heap->cx, TENON_INVALID, "%s: source %d does not broadcast to x", call->node->op->name, i);
+    else (void)TENON_FAIL(heap->cx, TENON_INVALID, "source %d does not broadcast to x", i);
     if (!p) *ok = false;
     return p;
 }
@@ -55,7 +55,7 @@ static tenon_status norm_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *he
     const bool centered = call->node->op == &tenon_op_layer_norm;
     const double epsilon = tenon_node_float(call->node, "epsilon");
     int axis;
-    TENON_TRY(tenon_infer_axis(cx, call->node->op->name, tenon_node_int(call->node, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(call->node, "axis"), x->rank, &axis));
     int64_t outer = 1, inner = 1;
     for (int i = 0; i < x->rank; i++) *(i < axis ? &outer : &inner) *= x->dim[i];
     bool ok = true;
@@ -91,8 +91,8 @@ static tenon_status lp_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 1, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
-    TENON_TRY(tenon_infer_axis(cx, n->op->name, tenon_node_int(n, "axis"), x->rank, &axis));
-    if (p != 1 && p != 2) return TENON_FAIL(cx, TENON_INVALID, "lp_norm: p is %lld, must be 1 or 2", (long long)p);
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(n, "axis"), x->rank, &axis));
+    if (p != 1 && p != 2) return TENON_FAIL(cx, TENON_INVALID, "p is %lld, must be 1 or 2", (long long)p);
     tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
     return TENON_OK;
 }
@@ -101,7 +101,7 @@ static tenon_status lp_run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap
 {
     const tenon_tensor *x = &call->src[0];
     int axis, perm[TENON_MAX_RANK];
-    TENON_TRY(tenon_infer_axis(cx, "lp_norm", tenon_node_int(call->node, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(call->node, "axis"), x->rank, &axis));
     tenon_dense_axis_last(x->rank, axis, perm);
     const tenon_tensor from = tenon_dense_permuted(x, perm), to = tenon_dense_permuted(&call->dst[0], perm);
     const int64_t count = tenon_tensor_count(x), length = x->dim[axis];
@@ -125,7 +125,7 @@ static tenon_status lrn_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 2, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     if (tenon_node_int(n, "size") < 1)
-        return TENON_FAIL(cx, TENON_INVALID, "lrn: size is %lld", (long long)tenon_node_int(n, "size"));
+        return TENON_FAIL(cx, TENON_INVALID, "size is %lld", (long long)tenon_node_int(n, "size"));
     const tenon_type *x = tenon_rule_type(n, 0);
     tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
     return TENON_OK;

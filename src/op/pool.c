@@ -24,7 +24,7 @@ static tenon_status float_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 
 static tenon_status lp_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    if (tenon_node_int(n, "p") < 1) return TENON_FAIL(cx, TENON_INVALID, "lp_pool: p is %lld", (long long)tenon_node_int(n, "p"));
+    if (tenon_node_int(n, "p") < 1) return TENON_FAIL(cx, TENON_INVALID, "p is %lld", (long long)tenon_node_int(n, "p"));
     return float_infer(cx, g, n);
 }
 

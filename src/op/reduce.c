@@ -26,8 +26,8 @@ static tenon_status reduced_axes(tenon_cx *cx, tenon_graph *g, const tenon_node 
     for (int i = 0; i < rank; i++) reduced[i] = all;
     for (int i = 0; i < count; i++) {
         int axis;
-        TENON_TRY(tenon_infer_axis(cx, n->op->name, list[i], rank, &axis));
-        if (reduced[axis]) return TENON_FAIL(cx, TENON_INVALID, "%s: axis %d is named twice", n->op->name, axis);
+        TENON_TRY(tenon_infer_axis(cx, "axis", list[i], rank, &axis));
+        if (reduced[axis]) return TENON_FAIL(cx, TENON_INVALID, "axis %d is named twice", axis);
         reduced[axis] = true;
     }
     return TENON_OK;
@@ -132,14 +132,14 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     int64_t listed = axes->set ? (int64_t)axes->count : 0;
     const bool from_src = !axes->set && tenon_call_has(call, 1);
     if (from_src) listed = tenon_tensor_count(&call->src[1]);
-    if (listed > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "%s: %lld axes", call->node->op->name, (long long)listed);
+    if (listed > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "%lld axes", (long long)listed);
     for (int64_t i = 0; i < listed; i++)
         list[i] = from_src ? tenon_tensor_get_i64(&call->src[1], tenon_tensor_offset(&call->src[1], i)) : axes->ints[i];
     const bool all = listed == 0 && !tenon_node_int(call->node, "noop_with_empty_axes");
     for (int i = 0; i < x.rank; i++) reduced[i] = all;
     for (int64_t i = 0; i < listed; i++) {
         int axis;
-        TENON_TRY(tenon_infer_axis(cx, call->node->op->name, list[i], x.rank, &axis));
+        TENON_TRY(tenon_infer_axis(cx, "axis", list[i], x.rank, &axis));
         reduced[axis] = true;
     }
     int perm[TENON_MAX_RANK], k = 0;

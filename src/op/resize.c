@@ -70,11 +70,11 @@ static tenon_status axes_get(tenon_cx *cx, const tenon_node *n, int rank, int *l
     bool seen[TENON_MAX_RANK] = {0};
     *count = a->set && a->count ? (int)a->count : rank;
     if (a->count > (size_t)rank)
-        return TENON_FAIL(cx, TENON_INVALID, "resize: axes has %zu entries, rank of x is %d", a->count, rank);
+        return TENON_FAIL(cx, TENON_INVALID, "axes has %zu entries, rank of x is %d", a->count, rank);
     for (int i = 0; i < *count; i++) {
         list[i] = i;
-        if (a->set && a->count) TENON_TRY(tenon_infer_axis(cx, "resize", a->ints[i], rank, &list[i]));
-        if (seen[list[i]]) return TENON_FAIL(cx, TENON_INVALID, "resize: axis %d is named twice", list[i]);
+        if (a->set && a->count) TENON_TRY(tenon_infer_axis(cx, "axis", a->ints[i], rank, &list[i]));
+        if (seen[list[i]]) return TENON_FAIL(cx, TENON_INVALID, "axis %d is named twice", list[i]);
         seen[list[i]] = true;
     }
     return TENON_OK;
@@ -83,7 +83,7 @@ static tenon_status axes_get(tenon_cx *cx, const tenon_node *n, int rank, int *l
 static tenon_status check_count(tenon_cx *cx, const char *what, size_t count, int axes)
 {
     if (count == (size_t)axes) return TENON_OK;
-    return TENON_FAIL(cx, TENON_INVALID, "resize: %s has %zu entries for %d axes", what, count, axes);
+    return TENON_FAIL(cx, TENON_INVALID, "%s has %zu entries for %d axes", what, count, axes);
 }
 
 /* floor(in * scale): computed in single precision for a number; for a symbol the scale must be a fraction with a small
@@ -92,7 +92,7 @@ static tenon_status scaled(tenon_cx *cx, tenon_graph *g, const tenon_dim *in, do
 {
     tenon_dim_pool *p = g->dims;
     const float s = (float)scale;
-    if (!(s > 0) || !(s < 1e6f)) return TENON_FAIL(cx, TENON_INVALID, "resize: scale %g", scale);
+    if (!(s > 0) || !(s < 1e6f)) return TENON_FAIL(cx, TENON_INVALID, "scale %g", scale);
     *out = NULL;
     if (s == 1) *out = in;
     else if (tenon_dim_is_const(in)) *out = tenon_dim_const(p, (int64_t)((float)in->value * s));
@@ -104,7 +104,7 @@ static tenon_status scaled(tenon_cx *cx, tenon_graph *g, const tenon_dim *in, do
     }
     if (*out) return TENON_OK;
     tenon_rule_text text;
-    return TENON_FAIL(cx, TENON_UNSUPPORTED, "resize: scale %.9g of the dynamic dimension %s is not a simple fraction", scale,
+    return TENON_FAIL(cx, TENON_UNSUPPORTED, "scale %.9g of the dynamic dimension %s is not a simple fraction", scale,
                       tenon_rule_dim(g, in, &text));
 }
 
@@ -116,7 +116,7 @@ static tenon_status keep_ratio(tenon_cx *cx, tenon_graph *g, int policy, const i
     for (int i = 0; i < count; i++) {
         const tenon_dim *in = x->dim[axis[i]], *size = dim[axis[i]];
         if (!tenon_dim_is_const(in) || !tenon_dim_is_const(size) || in->value == 0)
-            return TENON_FAIL(cx, TENON_UNSUPPORTED, "resize: keep_aspect_ratio_policy needs static shapes");
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "keep_aspect_ratio_policy needs static shapes");
         const double ratio = (double)size->value / (double)in->value;
         if (i == 0 || (policy == NOT_LARGER ? ratio < best : ratio > best)) best = ratio;
     }
@@ -152,7 +152,7 @@ static tenon_status sizes_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *
     const tenon_value *scales_src = given(n, SRC_SCALES), *sizes_src = given(n, SRC_SIZES);
     const bool by_scale = scales->count || scales_src, by_size = sizes->count || sizes_src;
     if (by_scale == by_size)
-        return TENON_FAIL(cx, TENON_INVALID, "resize: %s scales and sizes are given", by_scale ? "both" : "neither");
+        return TENON_FAIL(cx, TENON_INVALID, "%s scales and sizes are given", by_scale ? "both" : "neither");
     const tenon_dim *const *contents = NULL;
     double factor[TENON_MAX_RANK];
     size_t length = 0;
@@ -174,7 +174,7 @@ static tenon_status sizes_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *
                                     : tenon_dim_symbol_fresh(g->dims, "resize", 1, TENON_DIM_HUGE);
         if (!dim[axis[i]]) return TENON_NOMEM;
         if (dim[axis[i]]->hi < 1)
-            return TENON_FAIL(cx, TENON_INVALID, "resize: size %lld on axis %d", (long long)dim[axis[i]]->hi, axis[i]);
+            return TENON_FAIL(cx, TENON_INVALID, "size %lld on axis %d", (long long)dim[axis[i]]->hi, axis[i]);
     }
     return by_size && o->policy != STRETCH ? keep_ratio(cx, g, o->policy, axis, count, x, dim) : TENON_OK;
 }
@@ -319,7 +319,7 @@ static tenon_status maps_get(tenon_cx *cx, const tenon_eval_call *call, const op
         for (int i = 0; i < count; i++) {
             axis_map *m = &map[axis[i]];
             const tenon_tensor *t = tenon_call_has(call, SRC_SIZES) ? &call->src[SRC_SIZES] : NULL;
-            if (!t && (size_t)i >= sizes->count) return TENON_FAIL(cx, TENON_INVALID, "resize: no sizes");
+            if (!t && (size_t)i >= sizes->count) return TENON_FAIL(cx, TENON_INVALID, "no sizes");
             const double size =
                 (double)((size_t)i < sizes->count ? sizes->ints[i] : tenon_tensor_get_i64(t, tenon_tensor_offset(t, i)));
             const double own = size / (double)TENON_MAX(m->in, 1);
@@ -337,7 +337,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     TENON_TRY(options_get(cx, call->node, &o));
     TENON_TRY(maps_get(cx, call, &o, map));
     if (tenon_tensor_count(&call->dst[0]) == 0) return TENON_OK;
-    if (tenon_tensor_count(x) == 0) return TENON_FAIL(cx, TENON_INVALID, "resize: x is empty");
+    if (tenon_tensor_count(x) == 0) return TENON_FAIL(cx, TENON_INVALID, "x is empty");
     const double *from = tenon_dense_f64(heap, x);
     if (!from) return TENON_NOMEM;
     int64_t outer = 1, inner = tenon_tensor_count(x);

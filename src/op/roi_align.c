@@ -28,12 +28,12 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     TENON_TRY(tenon_rule_float(cx, n, 1, "rois"));
     const tenon_type *x = tenon_rule_type(n, 0), *rois = tenon_rule_type(n, 1);
-    TENON_TRY(tenon_rule_equal(cx, g, n, "last axis of rois", rois->dim[1], "what it must be", tenon_dim_const(g->dims, 4)));
+    TENON_TRY(tenon_rule_equal(cx, g, "last axis of rois", rois->dim[1], "what it must be", tenon_dim_const(g->dims, 4)));
     TENON_TRY(
-        tenon_rule_equal(cx, g, n, "number of rois", rois->dim[0], "number of batch_indices", tenon_rule_type(n, 2)->dim[0]));
+        tenon_rule_equal(cx, g, "number of rois", rois->dim[0], "number of batch_indices", tenon_rule_type(n, 2)->dim[0]));
     const int64_t h = tenon_node_int(n, "output_height"), w = tenon_node_int(n, "output_width");
     if (h < 1 || w < 1 || tenon_node_int(n, "sampling_ratio") < 0)
-        return TENON_FAIL(cx, TENON_INVALID, "roi_align: output_height %lld, output_width %lld, sampling_ratio %lld",
+        return TENON_FAIL(cx, TENON_INVALID, "output_height %lld, output_width %lld, sampling_ratio %lld",
                           (long long)h, (long long)w, (long long)tenon_node_int(n, "sampling_ratio"));
     const tenon_dim *dim[4] = {rois->dim[0], x->dim[1], tenon_dim_const(g->dims, h), tenon_dim_const(g->dims, w)};
     if (!dim[2] || !dim[3]) return TENON_NOMEM;
@@ -97,7 +97,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     for (int64_t r = 0; r < y->dim[0]; r++) {
         const double *roi = rois + r * 4;
         if (image[r] < 0 || image[r] >= x->dim[0])
-            return TENON_FAIL(cx, TENON_INVALID, "roi_align: batch index %lld, batch of x is %lld", (long long)image[r],
+            return TENON_FAIL(cx, TENON_INVALID, "batch index %lld, batch of x is %lld", (long long)image[r],
                               (long long)x->dim[0]);
         double height = (roi[3] - roi[1]) * scale, width = (roi[2] - roi[0]) * scale;
         if (!half) height = TENON_MAX(height, 1), width = TENON_MAX(width, 1);

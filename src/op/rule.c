@@ -31,11 +31,11 @@ const char *tenon_rule_shape(const tenon_graph *g, const tenon_type *t, tenon_ru
 tenon_status tenon_rule_rank(tenon_cx *cx, const tenon_node *n, int i, const char *letter, int lo, int hi)
 {
     const tenon_type *t = tenon_rule_type(n, i);
-    if (!t) return TENON_FAIL(cx, TENON_INVALID, "%s: %s (source %d) is missing", n->op->name, letter, i);
-    if (t->rank < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: the rank of %s is not known at build", n->op->name, letter);
+    if (!t) return TENON_FAIL(cx, TENON_INVALID, "%s (source %d) is missing", letter, i);
+    if (t->rank < 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "the rank of %s is not known at build", letter);
     if (t->rank < lo || t->rank > hi) {
-        if (lo == hi) return TENON_FAIL(cx, TENON_INVALID, "%s: rank of %s is %d, must be %d", n->op->name, letter, t->rank, lo);
-        return TENON_FAIL(cx, TENON_INVALID, "%s: rank of %s is %d, must be %d to %d", n->op->name, letter, t->rank, lo, hi);
+        if (lo == hi) return TENON_FAIL(cx, TENON_INVALID, "rank of %s is %d, must be %d", letter, t->rank, lo);
+        return TENON_FAIL(cx, TENON_INVALID, "rank of %s is %d, must be %d to %d", letter, t->rank, lo, hi);
     }
     return TENON_OK;
 }
@@ -44,25 +44,25 @@ tenon_status tenon_rule_float(tenon_cx *cx, const tenon_node *n, int i, const ch
 {
     const tenon_dtype t = tenon_rule_type(n, i)->dtype;
     if (tenon_is_float(t)) return TENON_OK;
-    return TENON_FAIL(cx, TENON_INVALID, "%s: type of %s is %s, must be a float", n->op->name, letter, tenon_dtype_get(t)->name);
+    return TENON_FAIL(cx, TENON_INVALID, "type of %s is %s, must be a float", letter, tenon_dtype_get(t)->name);
 }
 
 tenon_status tenon_rule_number(tenon_cx *cx, const tenon_node *n, int i, const char *letter)
 {
     const tenon_dtype t = tenon_rule_type(n, i)->dtype;
     if (tenon_is_float(t) || tenon_is_int(t)) return TENON_OK;
-    return TENON_FAIL(cx, TENON_INVALID, "%s: type of %s is %s, must be a number", n->op->name, letter, tenon_dtype_get(t)->name);
+    return TENON_FAIL(cx, TENON_INVALID, "type of %s is %s, must be a number", letter, tenon_dtype_get(t)->name);
 }
 
 tenon_status tenon_rule_same_type(tenon_cx *cx, const tenon_node *n, int i, int j)
 {
     const tenon_type *a = tenon_rule_type(n, i), *b = tenon_rule_type(n, j);
     if (!a || !b || a->dtype == b->dtype) return TENON_OK;
-    return TENON_FAIL(cx, TENON_INVALID, "%s: source %d is %s, source %d is %s", n->op->name, i, tenon_dtype_get(a->dtype)->name,
+    return TENON_FAIL(cx, TENON_INVALID, "source %d is %s, source %d is %s", i, tenon_dtype_get(a->dtype)->name,
                       j, tenon_dtype_get(b->dtype)->name);
 }
 
-tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *what_a, const tenon_dim *a,
+tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const char *what_a, const tenon_dim *a,
                               const char *what_b, const tenon_dim *b)
 {
     if (!a || !b) return TENON_NOMEM;
@@ -73,7 +73,7 @@ tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_no
     tenon_rule_text ta, tb;
     tenon_rule_dim(g, a, &ta);
     tenon_rule_dim(g, b, &tb);
-    return TENON_FAIL(cx, TENON_INVALID, "%s: %s is %s, %s is %s%s", n->op->name, what_a, ta.s, what_b, tb.s,
+    return TENON_FAIL(cx, TENON_INVALID, "%s is %s, %s is %s%s", what_a, ta.s, what_b, tb.s,
                       tenon_dim_is(equal, 0) ? "" : ", not provably equal");
 }
 
@@ -82,10 +82,10 @@ tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_n
 {
     if (!tenon_rule_src(n, i)) return TENON_OK;
     TENON_TRY(tenon_rule_rank(cx, n, i, letter, 1, 1));
-    return tenon_rule_equal(cx, g, n, letter, tenon_rule_type(n, i)->dim[0], "the axis it belongs to", dim);
+    return tenon_rule_equal(cx, g, letter, tenon_rule_type(n, i)->dim[0], "the axis it belongs to", dim);
 }
 
-tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter,
+tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const char *letter,
                                    const tenon_type *t, const tenon_type *to)
 {
     bool fits = t->rank >= 0 && t->rank <= to->rank;
@@ -97,7 +97,7 @@ tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const ten
     tenon_rule_text ta, tb;
     tenon_rule_shape(g, t, &ta);
     tenon_rule_shape(g, to, &tb);
-    return TENON_FAIL(cx, TENON_INVALID, "%s: %s of shape %s does not broadcast to %s", n->op->name, letter, ta.s, tb.s);
+    return TENON_FAIL(cx, TENON_INVALID, "%s of shape %s does not broadcast to %s", letter, ta.s, tb.s);
 }
 
 tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max,
@@ -111,13 +111,13 @@ tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, 
     if (!a->set) {
         if (!v) return TENON_OK;
         sym = tenon_infer_contents(g, v, &length);
-        if (!sym) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %s must be known at build", n->op->name, attr);
+        if (!sym) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s must be known at build", attr);
     }
     if (length > (size_t)max)
-        return TENON_FAIL(cx, TENON_INVALID, "%s: %s has %zu entries, at most %d", n->op->name, attr, length, max);
+        return TENON_FAIL(cx, TENON_INVALID, "%s has %zu entries, at most %d", attr, length, max);
     for (size_t i = 0; i < length; i++) {
         if (sym && !tenon_dim_is_const(sym[i]))
-            return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: %s must be constant", n->op->name, attr);
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s must be constant", attr);
         out[i] = sym ? sym[i]->value : a->ints[i];
     }
     *count = (int)length;
@@ -132,5 +132,5 @@ tenon_status tenon_rule_word(tenon_cx *cx, const tenon_node *n, const char *attr
             *out = i;
             return TENON_OK;
         }
-    return TENON_FAIL(cx, TENON_INVALID, "%s: %s '%s' is not known", n->op->name, attr, s ? s : "");
+    return TENON_FAIL(cx, TENON_INVALID, "%s '%s' is not known", attr, s ? s : "");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What infer rules of the anchors share: absent sources, ranks, dims that must be equal, lists that are an attribute or a
-   constant source. Messages start with the operator's name and say the numbers; the caller adds the node. */
+   constant source. Messages say the numbers; the caller adds operator and node. */
 #ifndef TENON_OP_RULE_H
 #define TENON_OP_RULE_H
 
@@ -27,14 +27,14 @@ tenon_status tenon_rule_rank(tenon_cx *cx, const tenon_node *n, int i, const cha
 tenon_status tenon_rule_float(tenon_cx *cx, const tenon_node *n, int i, const char *letter);
 tenon_status tenon_rule_number(tenon_cx *cx, const tenon_node *n, int i, const char *letter); /* float or integer */
 tenon_status tenon_rule_same_type(tenon_cx *cx, const tenon_node *n, int i, int j);
-/* a == b must be provable; "conv: channels of x 3, of weight times group 4". */
-tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *what_a, const tenon_dim *a,
+/* a == b must be provable; "channels of x 3, of weight times group 4". */
+tenon_status tenon_rule_equal(tenon_cx *cx, const tenon_graph *g, const char *what_a, const tenon_dim *a,
                               const char *what_b, const tenon_dim *b);
 /* Source i (if there) has rank 1 and `dim` elements. */
 tenon_status tenon_rule_vector(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, int i, const char *letter,
                                const tenon_dim *dim);
 /* `t` broadcasts to `to` without changing it. */
-tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const tenon_node *n, const char *letter,
+tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const char *letter,
                                    const tenon_type *t, const tenon_type *to);
 
 /* A list of constants: the attribute when set, else source `src` (-1: none) when its contents are constants. *count -1: neither

@@ -15,7 +15,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 1, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_float(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
-    TENON_TRY(tenon_infer_axis(cx, n->op->name, tenon_node_int(n, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(n, "axis"), x->rank, &axis));
     tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
     return TENON_OK;
 }
@@ -42,7 +42,7 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
 {
     const tenon_tensor *x = &call->src[0];
     int axis, perm[TENON_MAX_RANK];
-    TENON_TRY(tenon_infer_axis(cx, call->node->op->name, tenon_node_int(call->node, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(call->node, "axis"), x->rank, &axis));
     tenon_dense_axis_last(x->rank, axis, perm);
     const tenon_tensor from = tenon_dense_permuted(x, perm), to = tenon_dense_permuted(&call->dst[0], perm);
     const int64_t count = tenon_tensor_count(x), length = x->dim[axis];

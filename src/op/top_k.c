@@ -21,7 +21,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 1, TENON_MAX_RANK));
     TENON_TRY(tenon_rule_number(cx, n, 0, "x"));
     const tenon_type *x = tenon_rule_type(n, 0);
-    TENON_TRY(tenon_infer_axis(cx, "top_k", tenon_node_int(n, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(n, "axis"), x->rank, &axis));
     const tenon_dim *dim[TENON_MAX_RANK];
     for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
     const tenon_attr *k = tenon_node_attr(n, "k");
@@ -30,15 +30,15 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     } else if (tenon_rule_src(n, 1)) {
         size_t count = 0;
         const tenon_dim *const *sym = tenon_infer_contents(g, n->src[1], &count);
-        if (sym && count != 1) return TENON_FAIL(cx, TENON_INVALID, "top_k: k has %zu elements", count);
+        if (sym && count != 1) return TENON_FAIL(cx, TENON_INVALID, "k has %zu elements", count);
         dim[axis] = sym ? sym[0] : tenon_dim_symbol_fresh(g->dims, "topk", 0, x->dim[axis]->hi);
     } else {
-        return TENON_FAIL(cx, TENON_INVALID, "top_k: k is missing");
+        return TENON_FAIL(cx, TENON_INVALID, "k is missing");
     }
     if (!dim[axis]) return TENON_NOMEM;
     tenon_rule_text ta, tb;
     if (dim[axis]->hi < 0 || dim[axis]->lo > x->dim[axis]->hi)
-        return TENON_FAIL(cx, TENON_INVALID, "top_k: k is %s, axis %d of x has %s elements", tenon_rule_dim(g, dim[axis], &ta),
+        return TENON_FAIL(cx, TENON_INVALID, "k is %s, axis %d of x has %s elements", tenon_rule_dim(g, dim[axis], &ta),
                           axis, tenon_rule_dim(g, x->dim[axis], &tb));
     if (tenon_rule_wants(n, 0)) tenon_infer_set(n, 0, x->dtype, x->rank, dim);
     if (tenon_rule_wants(n, 1)) tenon_infer_set(n, 1, TENON_I64, x->rank, dim);
@@ -78,12 +78,12 @@ static tenon_status run(tenon_cx *cx, tenon_eval_call *call, tenon_heap *heap)
     const int which = tenon_call_wants(call, 0) ? 0 : 1;
     const bool largest = tenon_node_int(call->node, "largest") != 0, is_float = tenon_is_float(x->dtype);
     int axis, perm[TENON_MAX_RANK];
-    TENON_TRY(tenon_infer_axis(cx, "top_k", tenon_node_int(call->node, "axis"), x->rank, &axis));
+    TENON_TRY(tenon_infer_axis(cx, "axis", tenon_node_int(call->node, "axis"), x->rank, &axis));
     tenon_dense_axis_last(x->rank, axis, perm);
     const tenon_tensor from = tenon_dense_permuted(x, perm);
     const int64_t length = x->dim[axis], k = call->dst[which].dim[axis], count = tenon_tensor_count(&call->dst[which]);
     if (k > length)
-        return TENON_FAIL(cx, TENON_INVALID, "top_k: k is %lld, the axis has %lld elements", (long long)k, (long long)length);
+        return TENON_FAIL(cx, TENON_INVALID, "k is %lld, the axis has %lld elements", (long long)k, (long long)length);
     if (count == 0) return TENON_OK;
     const double *f = is_float ? tenon_dense_f64(heap, &from) : NULL;
     const int64_t *v = is_float ? NULL : tenon_dense_i64(heap, &from);

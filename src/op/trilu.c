@@ -16,7 +16,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "x", 2, TENON_MAX_RANK));
     const tenon_type *x = tenon_rule_type(n, 0);
     if (tenon_dtype_get(x->dtype)->bits < 8 || tenon_dtype_get(x->dtype)->kind == TENON_KIND_OTHER)
-        return TENON_FAIL(cx, TENON_INVALID, "trilu: type of x is %s", tenon_dtype_get(x->dtype)->name);
+        return TENON_FAIL(cx, TENON_INVALID, "type of x is %s", tenon_dtype_get(x->dtype)->name);
     tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
     return TENON_OK;
 }

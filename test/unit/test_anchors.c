@@ -167,14 +167,37 @@ static void run_file(tenon_cx *cx)
     tenon_arena_free(&arena);
 }
 
-/* "op(x: f32[...], w: f32[...]) attributes" as graph text; the result's type, or the refusal. */
-static tenon_status infer_text(tenon_cx *cx, tenon_arena *arena, const char *inputs, const char *call, tenon_buf *result)
+/* "n=1..8": symbols of the pool; "f32[n,3,h,224] f32[64,3,7,7]": sources in order; then "conv strides=2+2". */
+static tenon_status infer_text(tenon_cx *cx, tenon_arena *arena, const char *symbols, const char *sources, const char *head,
+                               tenon_buf *result)
 {
-    tenon_graph *g = NULL;
-    const char *text = tenon_arena_printf(arena, "graph(%s) {\n %s\n return y\n}\n", inputs, call);
-    TENON_TRY(tenon_graph_parse(cx, arena, tenon_op_find, text, &g));
-    TENON_TRY(tenon_infer_graph(cx, g));
-    const tenon_type *t = &g->output[0]->type;
+    tenon_dim_pool pool;
+    tenon_graph *g;
+    tenon_node *n;
+    tenon_value *value[MOST_SRC] = {0};
+    char *save = NULL, *inner = NULL;
+    int count = 0;
+    tenon_dim_pool_init(&pool, arena);
+    TENON_TRY(tenon_graph_create(cx, arena, &pool, NULL, &g));
+    for (char *w = strtok_r(tenon_arena_strdup(arena, symbols), " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+        char name[16];
+        long long lo = 0, hi = 0, divisor = 1;
+        CHECK(sscanf(w, "%15[a-z]=%lld..%lld%%%lld", name, &lo, &hi, &divisor) >= 3);
+        if (!tenon_dim_symbol_named(&pool, name, lo, lo, hi, divisor)) return TENON_NOMEM;
+    }
+    for (char *w = strtok_r(tenon_arena_strdup(arena, sources), " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+        tenon_type type = {0};
+        char *open = strchr(w, '[');
+        CHECK(open && tenon_dtype_parse(w, (size_t)(open - w), &type.dtype));
+        for (char *d = strtok_r(open + 1, ",]", &inner); d; d = strtok_r(NULL, ",]", &inner))
+            TENON_TRY(tenon_dim_parse(cx, &pool, d, strlen(d), &type.dim[type.rank++]));
+        TENON_TRY(tenon_graph_value(g, "x", &type, &value[count++]));
+    }
+    char *op = strtok_r(tenon_arena_strdup(arena, head), " ", &save);
+    TENON_TRY(tenon_graph_node(g, tenon_op_find(op, strlen(op)), "node", count, value, 1, &n));
+    for (char *w = strtok_r(NULL, " ", &save); w; w = strtok_r(NULL, " ", &save)) TENON_TRY(tenon_attr_parse(g, n, w, strlen(w)));
+    TENON_TRY(tenon_infer_node(cx, g, n));
+    const tenon_type *t = &n->dst[0]->type;
     tenon_buf_printf(result, "%s[", tenon_dtype_get(t->dtype)->name);
     for (int i = 0; i < t->rank; i++) {
         if (i) tenon_buf_char(result, ',');
@@ -184,13 +207,14 @@ static tenon_status infer_text(tenon_cx *cx, tenon_arena *arena, const char *inp
     return TENON_OK;
 }
 
-static void check_infer(tenon_cx *cx, const char *inputs, const char *call, const char *want, const char *refusal)
+static void check_infer(tenon_cx *cx, const char *symbols, const char *sources, const char *call, const char *want,
+                        const char *refusal)
 {
     tenon_arena arena;
     tenon_buf result;
     tenon_arena_init(&arena, cx);
     tenon_buf_init(&result, cx);
-    const tenon_status status = infer_text(cx, &arena, inputs, call, &result);
+    const tenon_status status = infer_text(cx, &arena, symbols, sources, call, &result);
     if (want && CHECK_OK(cx, status)) CHECK_TEXT(tenon_buf_cstr(&result), want);
     if (refusal) {
         CHECK(status == TENON_INVALID || status == TENON_UNSUPPORTED);
@@ -203,65 +227,51 @@ static void check_infer(tenon_cx *cx, const char *inputs, const char *call, cons
 
 static void symbolic_shapes(tenon_cx *cx)
 {
-    check_infer(cx, "x: f32[n,3,h,224] where n=1..8 h=32..512, w: f32[64,3,7,7]", "y: f32 = conv(x, w) strides=2+2 pads=3+3+3+3",
-                "f32[n,64,floordiv(h-1,2)+1,112]", NULL);
-    check_infer(cx, "x: f32[n,3,h,224] where n=1..8 h=32..512%2, w: f32[64,3,7,7]",
-                "y: f32 = conv(x, w) strides=2+2 auto_pad=\"SAME_UPPER\"", "f32[n,64,floordiv(h,2),112]", NULL);
-    check_infer(cx, "x: f32[n,4,h] where n=1..8 h=2..64, w: f32[4,2,4]",
-                "y: f32 = conv_transpose(x, w) strides=2 pads=1+1 group=2", "f32[n,4,h*2]", NULL);
-    check_infer(cx, "a: f32[n,m,64] where n=1..8 m=1..9, b: f32[64,10]", "y: f32 = matmul(a, b)", "f32[n,m,10]", NULL);
-    check_infer(cx, "x: f32[n,3,h,w] where n=1..8 h=1..9 w=1..9", "y: f32 = reduce_mean(x) axes=2+3", "f32[n,3,1,1]", NULL);
-    check_infer(cx, "x: f32[n,3,h,w] where n=1..8 h=1..9 w=1..9", "y: f32 = reduce_max(x) axes=-1 keepdims=0", "f32[n,3,h]",
-                NULL);
-    check_infer(cx, "x: f32[1,3,h,w] where h=1..99 w=1..99", "y: f32 = resize(x) scales=1.0+1.0+2.0+0.5",
-                "f32[1,3,h*2,floordiv(w,2)]", NULL);
-    check_infer(cx, "x: f32[n,100] where n=1..4", "y: f32 = top_k(x) k=5", "f32[n,5]", NULL);
-    check_infer(cx, "q: f32[n,8,s,64] where n=1..4 s=1..512, k: f32[n,2,s,64], v: f32[n,2,s,32]", "y: f32 = attention(q, k, v)",
-                "f32[n,8,s,32]", NULL);
+    check_infer(cx, "n=1..8 h=32..512", "f32[n,3,h,224] f32[64,3,7,7]", "conv strides=2+2 pads=3+3+3+3",
+                "f32[n,64,floordiv(h+1,2),112]", NULL);
+    check_infer(cx, "n=1..8 h=32..512%2", "f32[n,3,h,224] f32[64,3,7,7]", "conv strides=2+2 auto_pad=\"SAME_UPPER\"",
+                "f32[n,64,floordiv(h,2),112]", NULL);
+    check_infer(cx, "n=1..8 h=2..64", "f32[n,4,h] f32[4,2,4]", "conv_transpose strides=2 pads=1+1 group=2", "f32[n,4,h*2]", NULL);
+    check_infer(cx, "n=1..8 m=1..9", "f32[n,m,64] f32[64,10]", "matmul", "f32[n,m,10]", NULL);
+    check_infer(cx, "n=1..8 h=1..9 w=1..9", "f32[n,3,h,w]", "reduce_mean axes=2+3", "f32[n,3,1,1]", NULL);
+    check_infer(cx, "n=1..8 h=1..9 w=1..9", "f32[n,3,h,w]", "reduce_max axes=-1 keepdims=0", "f32[n,3,h]", NULL);
+    check_infer(cx, "h=1..99 w=1..99", "f32[1,3,h,w]", "resize scales=1.0+1.0+2.0+0.5", "f32[1,3,h*2,floordiv(w,2)]", NULL);
+    check_infer(cx, "n=1..4", "f32[n,100]", "top_k k=5", "f32[n,5]", NULL);
+    check_infer(cx, "n=1..4 s=1..512", "f32[n,8,s,64] f32[n,2,s,64] f32[n,2,s,32]", "attention", "f32[n,8,s,32]", NULL);
 }
 
 static void refusals(tenon_cx *cx)
 {
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,2,3,3]", "y: f32 = conv(x, w)", NULL,
-                "channels of x is 3, channels of the weight times group is 2");
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3]", "y: f32 = conv(x, w)", NULL, "rank of weight is 3, must be 4");
-    check_infer(cx, "x: f32[1,4,8,8], w: f32[3,2,3,3]", "y: f32 = conv(x, w) group=2", NULL,
-                "3 filters are not a multiple of group 2");
-    check_infer(cx, "x: f32[1,3,4,4], w: f32[4,3,7,7]", "y: f32 = conv(x, w) pads=1+1+1+1", NULL,
+    check_infer(cx, "", "f32[1,3,8,8] f32[4,2,3,3]", "conv", NULL, "channels of x is 3, channels of the weight times group is 2");
+    check_infer(cx, "", "f32[1,3,8,8] f32[4,3,3]", "conv", NULL, "rank of weight is 3, must be 4");
+    check_infer(cx, "", "f32[1,4,8,8] f32[3,2,3,3]", "conv group=2", NULL, "3 filters are not a multiple of group 2");
+    check_infer(cx, "", "f32[1,3,4,4] f32[4,3,7,7]", "conv pads=1+1+1+1", NULL,
                 "window of 7 on spatial axis 0 does not fit the padded size 6");
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3]", "y: f32 = conv(x, w) strides=2", NULL,
-                "strides has 1 entries, must have 2");
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3]", "y: f32 = conv(x, w) auto_pad=\"SAME\"", NULL,
-                "auto_pad 'SAME' is not known");
-    check_infer(cx, "x: f32[1,3,8,8], w: f32[4,3,3,3], b: f32[5]", "y: f32 = conv(x, w, b)", NULL, "size of bias is 5");
-    check_infer(cx, "a: f32[2,3], b: f32[4,5]", "y: f32 = matmul(a, b)", NULL, "columns of a is 3, rows of b is 4");
-    check_infer(cx, "a: f32[n,m] where n=1..4 m=1..4, b: f32[4,5]", "y: f32 = matmul(a, b)", NULL, "not provably equal");
-    check_infer(cx, "a: f32[2,3], b: f16[3,5]", "y: f32 = matmul(a, b)", NULL, "source 0 is f32, source 1 is f16");
-    check_infer(cx, "x: f32[1,3,8,8]", "y: f32 = max_pool(x) kernel_shape=3", NULL,
-                "kernel_shape has 1 entries, x has 2 spatial axes");
-    check_infer(cx, "x: f32[2,3]", "y: f32 = reduce_sum(x) axes=2", NULL, "axis");
-    check_infer(cx, "x: f32[2,3]", "y: f32 = reduce_sum(x) axes=1+-1", NULL, "axis 1 is named twice");
-    check_infer(cx, "x: f32[2,3]", "y: f32 = softmax(x) axis=5", NULL, "axis");
-    check_infer(cx, "x: i32[2,3]", "y: f32 = softmax(x)", NULL, "type of x is i32, must be a float");
-    check_infer(cx, "x: f32[2,3,4], s: f32[3]", "y: f32 = layer_norm(x, s)", NULL,
-                "scale of shape (3) does not broadcast to (2, 3, 4)");
-    check_infer(cx, "x: f32[1,6,4], s: f32[6], b: f32[6]", "y: f32 = group_norm(x, s, b) num_groups=4", NULL,
+    check_infer(cx, "", "f32[1,3,8,8] f32[4,3,3,3]", "conv strides=2", NULL, "strides has 1 entries, must have 2");
+    check_infer(cx, "", "f32[1,3,8,8] f32[4,3,3,3]", "conv auto_pad=\"SAME\"", NULL, "auto_pad 'SAME' is not known");
+    check_infer(cx, "", "f32[1,3,8,8] f32[4,3,3,3] f32[5]", "conv", NULL, "size of bias is 5");
+    check_infer(cx, "", "f32[2,3] f32[4,5]", "matmul", NULL, "columns of a is 3, rows of b is 4");
+    check_infer(cx, "n=1..4 m=1..4", "f32[n,m] f32[4,5]", "matmul", NULL, "not provably equal");
+    check_infer(cx, "", "f32[2,3] f16[3,5]", "matmul", NULL, "source 0 is f32, source 1 is f16");
+    check_infer(cx, "", "f32[1,3,8,8]", "max_pool kernel_shape=3", NULL, "kernel_shape has 1 entries, x has 2 spatial axes");
+    check_infer(cx, "", "f32[2,3]", "reduce_sum axes=2", NULL, "axis 2 is outside a tensor of rank 2");
+    check_infer(cx, "", "f32[2,3]", "reduce_sum axes=1+-1", NULL, "axis 1 is named twice");
+    check_infer(cx, "", "f32[2,3]", "softmax axis=5", NULL, "axis 5 is outside a tensor of rank 2");
+    check_infer(cx, "", "i32[2,3]", "softmax", NULL, "type of x is i32, must be a float");
+    check_infer(cx, "", "f32[2,3,4] f32[3]", "layer_norm", NULL, "scale of shape (3) does not broadcast to (2, 3, 4)");
+    check_infer(cx, "", "f32[1,6,4] f32[6] f32[6]", "group_norm num_groups=4", NULL,
                 "6 channels are not a multiple of num_groups 4");
-    check_infer(cx, "x: f32[1,3], s: f32[3], b: f32[3], m: f32[3], v: f32[2]", "y: f32 = batch_norm(x, s, b, m, v)", NULL,
-                "size of variance is 2");
-    check_infer(cx, "x: f32[1,3], s: f32[3], b: f32[3], m: f32[3], v: f32[3]",
-                "y: f32 = batch_norm(x, s, b, m, v) training_mode=1", NULL, "training_mode");
-    check_infer(cx, "q: f32[1,3,4,8], k: f32[1,2,4,8], v: f32[1,2,4,8]", "y: f32 = attention(q, k, v)", NULL,
+    check_infer(cx, "", "f32[1,3] f32[3] f32[3] f32[3] f32[2]", "batch_norm", NULL, "size of variance is 2");
+    check_infer(cx, "", "f32[1,3] f32[3] f32[3] f32[3] f32[3]", "batch_norm training_mode=1", NULL, "training_mode");
+    check_infer(cx, "", "f32[1,3,4,8] f32[1,2,4,8] f32[1,2,4,8]", "attention", NULL,
                 "3 heads of q are not a multiple of 2 heads of k");
-    check_infer(cx, "x: f32[1,1,4,4]", "y: f32 = resize(x)", NULL, "neither scales and sizes are given");
-    check_infer(cx, "x: f32[1,1,4,4]", "y: f32 = resize(x) scales=2.0+2.0", NULL, "scales has 2 entries for 4 axes");
-    check_infer(cx, "x: f32[1,1,4,4]", "y: f32 = resize(x) sizes=1+1+2+2 mode=\"area\"", NULL, "mode 'area' is not known");
-    check_infer(cx, "x: f32[2,3]", "y: f32 = top_k(x) k=4", NULL, "k is 4, axis 1 of x has 3 elements");
-    check_infer(cx, "b: f32[1,5,4], s: f32[1,2,6]", "y: i64 = non_max_suppression(b, s)", NULL,
-                "number of boxes is 5, number of scores is 6");
-    check_infer(cx, "x: f32[2,3]", "y: f32 = det(x)", NULL, "rows of x is 2, columns of x is 3");
-    check_infer(cx, "a: f32[2,3], b: f32[4,5]", "y: f32 = einsum(a, b) equation=\"ij,jk->ik\"", NULL,
-                "one axis of a subscript is 3, another is 4");
+    check_infer(cx, "", "f32[1,1,4,4]", "resize", NULL, "neither scales and sizes are given");
+    check_infer(cx, "", "f32[1,1,4,4]", "resize scales=2.0+2.0", NULL, "scales has 2 entries for 4 axes");
+    check_infer(cx, "", "f32[1,1,4,4]", "resize sizes=1+1+2+2 mode=\"area\"", NULL, "mode 'area' is not known");
+    check_infer(cx, "", "f32[2,3]", "top_k k=4", NULL, "k is 4, axis 1 of x has 3 elements");
+    check_infer(cx, "", "f32[1,5,4] f32[1,2,6]", "non_max_suppression", NULL, "number of boxes is 5, number of scores is 6");
+    check_infer(cx, "", "f32[2,3]", "det", NULL, "rows of x is 2, columns of x is 3");
+    check_infer(cx, "", "f32[2,3] f32[4,5]", "einsum equation=\"ij,jk->ik\"", NULL, "one axis of a subscript is 3, another is 4");
 }
 
 /* A fully masked query gives zeros; NaN is skipped by maxima. */
