@@ -121,8 +121,10 @@ static void store_f32(const tenon_tensor *t, int64_t offset, int64_t stride, int
         for (int i = 0; i < n; i++) d[i * stride] = v[i] != 0;
     } else {
         const bool whole = !tenon_is_float(t->dtype); /* to integers by truncation and saturation */
-        for (int i = 0; i < n; i++) tenon_tensor_set_f64(t, offset + i * stride, whole ? tenon_dtype_round(t->dtype,
-                                                                                                           (double)v[i]) : (double)v[i]);
+        for (int i = 0; i < n; i++) {
+            const double d = (double)v[i];
+            tenon_tensor_set_f64(t, offset + i * stride, whole ? tenon_dtype_round(t->dtype, d) : d);
+        }
     }
 }
 
@@ -282,27 +284,47 @@ static tenon_status cast_strings(tenon_cx *cx, tenon_eval_call *call)
     return TENON_OK;
 }
 
-static tenon_status compare_strings(tenon_cx *cx, tenon_eval_call *call)
+/* A source as a broadcast view of the result's shape. */
+static tenon_tensor broadcast_view(const tenon_tensor *t, const tenon_tensor *dst)
+{
+    tenon_tensor view = *dst;
+    view.dtype = t->dtype;
+    view.data = t->data;
+    for (int i = 0; i < dst->rank; i++) {
+        const int k = i - (dst->rank - t->rank);
+        view.stride[i] = k < 0 || t->dim[k] == 1 ? 0 : t->stride[k];
+    }
+    return view;
+}
+
+/* equal and where: all that is defined on text. */
+static tenon_status compute_strings(tenon_cx *cx, tenon_eval_call *call)
 {
     const tenon_tensor *dst = &call->dst[0];
-    if (call->node->op != &tenon_op_equal) return TENON_FAIL(cx, TENON_UNSUPPORTED, "not defined for strings");
-    tenon_tensor view[2] = { *dst, *dst }; /* sources as broadcast views of the result's shape */
-    for (int s = 0; s < 2; s++) {
-        const tenon_tensor *t = &call->src[s];
-        view[s].data = t->data;
-        for (int i = 0; i < dst->rank; i++) {
-            const int k = i - (dst->rank - t->rank);
-            view[s].stride[i] = k < 0 || t->dim[k] == 1 ? 0 : t->stride[k];
-        }
-    }
+    const bool where = call->node->op == &tenon_op_where;
+    if (!where && call->node->op != &tenon_op_equal) return TENON_FAIL(cx, TENON_UNSUPPORTED, "not defined for strings");
+    const tenon_tensor va = broadcast_view(&call->src[where], dst), vb = broadcast_view(&call->src[where + 1], dst);
+    const tenon_tensor cond = broadcast_view(&call->src[0], dst);
     const int64_t count = tenon_tensor_count(dst);
     for (int64_t i = 0; i < count; i++) {
-        const tenon_string a = ((const tenon_string *)view[0].data)[tenon_tensor_offset(&view[0], i)];
-        const tenon_string b = ((const tenon_string *)view[1].data)[tenon_tensor_offset(&view[1], i)];
-        const bool same = a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
-        tenon_tensor_set_i64(dst, tenon_tensor_offset(dst, i), same);
+        const int64_t to = tenon_tensor_offset(dst, i);
+        const tenon_string a = ((const tenon_string *)va.data)[tenon_tensor_offset(&va, i)];
+        const tenon_string b = ((const tenon_string *)vb.data)[tenon_tensor_offset(&vb, i)];
+        if (where) ((tenon_string *)dst->data)[to] = ((const uint8_t *)cond.data)[tenon_tensor_offset(&cond, i)] ? a : b;
+        else tenon_tensor_set_i64(dst, to, a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0));
     }
     return TENON_OK;
+}
+
+/* The eight-bit floats without saturation: what is too large becomes NaN or infinity. */
+static void cast_f8_plain(const tenon_tensor *src, const tenon_tensor *dst)
+{
+    const int64_t count = tenon_tensor_count(dst);
+    for (int64_t i = 0; i < count; i++) {
+        const float v = (float)tenon_tensor_get_f64(src, tenon_tensor_offset(src, i));
+        ((uint8_t *)dst->data)[tenon_tensor_offset(dst, i)] = dst->dtype == TENON_F8E4M3 ? tenon_f32_to_f8e4m3(v, 0)
+            : tenon_f32_to_f8e5m2(v, 0);
+    }
 }
 
 /* An absent bound of a clip: the row with what is left. */
@@ -347,14 +369,19 @@ tenon_status tenon_pw_ref(tenon_cx *cx, tenon_eval_call *call)
     const tenon_op *op = without_absent(call, src, &count);
     if (count < op->pw->arity) return TENON_FAIL(cx, TENON_INVALID, "%d operands, takes %d", count, op->pw->arity);
     TENON_TRY(check_shapes(cx, &call->dst[0], src, count));
-    if (src[0]->dtype == TENON_STRING || call->dst[0].dtype == TENON_STRING) {
+    if (src[count - 1]->dtype == TENON_STRING || call->dst[0].dtype == TENON_STRING) {
         if (op == &tenon_op_cast || op == &tenon_op_identity) return cast_strings(cx, call);
-        return compare_strings(cx, call);
+        return compute_strings(cx, call);
     }
     job j = { .pw = op->pw, .class_ = class_of_call(op, src, count), .arity = count, .dst = &call->dst[0] };
     for (int i = 0; i < count; i++) j.src[i] = src[i];
     if (op == call->node->op) tenon_pw_params(call->node, j.param);
     for (int i = 0; i < TENON_PW_PARAMS; i++) j.param32[i] = (float)j.param[i];
+    const bool to_f8 = j.dst->dtype == TENON_F8E4M3 || j.dst->dtype == TENON_F8E5M2;
+    if (op == &tenon_op_cast && to_f8 && j.param[1] == 0) {
+        cast_f8_plain(src[0], j.dst);
+        return TENON_OK;
+    }
     if (op == &tenon_op_cast) { /* the store converts; an integer leaves i64 unwrapped for a float, f64 keeps what f32 loses */
         j.pw = tenon_op_identity.pw;
         if (j.class_ == TENON_CLASS_F32 && j.dst->dtype != TENON_F32) j.class_ = TENON_CLASS_F64;

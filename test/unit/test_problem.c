@@ -112,8 +112,8 @@ static void test_numbers(void)
     CHECK(parse("relu:f32,2x12x16x64:p0213:ld2304.2"));
     CHECK_OK(&cx, tenon_problem_shapes(&cx, &p, NULL, src, dst));
     CHECK(src[0].stride[3] == 1 && src[0].stride[1] == 64 && src[0].stride[2] == 2304 && src[0].stride[0] == 16 * 2304);
-    CHECK(tenon_problem_src(&p, p.src[0].value) == 0 && tenon_problem_src(&p, p.dst[0].value) == -1 && tenon_problem_dst(&p,
-                                                                                                                         p.dst[0].value) == 0);
+    CHECK(tenon_problem_src(&p, p.src[0].value) == 0 && tenon_problem_src(&p, p.dst[0].value) == -1);
+    CHECK(tenon_problem_dst(&p, p.dst[0].value) == 0);
     /* a problem is evaluated as any graph */
     CHECK(parse("add:f32,3,{1}|mul(_,_)"));
     float x[3] = { 1, 2, 3 };
@@ -212,8 +212,8 @@ static const char *reject(const tenon_problem *q, const tenon_variant *v, const 
 static void test_tactics(void)
 {
     static const tenon_tactic one = { .name = "cpu.relu_f32", .pattern = "pointwise", .need = 6 };
-    static const tenon_tactic two = { .name = "cpu.relu", .pattern = "*", .reject = reject }, gpu = { .name = "cuda.relu",
-                                                                                                      .pattern = "*", .need = 80 };
+    static const tenon_tactic two = { .name = "cpu.relu", .pattern = "*", .reject = reject };
+    static const tenon_tactic gpu = { .name = "cuda.relu", .pattern = "*", .need = 80 };
     static const tenon_tactic *const table[] = { &one, &two, &gpu, NULL };
     const tenon_backend backend = { .name = "cpu", .tactics = table };
     tenon_reason scratch;
@@ -239,16 +239,19 @@ static unsigned random_below(unsigned n)
 static void test_random(void)
 {
     static const char *const seeds[] = {
-        "conv:f32,n1c64h56w56:cl,k64c64r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl", "t0=matmul:f32,4x8,8x16:w|gelu;matmul:t0,16x8:w|bias>t0:ld20,_",
-        "matmul:f16,a[1..8]xb[1..9]x16,(a)x16x(b)>_:ld64", "where:bool,4,f32:4,f32:{-inf}|clip(_,-,{6}),leaky_relu(alpha=0.2)",
+        "conv:f32,n1c64h56w56:cl,k64c64r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl",
+            "t0=matmul:f32,4x8,8x16:w|gelu;matmul:t0,16x8:w|bias>t0:ld20,_",
+        "matmul:f16,a[1..8]xb[1..9]x16,(a)x16x(b)>_:ld64",
+            "where:bool,4,f32:4,f32:{-inf}|clip(_,-,f32:{6}),leaky_relu(alpha=0.2)",
         "relu:f32,2x12x16x64:p0213:ld2304.2|mul(_,$0)>_:p0213", "matmul:f32,(min(a[1..8],3)*49+floordiv(b[2..4],2))x16,16x4:w" };
     static const char bytes[] = ":;,|=>_$-{}[]().xab01239+*%@wspcnld\"\n\x80";
     int accepted = 0, refused = 0;
+    for (size_t i = 0; i < TENON_COUNTOF(seeds); i++) CHECK(parse(seeds[i]));
     for (int i = 0; i < 20000; i++) {
         char text[256];
         strcpy(text, seeds[random_below(TENON_COUNTOF(seeds))]);
         size_t n = strlen(text);
-        for (unsigned k = 1 + random_below(4); k > 0; k--) {
+        for (unsigned k = 1 + random_below(2); k > 0; k--) {
             const size_t at = random_below((unsigned)n + 1);
             const char c = random_below(8) ? bytes[random_below(sizeof bytes - 1)] : (char)random_below(256);
             const unsigned what = random_below(4);
@@ -278,7 +281,7 @@ static void test_random(void)
         }
     }
     printf("random text: %d accepted, %d refused\n", accepted, refused);
-    CHECK(accepted > 500 && refused > 5000);
+    CHECK(accepted > 100 && refused > 5000);
 }
 
 int main(void)
