@@ -84,6 +84,9 @@ tenon_status tenon_onnx_inline(tenon_importer *im, tenon_onnx_scope *scope, cons
 /* TENON_UNSUPPORTED with one message for all operators of the model that nothing converts. */
 tenon_status tenon_onnx_check_operators(tenon_importer *im, const tenon_onnx_scope *scope);
 
+/* The nodes of a branch that is taken, in place of the If; its outputs become the results. */
+tenon_status tenon_onnx_splice(tenon_onnx_call *c, const tenon_pb_graph *pb);
+
 /* ---- import_sort.c ---- */
 /* order[i]: index of the node to import as the i-th. Nodes already in order stay so. */
 tenon_status tenon_onnx_sort(tenon_importer *im, const tenon_pb_node *node, size_t count, size_t *order);

@@ -142,3 +142,17 @@ tenon_status tenon_onnx_bodies(tenon_onnx_call *c, tenon_node *n)
     }
     return TENON_OK;
 }
+
+/* A condition known at build (a question about shapes, mostly): the branch that is taken stands in place of the node, and the
+   other one, which need not even fit, is never looked at. */
+tenon_status tenon_onnx_if(tenon_onnx_call *c)
+{
+    const tenon_tensor *known = NULL;
+    if (!tenon_onnx_src(c, 0)) return TENON_FAIL(c->cx, TENON_INVALID, "input 0 (cond) is missing");
+    TENON_TRY(tenon_onnx_known(c->im, c->g, c->src[0], &known));
+    if (!known || tenon_tensor_count(known) != 1) return tenon_onnx_direct_as(c, "if");
+    const char *name = tenon_tensor_get_i64(known, 0) ? "then_branch" : "else_branch";
+    const tenon_pb_attr *a = tenon_onnx_attr(c->scope, c->node, name);
+    if (!a || !a->g) return TENON_FAIL(c->cx, TENON_INVALID, "attribute '%s' is missing", name);
+    return tenon_onnx_splice(c, a->g);
+}

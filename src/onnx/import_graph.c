@@ -101,6 +101,24 @@ tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const
     return TENON_OK;
 }
 
+tenon_status tenon_onnx_splice(tenon_onnx_call *c, const tenon_pb_graph *pb)
+{
+    tenon_onnx_scope scope = {.outer = c->scope, .graph = c->g, .names = {.arena = c->im->arena}, .frame = c->scope->frame,
+                              .opsets = c->scope->opsets, .depth = c->scope->depth + 1};
+    if (scope.depth > TENON_ONNX_NEST_MAX)
+        return TENON_FAIL(c->cx, TENON_INVALID, "sub-graphs are nested more than %d deep", TENON_ONNX_NEST_MAX);
+    if (pb->input.count > 0) return TENON_FAIL(c->cx, TENON_INVALID, "a branch has inputs");
+    scope.prefix = tenon_arena_printf(c->im->arena, "%s/", c->name);
+    if (!scope.prefix) return TENON_NOMEM;
+    TENON_TRY(initializers(c->im, &scope, pb));
+    TENON_TRY(tenon_onnx_nodes(c->im, &scope, pb->node.item, pb->node.count));
+    for (int i = 0; i < c->dst_count && (size_t)i < pb->output.count; i++) {
+        c->dst[i] = tenon_onnx_lookup(&scope, pb->output.item[i].name);
+        if (!c->dst[i]) return TENON_FAIL(c->cx, TENON_INVALID, "output %d of a branch is given by no node", i);
+    }
+    return TENON_OK;
+}
+
 tenon_status tenon_onnx_nodes(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_node *node, size_t count)
 {
     size_t *order = tenon_arena_array(im->arena, count + 1, sizeof *order);

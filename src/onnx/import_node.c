@@ -159,9 +159,10 @@ static tenon_status name_nodes(tenon_onnx_call *c, size_t first)
     if (first >= c->g->node_count) return TENON_OK;
     size_t main_node = c->g->node_count - 1;
     for (size_t i = c->g->node_count; i-- > first;)
-        if (c->g->node[i]->op->flags & TENON_OP_ANCHOR) main_node = i;
+        if (!c->g->node[i]->origin && (c->g->node[i]->op->flags & TENON_OP_ANCHOR)) main_node = i;
     for (size_t i = first; i < c->g->node_count; i++) {
         tenon_node *n = c->g->node[i];
+        if (n->origin) continue; /* of a branch: named there */
         n->origin = c->name;
         n->name = i == main_node ? c->name : tenon_arena_printf(c->im->arena, "%s.%s", c->name, n->op->name);
         if (!n->name) return TENON_NOMEM;

@@ -206,8 +206,8 @@ static void test_functions(void)
     tenon_buf_free(&attrs);
 }
 
-/* If on x, with branches that capture x and a value made after the node in the file. */
-static void test_subgraph(void)
+/* If, with branches that capture x and a value made after the node in the file. A condition known at build takes its branch. */
+static void subgraph(bool known)
 {
     tenon_buf graph, model, attrs, body;
     loaded l;
@@ -217,7 +217,8 @@ static void test_subgraph(void)
     pb_buf(&body, &cx);
     pb_value(&graph, 11, "x", 1, "2");
     pb_value(&graph, 12, "y", 1, NULL);
-    pb_init(&graph, "c", 9, NULL, 0, "\1", 1);
+    if (known) pb_init(&graph, "c", 9, NULL, 0, "\1", 1);
+    else pb_value(&graph, 11, "c", 9, "");
     for (int i = 0; i < 2; i++) {
         pb_node(&body, 1, i ? "Add" : "Mul", "", "x,late", "r", NULL);
         pb_value(&body, 12, "r", 1, NULL);
@@ -227,7 +228,10 @@ static void test_subgraph(void)
     pb_node(&graph, 1, "Neg", "", "x", "late", NULL);
     pb_model(&model, &graph, 17);
     if (CHECK_OK(&cx, load(&l, &model))) {
-        CHECK_TEXT(ops(l.g), "neg,if");
+        CHECK_TEXT(ops(l.g), known ? "neg,mul" : "neg,if");
+        CHECK_TEXT(l.g->output[0]->name, "y");
+        if (known) CHECK_TEXT(l.g->node[1]->name, "If_1/Mul_2");
+        else
         CHECK(l.g->node[1]->sub_count == 2 && l.g->node[1]->sub[0]->node[0]->src[1] == l.g->node[0]->dst[0]);
         CHECK(l.g->output[0]->type.rank == 1);
     }
@@ -417,7 +421,8 @@ int main(void)
     test_gemm();
     test_round_trip();
     test_functions();
-    test_subgraph();
+    subgraph(false);
+    subgraph(true);
     test_refused();
     test_tensors_refused();
     test_external();
