@@ -50,7 +50,7 @@ static bool take(reader *r, const char *word)
     skip(r);
     const size_t length = strlen(word);
     if ((size_t)(r->end - r->at) < length || memcmp(r->at, word, length)) return false;
-    const bool letters = tenon_text_is_name(word[length - 1]);
+    const bool letters = word[0] >= 'a' && word[0] <= 'z'; /* a word ends where a name would */
     if (letters && r->at + length < r->end && tenon_text_is_name(r->at[length])) return false;
     r->at += length;
     return true;
