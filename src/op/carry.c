@@ -20,7 +20,8 @@ static void clear_contents(tenon_graph *g)
 static bool is_container(const tenon_type *t) { return t->dtype == TENON_SEQUENCE || t->dtype == TENON_OPTIONAL; }
 
 /* The carried type after one look at what the body makes of it. `wide`: axes that are run-time sizes of our own already. */
-static tenon_status widen_carried(tenon_cx *cx, tenon_graph *g, tenon_type *t, const tenon_type *next, const tenon_type *before, unsigned *wide, bool *changed)
+static tenon_status widen_carried(tenon_cx *cx, tenon_graph *g, tenon_type *t, const tenon_type *next, const tenon_type *before,
+                                  unsigned *wide, bool *changed)
 {
     const tenon_type old = *t;
     if (is_container(t) || t->dtype != next->dtype) {
@@ -42,9 +43,11 @@ static tenon_status widen_carried(tenon_cx *cx, tenon_graph *g, tenon_type *t, c
     return TENON_OK;
 }
 
-tenon_status tenon_carry_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n, tenon_graph *body, const tenon_type *initial, int count, int in, int out)
+tenon_status tenon_carry_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n, tenon_graph *body, const tenon_type *initial,
+                               int count, int in, int out)
 {
-    tenon_type *type = tenon_arena_array(g->arena, (size_t)count + 1, sizeof(*type)), *before = tenon_arena_array(g->arena, (size_t)count + 1, sizeof(*before));
+    tenon_type *type = tenon_arena_array(g->arena, (size_t)count + 1, sizeof(*type));
+    tenon_type *before = tenon_arena_array(g->arena, (size_t)count + 1, sizeof(*before));
     unsigned *wide = tenon_arena_array(g->arena, (size_t)count + 1, sizeof(*wide));
     if (type == NULL || before == NULL || wide == NULL) return TENON_NOMEM;
     for (int k = 0; k < count; k++) type[k] = initial[k], before[k] = body->input[in + k]->type;
@@ -73,7 +76,8 @@ tenon_status tenon_carry_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n, teno
     return TENON_OK;
 }
 
-tenon_status tenon_carry_stacked(tenon_cx *cx, tenon_graph *g, tenon_node *n, int i, const tenon_graph *body, int out, int64_t axis, const tenon_dim *length)
+tenon_status tenon_carry_stacked(tenon_cx *cx, tenon_graph *g, tenon_node *n, int i, const tenon_graph *body, int out,
+                                 int64_t axis, const tenon_dim *length)
 {
     if (i >= n->dst_count || n->dst[i] == NULL) return TENON_OK;
     const tenon_type *t = &body->output[out]->type;
@@ -84,7 +88,8 @@ tenon_status tenon_carry_stacked(tenon_cx *cx, tenon_graph *g, tenon_node *n, in
         return TENON_OK;
     }
     int at;
-    if (t->rank + 1 > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "result %d has rank %d, at most %d", i, t->rank + 1, (int)TENON_MAX_RANK);
+    if (t->rank + 1 > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "result %d has rank %d, at most %d", i, t->rank + 1, (int)TENON_MAX_RANK);
     TENON_TRY(tenon_infer_axis(cx, "scan output axis", axis, t->rank + 1, &at));
     const tenon_dim *dim[TENON_MAX_RANK];
     for (int k = 0; k <= t->rank; k++) {
@@ -92,7 +97,7 @@ tenon_status tenon_carry_stacked(tenon_cx *cx, tenon_graph *g, tenon_node *n, in
         /* run-time sizes inside the body are those of one run */
         dim[k] = d == NULL || (k != at && tenon_dim_depends_on_data(g->dims, d)) ? tenon_widen_size(g, &before, k, "stacked") : d;
     }
-    tenon_infer_set(n, i, t->dtype, t->rank + 1, dim);
+    tenon_move_set(g, n, i, t->dtype, t->rank + 1, dim);
     return TENON_OK;
 }
 
@@ -102,7 +107,8 @@ static bool is_plain(tenon_dtype t) { return t != TENON_SEQUENCE && t != TENON_O
 tenon_status tenon_carry_begin(tenon_cx *cx, const tenon_graph *body, const tenon_tensor *initial, int state_count,
                                int slice_count, tenon_carry *c)
 {
-    *c = (tenon_carry){.state_count = state_count, .slice_count = slice_count, .in_count = (int)body->input_count, .out_count = (int)body->output_count};
+    *c = (tenon_carry){.state_count = state_count, .slice_count = slice_count, .in_count = (int)body->input_count,
+                       .out_count = (int)body->output_count};
     tenon_heap_init(&c->heap[0], cx);
     tenon_heap_init(&c->heap[1], cx);
     tenon_heap_init(&c->slices, cx);
@@ -125,14 +131,16 @@ static tenon_status keep_slices(tenon_cx *cx, tenon_carry *c, int first)
     if (c->run_count == c->slice_capacity) {
         const int64_t capacity = c->slice_capacity ? 2 * c->slice_capacity : 16;
         size_t bytes;
-        if (!tenon_mul_size((size_t)capacity, ((size_t)c->slice_count + 1) * sizeof(*c->slice), &bytes)) return TENON_FAIL(cx, TENON_NOMEM, "too many runs of a loop");
+        if (!tenon_mul_size((size_t)capacity, ((size_t)c->slice_count + 1) * sizeof(*c->slice), &bytes))
+            return TENON_FAIL(cx, TENON_NOMEM, "too many runs of a loop");
         tenon_tensor *more = tenon_heap_alloc(&c->slices, bytes);
         if (more == NULL) return TENON_NOMEM;
         if (c->run_count) memcpy(more, c->slice, (size_t)c->run_count * (size_t)c->slice_count * sizeof(*more));
         c->slice = more;
         c->slice_capacity = capacity;
     }
-    for (int s = 0; s < c->slice_count; s++) TENON_TRY(tenon_move_clone(cx, &c->slices, &c->out[first + s], &c->slice[c->run_count * c->slice_count + s]));
+    for (int s = 0; s < c->slice_count; s++)
+        TENON_TRY(tenon_move_clone(cx, &c->slices, &c->out[first + s], &c->slice[c->run_count * c->slice_count + s]));
     return TENON_OK;
 }
 
@@ -154,7 +162,8 @@ tenon_status tenon_carry_run(tenon_cx *cx, tenon_eval_call *call, tenon_carry *c
     return TENON_OK;
 }
 
-static tenon_status stack(tenon_cx *cx, tenon_eval_call *call, const tenon_type *type, const tenon_carry *c, int s, int64_t axis_attr, bool reverse)
+static tenon_status stack(tenon_cx *cx, tenon_eval_call *call, const tenon_type *type, const tenon_carry *c, int s,
+                          int64_t axis_attr, bool reverse)
 {
     const int i = c->state_count + s;
     if (!tenon_move_wanted(call, i)) return TENON_OK;
@@ -179,12 +188,14 @@ static tenon_status stack(tenon_cx *cx, tenon_eval_call *call, const tenon_type 
         bool same = slice->rank == inner && slice->dtype == first->dtype;
         for (int k = 0; same && k < inner; k++) same = slice->dim[k] == first->dim[k];
         if (!same) return TENON_FAIL(cx, TENON_INVALID, "result %d: run %lld gave another shape than the first", i, (long long)r);
-        tenon_move_box(y, (reverse ? c->run_count - 1 - r : r) * y->stride[axis], stride, slice, 0, slice->stride, inner, slice->dim);
+        tenon_move_box(y, (reverse ? c->run_count - 1 - r : r) * y->stride[axis], stride, slice, 0, slice->stride, inner,
+                       slice->dim);
     }
     return TENON_OK;
 }
 
-tenon_status tenon_carry_results(tenon_cx *cx, tenon_eval_call *call, const tenon_graph *body, tenon_carry *c, int first_out, const int64_t *axis,
+tenon_status tenon_carry_results(tenon_cx *cx, tenon_eval_call *call, const tenon_graph *body, tenon_carry *c, int first_out,
+                                 const int64_t *axis,
                                  size_t axis_count, const int64_t *reverse, size_t reverse_count)
 {
     for (int k = 0; k < c->state_count; k++) {

@@ -12,7 +12,8 @@ static tenon_status concat_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
             return TENON_FAIL(cx, TENON_INVALID, "concat: source 0 has rank %d, source %d rank %d", rank, i, x->rank);
         if (x->rank >= 0) rank = x->rank;
         if (x->dtype != n->src[0]->type.dtype)
-            return TENON_FAIL(cx, TENON_INVALID, "concat: source 0 is %s, source %d %s", tenon_dtype_get(n->src[0]->type.dtype)->name, i,
+            return TENON_FAIL(cx, TENON_INVALID, "concat: source 0 is %s, source %d %s",
+                              tenon_dtype_get(n->src[0]->type.dtype)->name, i,
                               tenon_dtype_get(x->dtype)->name);
     }
     if (rank < 0) {
@@ -36,7 +37,7 @@ static tenon_status concat_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         }
     }
     if (vague) dim[axis] = tenon_move_fresh(g, n, 0, axis, "concat", 0, TENON_DIM_HUGE);
-    tenon_infer_set(n, 0, n->src[0]->type.dtype, rank, dim);
+    tenon_move_set(g, n, 0, n->src[0]->type.dtype, rank, dim);
     return tenon_move_values(cx, g, n, ~0u);
 }
 
@@ -68,4 +69,5 @@ static const tenon_attr_def concat_attrs[] = {{.name = "axis", .kind = TENON_ATT
 
 const tenon_op tenon_op_concat = {
     .name = "concat", .attr = concat_attrs, .onnx = "Concat", .onnx_since = 4, .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
-    .src_min = 1, .src_max = TENON_VARIADIC, .dst_min = 1, .dst_max = 1, .infer = concat_infer, .ref = concat_ref, .flops = tenon_move_flops};
+    .src_min = 1, .src_max = TENON_VARIADIC, .dst_min = 1, .dst_max = 1, .infer = concat_infer, .ref = concat_ref,
+    .flops = tenon_move_flops};

@@ -60,7 +60,8 @@ static tenon_status symbolic_ref(tenon_cx *cx, tenon_eval_call *call)
     int64_t dim[TENON_MAX_RANK];
     if (y->sym == NULL) return TENON_FAIL(cx, TENON_INTERNAL, "symbolic: '%s' has no expressions", y->name);
     for (int i = 0; i < y->type.rank; i++)
-        if (!tenon_move_const(y->type.dim[i], &dim[i])) return TENON_FAIL(cx, TENON_INTERNAL, "symbolic: '%s' has no fixed size", y->name);
+        if (!tenon_move_const(y->type.dim[i], &dim[i]))
+            return TENON_FAIL(cx, TENON_INTERNAL, "symbolic: '%s' has no fixed size", y->name);
     TENON_TRY(tenon_move_result(cx, call, 0, y->type.dtype, y->type.rank, dim));
     const tenon_tensor *t = &call->dst[0];
     if (tenon_tensor_count(t) != (int64_t)y->sym_count)
@@ -68,7 +69,8 @@ static tenon_status symbolic_ref(tenon_cx *cx, tenon_eval_call *call)
     for (size_t i = 0; i < y->sym_count; i++) {
         int64_t v;
         if (!tenon_move_const(y->sym[i], &v))
-            return TENON_FAIL(cx, TENON_INVALID, "symbolic: '%s' needs a graph with concrete dimensions to be evaluated", y->name);
+            return TENON_FAIL(cx, TENON_INVALID, "symbolic: '%s' needs a graph with concrete dimensions to be evaluated",
+                              y->name);
         tenon_tensor_set_i64(t, tenon_tensor_offset(t, (int64_t)i), v);
     }
     return TENON_OK;
@@ -84,4 +86,5 @@ const tenon_op tenon_op_copy = {
 
 const tenon_op tenon_op_symbolic = {
     .name = "symbolic", .attr = symbolic_attrs, .flags = TENON_OP_SHAPE_VALUE,
-    .src_min = 0, .src_max = 0, .dst_min = 1, .dst_max = 1, .infer = symbolic_infer, .ref = symbolic_ref, .flops = tenon_move_flops};
+    .src_min = 0, .src_max = 0, .dst_min = 1, .dst_max = 1, .infer = symbolic_infer, .ref = symbolic_ref,
+    .flops = tenon_move_flops};

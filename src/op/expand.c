@@ -5,12 +5,14 @@
 
 /* A source size against a target size; both directions broadcast. Sizes of which neither is known are equal or one is 1, so the
    larger is the result. */
-static tenon_status expand_dim(tenon_cx *cx, tenon_dim_pool *p, const tenon_dim *x, const tenon_dim *t, int axis, const tenon_dim **out)
+static tenon_status expand_dim(tenon_cx *cx, tenon_dim_pool *p, const tenon_dim *x, const tenon_dim *t, int axis,
+                               const tenon_dim **out)
 {
     *out = x;
     if (x == t || tenon_dim_is(t, 1)) return TENON_OK;
     if (tenon_dim_is_const(x) && tenon_dim_is_const(t) && x->value != 1)
-        return TENON_FAIL(cx, TENON_INVALID, "expand: size %lld at axis %d of the result, %lld wanted", (long long)x->value, axis, (long long)t->value);
+        return TENON_FAIL(cx, TENON_INVALID, "expand: size %lld at axis %d of the result, %lld wanted", (long long)x->value,
+                          axis, (long long)t->value);
     if (t->hi < 0) return TENON_FAIL(cx, TENON_INVALID, "expand: negative size at axis %d", axis);
     if (x->lo > 1) return TENON_OK;
     *out = tenon_dim_is(x, 1) || t->lo > 1 ? t : tenon_dim_max(p, x, t);
@@ -27,7 +29,8 @@ static tenon_status expand_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         tenon_infer_set(n, 0, x->dtype, -1, NULL);
         return TENON_OK;
     }
-    if (target > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "expand: rank %lld, at most %d", (long long)target, (int)TENON_MAX_RANK);
+    if (target > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "expand: rank %lld, at most %d", (long long)target, (int)TENON_MAX_RANK);
     const int rank = x->rank > target ? x->rank : (int)target;
     const tenon_dim *dim[TENON_MAX_RANK];
     for (int i = 0; i < rank; i++) {
@@ -37,7 +40,7 @@ static tenon_status expand_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         else if (sym == NULL) dim[i] = d != NULL && d->lo > 1 ? d : tenon_move_fresh(g, n, 0, i, "expand", 0, TENON_DIM_HUGE);
         else TENON_TRY(expand_dim(cx, g->dims, d, sym[ti], i, &dim[i]));
     }
-    tenon_infer_set(n, 0, x->dtype, rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -52,7 +55,8 @@ static tenon_status expand_ref(tenon_cx *cx, tenon_eval_call *call)
         const int xi = i - (rank - x->rank), ti = i - (rank - count);
         const int64_t d = xi < 0 ? 1 : x->dim[xi], t = ti < 0 ? 1 : target[ti];
         if ((d != t && d != 1 && t != 1) || t < 0)
-            return TENON_FAIL(cx, TENON_INVALID, "expand: size %lld at axis %d of the result, %lld wanted", (long long)d, i, (long long)t);
+            return TENON_FAIL(cx, TENON_INVALID, "expand: size %lld at axis %d of the result, %lld wanted", (long long)d, i,
+                              (long long)t);
         dim[i] = d == 1 ? t : d;
         stride[i] = d == 1 ? 0 : x->stride[xi];
     }
@@ -72,9 +76,10 @@ static tenon_status tile_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         return TENON_FAIL(cx, TENON_INVALID, "tile: %zu repeats for rank %d", count, x->rank);
     for (int i = 0; i < x->rank; i++) {
         if (sym != NULL && sym[i]->hi < 0) return TENON_FAIL(cx, TENON_INVALID, "tile: negative repeat of axis %d", i);
-        dim[i] = sym != NULL ? tenon_dim_mul(g->dims, x->dim[i], sym[i]) : tenon_move_fresh(g, n, 0, i, "tile", 0, TENON_DIM_HUGE);
+        dim[i] = sym != NULL ? tenon_dim_mul(g->dims, x->dim[i], sym[i]) : tenon_move_fresh(g, n, 0, i, "tile", 0,
+                                                                                            TENON_DIM_HUGE);
     }
-    tenon_infer_set(n, 0, x->dtype, x->rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, x->rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 

@@ -4,7 +4,9 @@
 
 static tenon_status wrap_index(tenon_cx *cx, const char *what, int64_t v, int64_t size, int64_t *out)
 {
-    if (v < -size || v >= size) return TENON_FAIL(cx, TENON_INVALID, "%s: index %lld in an axis of size %lld", what, (long long)v, (long long)size);
+    *out = 0;
+    if (v < -size || v >= size)
+        return TENON_FAIL(cx, TENON_INVALID, "%s: index %lld in an axis of size %lld", what, (long long)v, (long long)size);
     *out = v < 0 ? v + size : v;
     return TENON_OK;
 }
@@ -27,7 +29,7 @@ static tenon_status gather_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     for (int i = 0; i < axis; i++) dim[rank++] = x->dim[i];
     for (int i = 0; i < ix->rank; i++) dim[rank++] = ix->dim[i];
     for (int i = axis + 1; i < x->rank; i++) dim[rank++] = x->dim[i];
-    tenon_infer_set(n, 0, x->dtype, rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -36,7 +38,8 @@ static tenon_status gather_ref(tenon_cx *cx, tenon_eval_call *call)
     const tenon_tensor *x = &call->src[0], *ix = &call->src[1];
     int axis, rank = 0, box = 0;
     TENON_TRY(tenon_infer_axis(cx, "gather", tenon_node_int(call->node, "axis"), x->rank, &axis));
-    if (x->rank - 1 + ix->rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "gather: rank above %d", (int)TENON_MAX_RANK);
+    if (x->rank - 1 + ix->rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "gather: rank above %d", (int)TENON_MAX_RANK);
     int64_t dim[TENON_MAX_RANK];
     for (int i = 0; i < axis; i++) dim[rank++] = x->dim[i];
     for (int i = 0; i < ix->rank; i++) dim[rank++] = ix->dim[i];
@@ -69,7 +72,7 @@ static tenon_status gather_elements_infer(tenon_cx *cx, tenon_graph *g, tenon_no
     if (x->rank >= 0 && ix->rank >= 0 && x->rank != ix->rank)
         return TENON_FAIL(cx, TENON_INVALID, "gather_elements: source of rank %d, indices of rank %d", x->rank, ix->rank);
     if (ix->rank >= 0) TENON_TRY(tenon_infer_axis(cx, "gather_elements", tenon_node_int(n, "axis"), ix->rank, &axis));
-    tenon_infer_set(n, 0, x->dtype, ix->rank, ix->dim);
+    tenon_move_set(g, n, 0, x->dtype, ix->rank, ix->dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -110,11 +113,12 @@ static tenon_status gather_nd_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         return TENON_FAIL(cx, TENON_INVALID, "gather_nd: indices of depth %lld with %lld batch axes in a source of rank %d",
                           (long long)depth, (long long)batch, x->rank);
     const int tail = x->rank - (int)(batch + depth), rank = ix->rank - 1 + tail;
-    if (rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "gather_nd: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
+    if (rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "gather_nd: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
     const tenon_dim *dim[TENON_MAX_RANK];
     for (int i = 0; i < ix->rank - 1; i++) dim[i] = ix->dim[i];
     for (int i = 0; i < tail; i++) dim[ix->rank - 1 + i] = x->dim[batch + depth + i];
-    tenon_infer_set(n, 0, x->dtype, rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -141,7 +145,8 @@ static tenon_status gather_nd_ref(tenon_cx *cx, tenon_eval_call *call)
         for (int i = 0; i < picks; i++) at += index[i] * ix->stride[i], to += index[i] * y->stride[i];
         for (int i = 0; i < batch; i++) from += index[i] * x->stride[i];
         for (int64_t k = 0; k < depth; k++) {
-            TENON_TRY(wrap_index(cx, "gather_nd", tenon_tensor_get_i64(ix, at + k * ix->stride[picks]), x->dim[batch + k], &pick));
+            TENON_TRY(wrap_index(cx, "gather_nd", tenon_tensor_get_i64(ix, at + k * ix->stride[picks]), x->dim[batch + k],
+                                 &pick));
             from += pick * x->stride[batch + k];
         }
         tenon_move_box(y, to, y->stride + picks, x, from, x->stride + lead, tail, x->dim + lead);
@@ -163,4 +168,5 @@ const tenon_op tenon_op_gather_elements = {
 
 const tenon_op tenon_op_gather_nd = {
     .name = "gather_nd", .attr = nd_attrs, .onnx = "GatherND", .onnx_since = 11, .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
-    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = gather_nd_infer, .ref = gather_nd_ref, .flops = tenon_move_flops};
+    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = gather_nd_infer, .ref = gather_nd_ref,
+    .flops = tenon_move_flops};

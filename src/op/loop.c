@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loop: sources trip count, condition, carried values; body (iteration, condition, carried...) -> (condition, carried..., slices...).
+/* Loop: sources trip count, condition, carried values; body (iteration, condition, carried...) -> (condition, carried...,
+   slices...).
    Carried shapes may change from run to run. */
 #include "op/carry.h"
 
@@ -10,7 +11,8 @@ static tenon_status loop_body(tenon_cx *cx, const tenon_node *n, int *carried, t
     tenon_graph *body = n->sub[a->i];
     *carried = n->src_count > 2 ? n->src_count - 2 : 0;
     *out = body;
-    if (body->input_count != (size_t)*carried + 2 || body->output_count < (size_t)*carried + 1 || (size_t)n->dst_count > body->output_count - 1)
+    if (body->input_count != (size_t)*carried + 2 || body->output_count < (size_t)*carried + 1 ||
+        (size_t)n->dst_count > body->output_count - 1)
         return TENON_FAIL(cx, TENON_INVALID, "loop: a body of %zu inputs and %zu outputs for %d carried values and %d results",
                           body->input_count, body->output_count, *carried, n->dst_count);
     return TENON_OK;
@@ -46,7 +48,8 @@ static tenon_status loop_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_dim *trips = NULL, *d;
     const bool starts = !tenon_move_present(n, 1) || (is_known(g, n->src[1], &d) && tenon_dim_is(d, 1));
     const bool goes_on = is_known(body, body->output[0], &d) && tenon_dim_is(d, 1);
-    if (starts && goes_on && tenon_move_present(n, 0) && is_known(g, n->src[0], &d)) trips = tenon_dim_max(g->dims, tenon_dim_const(g->dims, 0), d);
+    if (starts && goes_on && tenon_move_present(n, 0) && is_known(g, n->src[0], &d))
+        trips = tenon_dim_max(g->dims, tenon_dim_const(g->dims, 0), d);
     for (int i = carried; i < n->dst_count; i++) TENON_TRY(tenon_carry_stacked(cx, g, n, i, body, 1 + i, 0, trips));
     return TENON_OK;
 }

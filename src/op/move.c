@@ -58,7 +58,8 @@ void tenon_move_box(const tenon_tensor *dst, int64_t dst_offset, const int64_t *
             continue;
         }
         for (int64_t k = 0; k < run; k++)
-            tenon_move_element(dst, to + (rank > 0 ? k * dst_stride[outer] : 0), src, from + (rank > 0 ? k * src_stride[outer] : 0));
+            tenon_move_element(dst, to + (rank > 0 ? k * dst_stride[outer] : 0), src, from + (rank > 0 ? k * src_stride[outer]
+                                                                                              : 0));
     } while (tenon_move_next(outer, dim, index));
 }
 
@@ -84,10 +85,12 @@ tenon_status tenon_move_result(tenon_cx *cx, tenon_eval_call *call, int i, tenon
         char want[192], have[192];
         print_dims(want, sizeof(want), rank, dim);
         print_dims(have, sizeof(have), t->rank, t->dim);
-        return TENON_FAIL(cx, TENON_INVALID, "%s: result %d is %s %s, but its place is %s %s", name, i, tenon_dtype_get(dtype)->name,
+        return TENON_FAIL(cx, TENON_INVALID, "%s: result %d is %s %s, but its place is %s %s", name, i,
+                          tenon_dtype_get(dtype)->name,
                           want, tenon_dtype_get(t->dtype)->name, have);
     }
-    if (rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: rank %d, at most %d", name, rank, (int)TENON_MAX_RANK);
+    if (rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: rank %d, at most %d", name, rank, (int)TENON_MAX_RANK);
     t->dtype = dtype;
     t->rank = rank;
     for (int k = 0; k < rank; k++) t->dim[k] = dim[k];
@@ -104,7 +107,8 @@ tenon_status tenon_move_give(tenon_cx *cx, tenon_eval_call *call, int i, const t
     }
     TENON_TRY(tenon_move_result(cx, call, i, value->dtype, value->rank, value->dim));
     if (t->dtype == TENON_DTYPE_NONE) return TENON_OK;
-    if (t->dtype == TENON_SEQUENCE || t->dtype == TENON_OPTIONAL) *(tenon_sequence *)t->data = *(const tenon_sequence *)value->data;
+    if (t->dtype == TENON_SEQUENCE || t->dtype == TENON_OPTIONAL)
+        *(tenon_sequence *)t->data = *(const tenon_sequence *)value->data;
     else tenon_move_box(t, 0, t->stride, value, 0, value->stride, t->rank, t->dim);
     return TENON_OK;
 }
@@ -113,7 +117,8 @@ static tenon_status clone_sequence(tenon_cx *cx, tenon_heap *heap, const tenon_t
 {
     const tenon_sequence *from = src->data;
     size_t bytes;
-    if (!tenon_mul_size(from->count + 1, sizeof(tenon_tensor), &bytes)) return TENON_FAIL(cx, TENON_NOMEM, "a sequence is too long");
+    if (!tenon_mul_size(from->count + 1, sizeof(tenon_tensor), &bytes))
+        return TENON_FAIL(cx, TENON_NOMEM, "a sequence is too long");
     tenon_sequence *to = tenon_heap_alloc(heap, sizeof(*to));
     if (to == NULL) return TENON_NOMEM;
     to->count = from->count;
@@ -173,7 +178,8 @@ bool tenon_move_unranked(tenon_node *n)
     return true;
 }
 
-const tenon_dim *tenon_move_fresh(tenon_graph *g, const tenon_node *n, int i, int axis, const char *prefix, int64_t lo, int64_t hi)
+const tenon_dim *tenon_move_fresh(tenon_graph *g, const tenon_node *n, int i, int axis, const char *prefix, int64_t lo,
+                                  int64_t hi)
 {
     const tenon_type *t = n->dst[i] != NULL ? &n->dst[i]->type : NULL;
     if (t != NULL && t->dtype != TENON_DTYPE_NONE && axis < t->rank) {
@@ -181,6 +187,14 @@ const tenon_dim *tenon_move_fresh(tenon_graph *g, const tenon_node *n, int i, in
         if (d != NULL && d->kind == TENON_DIM_SYM && g->dims->symbol[d->value].data_dependent) return d;
     }
     return tenon_dim_symbol_fresh(g->dims, prefix, lo, hi);
+}
+
+void tenon_move_set(tenon_graph *g, tenon_node *n, int i, tenon_dtype dtype, int rank, const tenon_dim *const *dim)
+{
+    if (i >= n->dst_count || n->dst[i] == NULL) return;
+    const tenon_dim *whole[TENON_MAX_RANK];
+    for (int k = 0; k < rank; k++) whole[k] = dim[k] != NULL ? dim[k] : tenon_move_fresh(g, n, i, k, "size", 0, TENON_DIM_HUGE);
+    tenon_infer_set(n, i, dtype, rank, whole);
 }
 
 /* A static small type as a tensor; false when it is not one. */
@@ -236,7 +250,9 @@ static tenon_status values_source(tenon_graph *g, const tenon_node *n, int i, bo
 
 tenon_status tenon_move_set_contents(tenon_graph *g, tenon_node *n, int i, const tenon_dim *const *sym, size_t count)
 {
-    if (sym == NULL || count > TENON_CONTENTS_MAX) {
+    bool known = sym != NULL && count <= TENON_CONTENTS_MAX;
+    for (size_t k = 0; known && k < count; k++) known = sym[k] != NULL;
+    if (!known) {
         tenon_infer_set_contents(n, i, NULL, 0);
         return TENON_OK;
     }
@@ -304,85 +320,9 @@ done:
     return status;
 }
 
-/* ---- exact division of polynomials ---- */
-enum { FACTORS = 24 };
-
-/* A monomial as coefficient and sorted atoms; false for a sum or one of too many factors. */
-typedef struct monomial { int64_t c; int count; const tenon_dim *atom[FACTORS]; } monomial;
-
-static bool as_monomial(const tenon_dim *d, monomial *out)
-{
-    out->c = 1;
-    out->count = 0;
-    if (d->kind == TENON_DIM_CONST) {
-        out->c = d->value;
-        return true;
-    }
-    if (d->kind == TENON_DIM_ADD) return false;
-    if (d->kind != TENON_DIM_MUL) {
-        out->atom[out->count++] = d;
-        return true;
-    }
-    out->c = d->value;
-    for (int i = 0; i < d->arg_count; i++) {
-        if (d->arg[i]->kind == TENON_DIM_CONST) {
-            if (!tenon_mul_i64(out->c, d->arg[i]->value, &out->c)) return false;
-        } else {
-            if (out->count == FACTORS) return false;
-            int k = out->count++;
-            for (; k > 0 && out->atom[k - 1]->id > d->arg[i]->id; k--) out->atom[k] = out->atom[k - 1];
-            out->atom[k] = d->arg[i];
-        }
-    }
-    return true;
-}
-
-/* Degree first, then the atoms: any order that respects multiplication does. */
-static int compare_monomials(const monomial *a, const monomial *b)
-{
-    if (a->count != b->count) return a->count < b->count ? -1 : 1;
-    for (int i = 0; i < a->count; i++)
-        if (a->atom[i] != b->atom[i]) return a->atom[i]->id > b->atom[i]->id ? -1 : 1;
-    return 0;
-}
-
-static bool lead_term(const tenon_dim *d, monomial *out)
-{
-    if (d->kind != TENON_DIM_ADD) return as_monomial(d, out);
-    monomial m;
-    for (int i = 0; i < d->arg_count; i++) {
-        if (!as_monomial(d->arg[i], &m)) return false;
-        if (i == 0 || compare_monomials(&m, out) > 0) *out = m;
-    }
-    return true;
-}
-
-static const tenon_dim *divide_monomials(tenon_dim_pool *p, const monomial *a, const monomial *b)
-{
-    if (b->c == 0 || a->c % b->c != 0) return NULL;
-    const tenon_dim *q = tenon_dim_const(p, a->c / b->c);
-    int k = 0;
-    for (int i = 0; i < a->count; i++) {
-        if (k < b->count && b->atom[k] == a->atom[i]) k++;
-        else q = tenon_dim_mul(p, q, a->atom[i]);
-    }
-    return k == b->count ? q : NULL;
-}
-
 const tenon_dim *tenon_move_divide(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b)
 {
-    if (a == b && !tenon_dim_is(a, 0)) return tenon_dim_const(p, 1);
-    monomial lead;
-    if (tenon_dim_is(b, 0) || !lead_term(b, &lead)) return NULL;
-    const tenon_dim *quotient = tenon_dim_const(p, 0), *rest = a;
-    for (int round = 0; round < 2 * FACTORS && rest != NULL; round++) {
-        if (tenon_dim_is(rest, 0)) return quotient;
-        monomial top;
-        if (!lead_term(rest, &top)) return NULL;
-        const tenon_dim *q = divide_monomials(p, &top, &lead);
-        if (q == NULL) return NULL;
-        quotient = tenon_dim_add(p, quotient, q);
-        rest = tenon_dim_sub(p, rest, tenon_dim_mul(p, q, b));
-    }
-    return NULL;
+    if (tenon_dim_is(b, 0)) return NULL;
+    const tenon_dim *q = tenon_dim_floordiv(p, a, b);
+    return q != NULL && tenon_dim_mul(p, q, b) == a ? q : NULL;
 }

@@ -42,11 +42,14 @@ bool tenon_move_unranked(tenon_node *n);
 /* Contents of all results from those of the sources in `data` (bits); the other sources must be constants. Call last. Results
    stay without contents when something is not known. */
 tenon_status tenon_move_values(tenon_cx *cx, tenon_graph *g, tenon_node *n, unsigned data);
+/* Sets the type of result i. A size whose expression is too large to be followed (NULL) becomes one known only at run time. */
+void tenon_move_set(tenon_graph *g, tenon_node *n, int i, tenon_dtype dtype, int rank, const tenon_dim *const *dim);
 /* Contents of result i, copied into the arena; sym NULL: not known. */
 tenon_status tenon_move_set_contents(tenon_graph *g, tenon_node *n, int i, const tenon_dim *const *sym, size_t count);
 /* A size known only at run time, for axis `axis` of result i: the one it had before if infer ran before. */
-const tenon_dim *tenon_move_fresh(tenon_graph *g, const tenon_node *n, int i, int axis, const char *prefix, int64_t lo, int64_t hi);
-/* a / b when b divides a as a polynomial; NULL when it does not (nothing is interned that was not). Both must be non-NULL. */
+const tenon_dim *tenon_move_fresh(tenon_graph *g, const tenon_node *n, int i, int axis, const char *prefix, int64_t lo,
+                                  int64_t hi);
+/* a / b when b divides a as an expression, else NULL. Both must be there. */
 const tenon_dim *tenon_move_divide(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b);
 /* A constant integer among contents. */
 static inline bool tenon_move_const(const tenon_dim *d, int64_t *out)

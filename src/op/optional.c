@@ -78,7 +78,8 @@ static const tenon_attr_def optional_attrs[] = {{.name = "type", .kind = TENON_A
 
 const tenon_op tenon_op_optional = {
     .name = "optional", .attr = optional_attrs, .onnx = "Optional", .onnx_since = 15,
-    .src_min = 0, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = optional_infer, .ref = optional_ref, .flops = tenon_move_flops};
+    .src_min = 0, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = optional_infer, .ref = optional_ref,
+    .flops = tenon_move_flops};
 const tenon_op tenon_op_optional_has_element = {
     .name = "optional_has_element", .onnx = "OptionalHasElement", .onnx_since = 15, .flags = TENON_OP_SHAPE_VALUE,
     .src_min = 0, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = has_infer, .ref = has_ref, .flops = tenon_move_flops};

@@ -33,19 +33,21 @@ static tenon_status pad_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
     if (pads == NULL || (has_axes && axes == NULL)) {
         for (int i = 0; i < x->rank; i++) dim[i] = tenon_move_fresh(g, n, 0, i, "pad", 0, TENON_DIM_HUGE);
-        tenon_infer_set(n, 0, x->dtype, x->rank, dim);
+        tenon_move_set(g, n, 0, x->dtype, x->rank, dim);
         return TENON_OK;
     }
     if (count != 2 * axes_count) return TENON_FAIL(cx, TENON_INVALID, "pad: %zu pads for %zu axes", count, axes_count);
     for (size_t k = 0; k < axes_count; k++) {
         int64_t value = (int64_t)k;
         int axis;
-        if (has_axes && !tenon_move_const(axes[k], &value)) return TENON_FAIL(cx, TENON_UNSUPPORTED, "pad: axes must be constants");
+        if (has_axes && !tenon_move_const(axes[k], &value))
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "pad: axes must be constants");
         TENON_TRY(tenon_infer_axis(cx, "pad", value, x->rank, &axis));
         dim[axis] = tenon_dim_add(g->dims, dim[axis], tenon_dim_add(g->dims, pads[k], pads[axes_count + k]));
-        if (dim[axis] != NULL && dim[axis]->hi < 0) return TENON_FAIL(cx, TENON_INVALID, "pad: axis %d gets a negative size", axis);
+        if (dim[axis] != NULL && dim[axis]->hi < 0)
+            return TENON_FAIL(cx, TENON_INVALID, "pad: axis %d gets a negative size", axis);
     }
-    tenon_infer_set(n, 0, x->dtype, x->rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, x->rank, dim);
     if (mode == PAD_CONSTANT && !tenon_move_present(n, 2)) return tenon_move_values(cx, g, n, 0); /* zeros have no position */
     return tenon_move_values(cx, g, n, 1 | 4);
 }

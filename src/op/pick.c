@@ -24,9 +24,10 @@ static tenon_status non_zero_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     (void)cx;
     const tenon_type *x = &n->src[0]->type;
     const tenon_dim *dim[2];
-    dim[0] = x->rank < 0 ? tenon_move_fresh(g, n, 0, 0, "rank", 0, TENON_MAX_RANK) : tenon_dim_const(g->dims, x->rank ? x->rank : 1);
+    dim[0] = x->rank < 0 ? tenon_move_fresh(g, n, 0, 0, "rank", 0, TENON_MAX_RANK) : tenon_dim_const(g->dims, x->rank ? x->rank
+                                                                                                     : 1);
     dim[1] = tenon_move_fresh(g, n, 0, 1, "nonzero", 0, most(g, x));
-    tenon_infer_set(n, 0, TENON_I64, 2, dim);
+    tenon_move_set(g, n, 0, TENON_I64, 2, dim);
     return TENON_OK;
 }
 
@@ -57,7 +58,7 @@ static tenon_status compress_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_attr *a = tenon_node_attr(n, "axis");
     if (!a->set) {
         const tenon_dim *count = tenon_move_fresh(g, n, 0, 0, "compress", 0, most(g, x));
-        tenon_infer_set(n, 0, x->dtype, 1, &count);
+        tenon_move_set(g, n, 0, x->dtype, 1, &count);
         return TENON_OK;
     }
     if (tenon_move_unranked(n)) return TENON_OK;
@@ -65,7 +66,7 @@ static tenon_status compress_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_dim *dim[TENON_MAX_RANK];
     TENON_TRY(tenon_infer_axis(cx, "compress", a->i, x->rank, &axis));
     for (int i = 0; i < x->rank; i++) dim[i] = i == axis ? tenon_move_fresh(g, n, 0, i, "compress", 0, x->dim[i]->hi) : x->dim[i];
-    tenon_infer_set(n, 0, x->dtype, x->rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, x->rank, dim);
     return TENON_OK;
 }
 
@@ -75,7 +76,8 @@ static tenon_status compress_ref(tenon_cx *cx, tenon_eval_call *call)
     const tenon_attr *a = tenon_node_attr(call->node, "axis");
     int axis = 0;
     int64_t dim[TENON_MAX_RANK], kept = 0;
-    if (c->rank != 1 || c->dtype != TENON_BOOL) return TENON_FAIL(cx, TENON_INVALID, "compress: the condition must be a vector of bool");
+    if (c->rank != 1 || c->dtype != TENON_BOOL)
+        return TENON_FAIL(cx, TENON_INVALID, "compress: the condition must be a vector of bool");
     if (a->set) TENON_TRY(tenon_infer_axis(cx, "compress", a->i, x->rank, &axis));
     const int64_t length = a->set ? x->dim[axis] : tenon_tensor_count(x);
     if (c->dim[0] > length)
@@ -112,12 +114,14 @@ static tenon_status unique_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         if (n->dst[i] != NULL && i != 2) count = tenon_move_fresh(g, n, i, i == 0 ? axis : 0, "unique", 0, hi);
     for (int i = 0; i < rank; i++) dim[i] = i == axis ? count : x->dim[i];
     const tenon_dim *whole = a->set && x->rank >= 0 ? x->dim[axis] : NULL;
-    if (whole == NULL) whole = x->rank >= 0 ? tenon_type_count(g->dims, x) : n->dst_count > 2 ? tenon_move_fresh(g, n, 2, 0, "unique", 0, hi) : NULL;
+    if (whole == NULL)
+        whole = x->rank >= 0 ? tenon_type_count(g->dims, x) : n->dst_count > 2 ? tenon_move_fresh(g, n, 2, 0, "unique", 0, hi)
+            : NULL;
     if (a->set && x->rank < 0) tenon_infer_set(n, 0, x->dtype, -1, NULL);
-    else tenon_infer_set(n, 0, x->dtype, rank, dim);
-    tenon_infer_set(n, 1, TENON_I64, 1, &count);
-    if (n->dst_count > 2) tenon_infer_set(n, 2, TENON_I64, 1, &whole);
-    tenon_infer_set(n, 3, TENON_I64, 1, &count);
+    else tenon_move_set(g, n, 0, x->dtype, rank, dim);
+    tenon_move_set(g, n, 1, TENON_I64, 1, &count);
+    if (n->dst_count > 2) tenon_move_set(g, n, 2, TENON_I64, 1, &whole);
+    tenon_move_set(g, n, 3, TENON_I64, 1, &count);
     return TENON_OK;
 }
 
@@ -170,7 +174,8 @@ static void sort_entries(const entries *e, int64_t *p, int64_t *work, int64_t co
         for (int64_t lo = 0; lo < count; lo += 2 * width) {
             const int64_t mid = TENON_MIN(lo + width, count), hi = TENON_MIN(lo + 2 * width, count);
             int64_t a = lo, b = mid;
-            for (int64_t k = lo; k < hi; k++) work[k] = a < mid && (b >= hi || compare_entries(e, p[a], p[b]) <= 0) ? p[a++] : p[b++];
+            for (int64_t k = lo; k < hi; k++)
+                work[k] = a < mid && (b >= hi || compare_entries(e, p[a], p[b]) <= 0) ? p[a++] : p[b++];
         }
         memcpy(p, work, (size_t)count * sizeof(*p));
     }
@@ -183,8 +188,10 @@ typedef struct groups {
 
 static tenon_status group_entries(tenon_cx *cx, tenon_heap *heap, const entries *e, bool sorted, groups *out)
 {
+    *out = (groups){0};
     size_t bytes;
-    if (!tenon_mul_size((size_t)e->count + 1, 5 * sizeof(int64_t), &bytes)) return TENON_FAIL(cx, TENON_NOMEM, "unique: the source is too large");
+    if (!tenon_mul_size((size_t)e->count + 1, 5 * sizeof(int64_t), &bytes))
+        return TENON_FAIL(cx, TENON_NOMEM, "unique: the source is too large");
     int64_t *memory = tenon_heap_alloc(heap, bytes);
     if (memory == NULL) return TENON_NOMEM;
     int64_t *order = memory, *work = order + e->count + 1;
@@ -245,7 +252,8 @@ static tenon_status unique_ref(tenon_cx *cx, tenon_eval_call *call)
         const tenon_tensor *y = &call->dst[0];
         for (int64_t k = 0; k < found.count; k++) {
             if (!a->set) tenon_move_element(y, k * y->stride[0], x, tenon_tensor_offset(x, found.first[k]));
-            else tenon_move_box(y, k * y->stride[e.axis], y->stride, x, found.first[k] * x->stride[e.axis], x->stride, x->rank, e.box);
+            else tenon_move_box(y, k * y->stride[e.axis], y->stride, x, found.first[k] * x->stride[e.axis], x->stride, x->rank,
+                                e.box);
         }
     }
     TENON_TRY(put_vector(cx, call, 1, found.first, found.count));
@@ -254,15 +262,18 @@ static tenon_status unique_ref(tenon_cx *cx, tenon_eval_call *call)
 }
 
 static const tenon_attr_def axis_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT}, {0}};
-static const tenon_attr_def unique_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT}, {.name = "sorted", .kind = TENON_ATTR_INT, .i = 1}, {0}};
+static const tenon_attr_def unique_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT},
+                                              {.name = "sorted", .kind = TENON_ATTR_INT, .i = 1}, {0}};
 
 const tenon_op tenon_op_non_zero = {
     .name = "non_zero", .onnx = "NonZero", .onnx_since = 9, .flags = TENON_OP_ANCHOR,
-    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = non_zero_infer, .ref = non_zero_ref, .flops = tenon_move_flops};
+    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = non_zero_infer, .ref = non_zero_ref,
+    .flops = tenon_move_flops};
 
 const tenon_op tenon_op_compress = {
     .name = "compress", .attr = axis_attrs, .onnx = "Compress", .onnx_since = 9, .flags = TENON_OP_ANCHOR,
-    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = compress_infer, .ref = compress_ref, .flops = tenon_move_flops};
+    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = compress_infer, .ref = compress_ref,
+    .flops = tenon_move_flops};
 
 const tenon_op tenon_op_unique = {
     .name = "unique", .attr = unique_attrs, .onnx = "Unique", .onnx_since = 11, .flags = TENON_OP_ANCHOR,

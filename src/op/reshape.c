@@ -44,7 +44,8 @@ static tenon_status reshape_target(tenon_cx *cx, tenon_graph *g, const tenon_nod
         if (is_const && v < -1) return TENON_FAIL(cx, TENON_INVALID, "reshape: size %lld in the target shape", (long long)v);
         if (is_const && v == 0 && !allowzero) {
             if (x->rank >= 0 && i >= x->rank)
-                return TENON_FAIL(cx, TENON_INVALID, "reshape: 0 at axis %d copies a size that the source of rank %d has not", i, x->rank);
+                return TENON_FAIL(cx, TENON_INVALID, "reshape: 0 at axis %d copies a size that the source of rank %d has not", i,
+                                  x->rank);
             dim[i] = x->rank < 0 ? tenon_move_fresh(g, n, 0, i, "reshape", 0, TENON_DIM_HUGE) : x->dim[i];
         } else if (sym[i]->lo < 0) { /* may be -1 when it runs */
             dim[i] = tenon_move_fresh(g, n, 0, i, "reshape", 0, TENON_DIM_HUGE);
@@ -68,7 +69,8 @@ static tenon_status check_counts(tenon_cx *cx, const tenon_type *x, int rank, co
     for (int i = 0; i < rank; i++)
         if (dim[i] == NULL || !tenon_dim_is_const(dim[i]) || !tenon_mul_i64(to, dim[i]->value, &to)) return TENON_OK;
     if (x->rank >= 0 && from != to)
-        return TENON_FAIL(cx, TENON_INVALID, "reshape: %lld elements do not fit a target of %lld", (long long)from, (long long)to);
+        return TENON_FAIL(cx, TENON_INVALID, "reshape: %lld elements do not fit a target of %lld", (long long)from,
+                          (long long)to);
     return TENON_OK;
 }
 
@@ -80,17 +82,19 @@ static tenon_status reshape_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_dim *const *sym = tenon_infer_contents(g, n->src[1], &count);
     int64_t rank;
     if (s->rank == 1 && tenon_move_const(s->dim[0], &rank)) {
-        if (rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "reshape: rank %lld, at most %d", (long long)rank, (int)TENON_MAX_RANK);
+        if (rank > TENON_MAX_RANK)
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "reshape: rank %lld, at most %d", (long long)rank, (int)TENON_MAX_RANK);
         if (rank > 0 && sym == NULL) {
             for (int i = 0; i < rank; i++) dim[i] = tenon_move_fresh(g, n, 0, i, "reshape", 0, TENON_DIM_HUGE);
         } else {
             TENON_TRY(reshape_target(cx, g, n, sym, (int)rank, dim));
         }
         TENON_TRY(check_counts(cx, x, (int)rank, dim));
-        tenon_infer_set(n, 0, x->dtype, (int)rank, dim);
+        tenon_move_set(g, n, 0, x->dtype, (int)rank, dim);
         return tenon_move_values(cx, g, n, 1);
     }
-    if (s->rank >= 0 && s->rank != 1) return TENON_FAIL(cx, TENON_INVALID, "reshape: the target shape has rank %d, not 1", s->rank);
+    if (s->rank >= 0 && s->rank != 1)
+        return TENON_FAIL(cx, TENON_INVALID, "reshape: the target shape has rank %d, not 1", s->rank);
     tenon_infer_set(n, 0, x->dtype, -1, NULL);
     return TENON_OK;
 }
@@ -101,7 +105,8 @@ static tenon_status relabel(tenon_cx *cx, tenon_eval_call *call, int rank, const
     const tenon_tensor *x = &call->src[0];
     int64_t count;
     if (!tenon_product(dim, rank, &count) || count != tenon_tensor_count(x))
-        return TENON_FAIL(cx, TENON_INVALID, "%s: %lld elements do not fit the target shape", tenon_op_as_head(call->node->op)->name,
+        return TENON_FAIL(cx, TENON_INVALID, "%s: %lld elements do not fit the target shape",
+                          tenon_op_as_head(call->node->op)->name,
                           (long long)tenon_tensor_count(x));
     TENON_TRY(tenon_move_result(cx, call, 0, x->dtype, rank, dim));
     const tenon_tensor *y = &call->dst[0];
@@ -123,7 +128,8 @@ static tenon_status reshape_ref(tenon_cx *cx, tenon_eval_call *call)
         }
         if (dim[i] == -1 && infer_axis < 0) infer_axis = i;
         else if (dim[i] < 0) return TENON_FAIL(cx, TENON_INVALID, "reshape: size %lld at axis %d", (long long)dim[i], i);
-        else if (!tenon_mul_i64(known, dim[i], &known)) return TENON_FAIL(cx, TENON_INVALID, "reshape: the target shape overflows");
+        else if (!tenon_mul_i64(known, dim[i], &known))
+            return TENON_FAIL(cx, TENON_INVALID, "reshape: the target shape overflows");
     }
     if (infer_axis >= 0) {
         if (known == 0) return TENON_FAIL(cx, TENON_INVALID, "reshape: -1 cannot be found beside a size of 0");
@@ -139,13 +145,13 @@ static tenon_status flatten_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_dim *dim[2] = {tenon_dim_const(g->dims, 1), tenon_dim_const(g->dims, 1)};
     if (x->rank < 0) {
         for (int i = 0; i < 2; i++) dim[i] = tenon_move_fresh(g, n, 0, i, "flatten", 0, TENON_DIM_HUGE);
-        tenon_infer_set(n, 0, x->dtype, 2, dim);
+        tenon_move_set(g, n, 0, x->dtype, 2, dim);
         return TENON_OK;
     }
     int axis;
     TENON_TRY(tenon_infer_axis(cx, "flatten", tenon_node_int(n, "axis"), x->rank + (tenon_node_int(n, "axis") >= 0), &axis));
     for (int i = 0; i < x->rank; i++) dim[i >= axis] = tenon_dim_mul(g->dims, dim[i >= axis], x->dim[i]);
-    tenon_infer_set(n, 0, x->dtype, 2, dim);
+    tenon_move_set(g, n, 0, x->dtype, 2, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -153,7 +159,8 @@ static tenon_status flatten_ref(tenon_cx *cx, tenon_eval_call *call)
 {
     const tenon_tensor *x = &call->src[0];
     int axis;
-    TENON_TRY(tenon_infer_axis(cx, "flatten", tenon_node_int(call->node, "axis"), x->rank + (tenon_node_int(call->node, "axis") >= 0), &axis));
+    TENON_TRY(tenon_infer_axis(cx, "flatten", tenon_node_int(call->node, "axis"),
+                               x->rank + (tenon_node_int(call->node, "axis") >= 0), &axis));
     int64_t dim[2] = {1, 1};
     for (int i = 0; i < x->rank; i++) dim[i >= axis] *= x->dim[i];
     return relabel(cx, call, 2, dim);
@@ -199,7 +206,8 @@ static tenon_status ref_axes(tenon_cx *cx, const tenon_eval_call *call, int64_t 
 {
     const tenon_attr *a = tenon_node_attr(call->node, "axes");
     if (!a->set) return tenon_move_ints(cx, call, 1, TENON_MAX_RANK, axes, count);
-    if (a->count > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "%s: %zu axes", tenon_op_as_head(call->node->op)->name, a->count);
+    if (a->count > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_INVALID, "%s: %zu axes", tenon_op_as_head(call->node->op)->name, a->count);
     if (a->count) memcpy(axes, a->ints, a->count * sizeof(*axes));
     *count = (int)a->count;
     return TENON_OK;
@@ -223,14 +231,15 @@ static tenon_status squeeze_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         const tenon_dim *d = x->dim[i];
         if (count == -1 && tenon_dim_is(d, 1)) continue;
         if (count == -1 && d->lo <= 1 && d->hi >= 1)
-            return TENON_FAIL(cx, TENON_UNSUPPORTED, "squeeze: without axes the rank depends on axis %d, whose size may be 1; give the axes", i);
+            return TENON_FAIL(cx, TENON_UNSUPPORTED,
+                              "squeeze: without axes the rank depends on axis %d, whose size may be 1; give the axes", i);
         if (count >= 0 && (mask >> i & 1)) {
             if (d->lo > 1 || d->hi < 1) return TENON_FAIL(cx, TENON_INVALID, "squeeze: axis %d has a size that is not 1", i);
             continue;
         }
         dim[rank++] = d;
     }
-    tenon_infer_set(n, 0, x->dtype, rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -244,7 +253,8 @@ static tenon_status squeeze_ref(tenon_cx *cx, tenon_eval_call *call)
     if (count >= 0) TENON_TRY(axes_mask(cx, call->node, axes, count, x->rank, &mask));
     for (int i = 0; i < x->rank; i++) {
         const bool out = count < 0 ? x->dim[i] == 1 : (mask >> i & 1);
-        if (out && x->dim[i] != 1) return TENON_FAIL(cx, TENON_INVALID, "squeeze: axis %d has size %lld", i, (long long)x->dim[i]);
+        if (out && x->dim[i] != 1)
+            return TENON_FAIL(cx, TENON_INVALID, "squeeze: axis %d has size %lld", i, (long long)x->dim[i]);
         if (!out) dim[rank++] = x->dim[i];
     }
     return relabel(cx, call, rank, dim);
@@ -264,11 +274,12 @@ static tenon_status unsqueeze_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         return TENON_OK;
     }
     const int rank = x->rank + count;
-    if (rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "unsqueeze: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
+    if (rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "unsqueeze: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
     TENON_TRY(axes_mask(cx, n, axes, count, rank, &mask));
     const tenon_dim *dim[TENON_MAX_RANK];
     for (int i = 0, k = 0; i < rank; i++) dim[i] = (mask >> i & 1) ? tenon_dim_const(g->dims, 1) : x->dim[k++];
-    tenon_infer_set(n, 0, x->dtype, rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -281,7 +292,8 @@ static tenon_status unsqueeze_ref(tenon_cx *cx, tenon_eval_call *call)
     TENON_TRY(ref_axes(cx, call, axes, &count));
     if (count < 0) return TENON_FAIL(cx, TENON_INVALID, "unsqueeze: no axes");
     const int rank = x->rank + count;
-    if (rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "unsqueeze: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
+    if (rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "unsqueeze: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
     TENON_TRY(axes_mask(cx, call->node, axes, count, rank, &mask));
     for (int i = 0, k = 0; i < rank; i++) dim[i] = (mask >> i & 1) ? 1 : x->dim[k++];
     return relabel(cx, call, rank, dim);
@@ -294,11 +306,13 @@ static const char *const axes_src[] = {NULL, "axes"};
 
 const tenon_op tenon_op_reshape = {
     .name = "reshape", .attr = reshape_attrs, .onnx = "Reshape", .onnx_since = 5, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
-    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = reshape_infer, .ref = reshape_ref, .flops = tenon_move_flops};
+    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = reshape_infer, .ref = reshape_ref,
+    .flops = tenon_move_flops};
 
 const tenon_op tenon_op_flatten = {
     .name = "flatten", .attr = flatten_attrs, .onnx = "Flatten", .onnx_since = 1, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
-    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = flatten_infer, .ref = flatten_ref, .flops = tenon_move_flops};
+    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = flatten_infer, .ref = flatten_ref,
+    .flops = tenon_move_flops};
 
 const tenon_op tenon_op_squeeze = {
     .name = "squeeze", .attr = axes_attrs, .onnx = "Squeeze", .onnx_since = 1, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,

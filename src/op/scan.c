@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scan (since opset 9): sources states then sequences; body (states..., one element of each sequence...) -> (states..., slices...). */
+/* Scan (since opset 9): sources states then sequences; body (states..., one element of each sequence...) -> (states...,
+   slices...). */
 #include "op/carry.h"
 
 typedef struct scan {
@@ -13,7 +14,8 @@ static tenon_status scan_of(tenon_cx *cx, const tenon_node *n, scan *s)
     const tenon_attr *a = tenon_node_attr(n, "body");
     const int64_t inputs = tenon_node_int(n, "num_scan_inputs");
     if (a->i < 0 || a->i >= n->sub_count) return TENON_FAIL(cx, TENON_INVALID, "scan: no body");
-    if (inputs < 1 || inputs > n->src_count) return TENON_FAIL(cx, TENON_INVALID, "scan: num_scan_inputs %lld of %d sources", (long long)inputs, n->src_count);
+    if (inputs < 1 || inputs > n->src_count)
+        return TENON_FAIL(cx, TENON_INVALID, "scan: num_scan_inputs %lld of %d sources", (long long)inputs, n->src_count);
     s->body = n->sub[a->i];
     s->inputs = (int)inputs;
     s->states = n->src_count - s->inputs;
@@ -21,7 +23,8 @@ static tenon_status scan_of(tenon_cx *cx, const tenon_node *n, scan *s)
     s->in_backwards = tenon_node_attr(n, "scan_input_directions");
     s->out_axes = tenon_node_attr(n, "scan_output_axes");
     s->out_backwards = tenon_node_attr(n, "scan_output_directions");
-    if (s->body->input_count != (size_t)n->src_count || s->body->output_count < (size_t)s->states || (size_t)n->dst_count > s->body->output_count)
+    if (s->body->input_count != (size_t)n->src_count || s->body->output_count < (size_t)s->states ||
+        (size_t)n->dst_count > s->body->output_count)
         return TENON_FAIL(cx, TENON_INVALID, "scan: a body of %zu inputs and %zu outputs for %d sources and %d results",
                           s->body->input_count, s->body->output_count, n->src_count, n->dst_count);
     for (int i = 0; i < n->src_count; i++)
@@ -50,7 +53,8 @@ static tenon_status scan_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
             TENON_TRY(tenon_infer_axis(cx, "scan input axis", listed(s.in_axes, k), x->rank, &axis));
             for (int i = 0; i < t.rank; i++) t.dim[i] = x->dim[i < axis ? i : i + 1];
             const tenon_dim *d = x->dim[axis];
-            if (length != NULL && (d->lo > length->hi || d->hi < length->lo)) return TENON_FAIL(cx, TENON_INVALID, "scan: sequences of different lengths");
+            if (length != NULL && (d->lo > length->hi || d->hi < length->lo))
+                return TENON_FAIL(cx, TENON_INVALID, "scan: sequences of different lengths");
             if (length == NULL || tenon_dim_is_const(d)) length = d;
         }
         v->type = t;
@@ -58,7 +62,8 @@ static tenon_status scan_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         v->sym_count = 0;
     }
     TENON_TRY(tenon_carry_infer(cx, g, n, s.body, initial, s.states, 0, 0));
-    for (int i = s.states; i < n->dst_count; i++) TENON_TRY(tenon_carry_stacked(cx, g, n, i, s.body, i, listed(s.out_axes, i - s.states), length));
+    for (int i = s.states; i < n->dst_count; i++)
+        TENON_TRY(tenon_carry_stacked(cx, g, n, i, s.body, i, listed(s.out_axes, i - s.states), length));
     return TENON_OK;
 }
 
@@ -77,7 +82,8 @@ static tenon_status scan_runs(tenon_cx *cx, tenon_eval_call *call, const scan *s
             const tenon_tensor *x = &call->src[s->states + k];
             tenon_tensor t = {.dtype = x->dtype, .rank = x->rank - 1}, element;
             TENON_TRY(tenon_infer_axis(cx, "scan input axis", listed(s->in_axes, k), x->rank, &axis));
-            for (int d = 0; d < t.rank; d++) t.dim[d] = x->dim[d < axis ? d : d + 1], t.stride[d] = x->stride[d < axis ? d : d + 1];
+            for (int d = 0; d < t.rank; d++)
+                t.dim[d] = x->dim[d < axis ? d : d + 1], t.stride[d] = x->stride[d < axis ? d : d + 1];
             const int64_t at = (listed(s->in_backwards, k) ? length - 1 - i : i) * x->stride[axis];
             const size_t bytes = tenon_move_element_bytes(x->dtype);
             if (bytes == 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "scan: sequences of 4-bit elements");
@@ -88,7 +94,8 @@ static tenon_status scan_runs(tenon_cx *cx, tenon_eval_call *call, const scan *s
         }
         TENON_TRY(tenon_carry_run(cx, call, c, (int)tenon_node_int(call->node, "body"), 0, 0));
     }
-    return tenon_carry_results(cx, call, s->body, c, 0, s->out_axes->ints, s->out_axes->count, s->out_backwards->ints, s->out_backwards->count);
+    return tenon_carry_results(cx, call, s->body, c, 0, s->out_axes->ints, s->out_axes->count, s->out_backwards->ints,
+                               s->out_backwards->count);
 }
 
 static tenon_status scan_ref(tenon_cx *cx, tenon_eval_call *call)
@@ -103,7 +110,8 @@ static tenon_status scan_ref(tenon_cx *cx, tenon_eval_call *call)
 }
 
 static const tenon_attr_def scan_attrs[] = {
-    {.name = "body", .kind = TENON_ATTR_GRAPH, .required = true}, {.name = "num_scan_inputs", .kind = TENON_ATTR_INT, .required = true},
+    {.name = "body", .kind = TENON_ATTR_GRAPH, .required = true}, {.name = "num_scan_inputs", .kind = TENON_ATTR_INT,
+                                                                   .required = true},
     {.name = "scan_input_axes", .kind = TENON_ATTR_INTS}, {.name = "scan_input_directions", .kind = TENON_ATTR_INTS},
     {.name = "scan_output_axes", .kind = TENON_ATTR_INTS}, {.name = "scan_output_directions", .kind = TENON_ATTR_INTS}, {0}};
 

@@ -40,9 +40,11 @@ static int64_t reduce_i64(reduction r, int64_t a, int64_t b, bool is_unsigned)
 static void put(reduction r, const tenon_tensor *y, int64_t to, const tenon_tensor *u, int64_t from)
 {
     if (r == REDUCE_NONE) tenon_move_element(y, to, u, from);
-    else if (tenon_is_float(y->dtype)) tenon_tensor_set_f64(y, to, reduce_f64(r, tenon_tensor_get_f64(y, to), tenon_tensor_get_f64(u, from)));
+    else if (tenon_is_float(y->dtype))
+        tenon_tensor_set_f64(y, to, reduce_f64(r, tenon_tensor_get_f64(y, to), tenon_tensor_get_f64(u, from)));
     else {
-        const int64_t v = reduce_i64(r, tenon_tensor_get_i64(y, to), tenon_tensor_get_i64(u, from), tenon_dtype_get(y->dtype)->kind == TENON_KIND_UINT);
+        const int64_t v = reduce_i64(r, tenon_tensor_get_i64(y, to), tenon_tensor_get_i64(u, from),
+                                     tenon_dtype_get(y->dtype)->kind == TENON_KIND_UINT);
         tenon_tensor_set_i64(y, to, y->dtype == TENON_BOOL ? v != 0 : v);
     }
 }
@@ -55,7 +57,7 @@ static tenon_status scatter_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(reduction_of(cx, n, x->dtype, &r));
     if (!tenon_is_int(ix->dtype)) return TENON_FAIL(cx, TENON_INVALID, "%s: indices must be integers", op);
     if (u->dtype != x->dtype) return TENON_FAIL(cx, TENON_INVALID, "%s: updates and data have different types", op);
-    tenon_infer_set(n, 0, x->dtype, x->rank, x->dim);
+    tenon_move_set(g, n, 0, x->dtype, x->rank, x->dim);
     return tenon_move_values(cx, g, n, r == REDUCE_NONE ? 1 | 4 : 0);
 }
 
@@ -87,7 +89,8 @@ static tenon_status scatter_elements_ref(tenon_cx *cx, tenon_eval_call *call)
         for (int i = 0; i < x->rank; i++) at += index[i] * ix->stride[i], from += index[i] * u->stride[i];
         int64_t v = tenon_tensor_get_i64(ix, at);
         if (v < -x->dim[axis] || v >= x->dim[axis])
-            return TENON_FAIL(cx, TENON_INVALID, "scatter_elements: index %lld in an axis of size %lld", (long long)v, (long long)x->dim[axis]);
+            return TENON_FAIL(cx, TENON_INVALID, "scatter_elements: index %lld in an axis of size %lld", (long long)v,
+                              (long long)x->dim[axis]);
         if (v < 0) v += x->dim[axis];
         for (int i = 0; i < x->rank; i++) to += (i == axis ? v : index[i]) * y->stride[i];
         put(r, y, to, u, from);
@@ -117,7 +120,8 @@ static tenon_status scatter_nd_ref(tenon_cx *cx, tenon_eval_call *call)
         for (int64_t k = 0; k < depth; k++) {
             int64_t v = tenon_tensor_get_i64(ix, at + k * ix->stride[picks]);
             if (v < -x->dim[k] || v >= x->dim[k])
-                return TENON_FAIL(cx, TENON_INVALID, "scatter_nd: index %lld in axis %d of size %lld", (long long)v, (int)k, (long long)x->dim[k]);
+                return TENON_FAIL(cx, TENON_INVALID, "scatter_nd: index %lld in axis %d of size %lld", (long long)v, (int)k,
+                                  (long long)x->dim[k]);
             to += (v < 0 ? v + x->dim[k] : v) * y->stride[k];
         }
         for (int i = picks; i < u->rank; i++) to += index[i] * y->stride[depth + i - picks];
@@ -136,5 +140,7 @@ const tenon_op tenon_op_scatter_elements = {
     .infer = scatter_infer, .ref = scatter_elements_ref, .flops = tenon_move_flops};
 
 const tenon_op tenon_op_scatter_nd = {
-    .name = "scatter_nd", .attr = nd_attrs, .onnx = "ScatterND", .onnx_since = 11, .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
-    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .infer = scatter_infer, .ref = scatter_nd_ref, .flops = tenon_move_flops};
+    .name = "scatter_nd", .attr = nd_attrs, .onnx = "ScatterND", .onnx_since = 11,
+        .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
+    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .infer = scatter_infer, .ref = scatter_nd_ref,
+    .flops = tenon_move_flops};

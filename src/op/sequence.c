@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sequences: lists of tensors in the evaluator's heap. A tensor that goes in is copied, one that comes out too; items that go from
+/* Sequences: lists of tensors in the evaluator's heap. A tensor that goes in is copied, one that comes out too; items that go
+   from
    one sequence to the next are shared, since nobody writes to them. */
 #include "base/checked.h"
 #include "op/widen.h"
@@ -7,11 +8,19 @@
 /* ---- types ---- */
 static tenon_status item_type(tenon_cx *cx, const tenon_node *n, const tenon_type **out)
 {
-    const tenon_type *s = &n->src[0]->type;
-    if (s->dtype != TENON_SEQUENCE) return TENON_FAIL(cx, TENON_INVALID, "%s: source 0 is no sequence", tenon_op_as_head(n->op)->name);
     static const tenon_type unknown = {.rank = -1};
-    *out = s->element != NULL ? s->element : &unknown;
+    const tenon_type *s = &n->src[0]->type;
+    *out = &unknown;
+    if (s->dtype != TENON_SEQUENCE)
+        return TENON_FAIL(cx, TENON_INVALID, "%s: source 0 is no sequence", tenon_op_as_head(n->op)->name);
+    if (s->element != NULL) *out = s->element;
     return TENON_OK;
+}
+
+/* The item type that inferring the node gave last time, or NULL. */
+static const tenon_type *item_before(const tenon_node *n)
+{
+    return n->dst[0] != NULL && n->dst[0]->type.dtype == TENON_SEQUENCE ? n->dst[0]->type.element : NULL;
 }
 
 static tenon_status empty_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
@@ -25,7 +34,7 @@ static tenon_status empty_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 static tenon_status construct_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
     tenon_type item = n->src[0]->type;
-    const tenon_type *before = n->dst[0] != NULL && n->dst[0]->type.dtype == TENON_SEQUENCE ? n->dst[0]->type.element : NULL;
+    const tenon_type *before = item_before(n);
     for (int i = 1; i < n->src_count; i++) {
         const tenon_type sofar = item;
         TENON_TRY(tenon_widen_type(cx, g, &sofar, &n->src[i]->type, before, &item));
@@ -35,14 +44,15 @@ static tenon_status construct_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 
 static tenon_status insert_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    const tenon_type *item, *before = n->dst[0] != NULL && n->dst[0]->type.dtype == TENON_SEQUENCE ? n->dst[0]->type.element : NULL;
+    const tenon_type *item, *before = item_before(n);
     tenon_type joined;
     TENON_TRY(item_type(cx, n, &item));
     TENON_TRY(tenon_widen_item(cx, g, item, &n->src[1]->type, &joined));
     /* made again, a size that is "any" is the same as last time */
     if (before != NULL && before->rank == joined.rank)
         for (int k = 0; k < joined.rank; k++)
-            if (joined.dim[k] != item->dim[k] && joined.dim[k] != n->src[1]->type.dim[k]) joined.dim[k] = tenon_widen_size(g, before, k, "item");
+            if (joined.dim[k] != item->dim[k] && joined.dim[k] != n->src[1]->type.dim[k])
+                joined.dim[k] = tenon_widen_size(g, before, k, "item");
     return tenon_widen_container(g, n, 0, TENON_SEQUENCE, &joined);
 }
 
@@ -75,7 +85,7 @@ static tenon_status split_to_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
     const tenon_type *x = &n->src[0]->type;
     tenon_type item = {.dtype = x->dtype, .rank = -1};
-    const tenon_type *before = n->dst[0] != NULL && n->dst[0]->type.dtype == TENON_SEQUENCE ? n->dst[0]->type.element : NULL;
+    const tenon_type *before = item_before(n);
     if (x->rank >= 0) {
         int axis;
         TENON_TRY(tenon_infer_axis(cx, "split_to_sequence", tenon_node_int(n, "axis"), x->rank, &axis));
@@ -106,19 +116,21 @@ static tenon_status concat_from_infer(tenon_cx *cx, tenon_graph *g, tenon_node *
     }
     const int rank = item->rank + new_axis;
     int axis;
-    if (rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_UNSUPPORTED, "concat_from_sequence: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
+    if (rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "concat_from_sequence: rank %d, at most %d", rank, (int)TENON_MAX_RANK);
     TENON_TRY(tenon_infer_axis(cx, "concat_from_sequence", tenon_node_int(n, "axis"), rank, &axis));
     for (int k = 0; k < rank; k++) {
         const tenon_dim *d = k == axis ? NULL : item->dim[new_axis && k > axis ? k - 1 : k];
         dim[k] = d == NULL || tenon_dim_depends_on_data(g->dims, d) ? tenon_widen_size(g, &before, k, "joined") : d;
     }
-    tenon_infer_set(n, 0, item->dtype, rank, dim);
+    tenon_move_set(g, n, 0, item->dtype, rank, dim);
     return TENON_OK;
 }
 
 /* ---- references ---- */
 static tenon_status make(tenon_cx *cx, tenon_eval_call *call, size_t count, tenon_sequence **out)
 {
+    *out = NULL;
     size_t bytes;
     tenon_sequence *s = tenon_heap_alloc(call->heap, sizeof(*s));
     if (s == NULL) return TENON_NOMEM;
@@ -138,6 +150,7 @@ static tenon_status give(tenon_cx *cx, tenon_eval_call *call, tenon_sequence *s)
 
 static tenon_status source(tenon_cx *cx, const tenon_eval_call *call, const tenon_sequence **out)
 {
+    *out = NULL;
     if (call->src[0].dtype != TENON_SEQUENCE || call->src[0].data == NULL)
         return TENON_FAIL(cx, TENON_INVALID, "%s: source 0 is no sequence", tenon_op_as_head(call->node->op)->name);
     *out = call->src[0].data;
@@ -145,13 +158,16 @@ static tenon_status source(tenon_cx *cx, const tenon_eval_call *call, const teno
 }
 
 /* A position, negative from the end; `end` is how many positions there are. */
-static tenon_status position(tenon_cx *cx, const tenon_eval_call *call, int i, int64_t if_absent, size_t length, size_t end, size_t *out)
+static tenon_status position(tenon_cx *cx, const tenon_eval_call *call, int i, int64_t if_absent, size_t length, size_t end,
+                             size_t *out)
 {
+    *out = 0;
     int64_t v = if_absent;
     if (tenon_move_has(call, i)) v = tenon_tensor_get_i64(&call->src[i], 0);
     const int64_t wrapped = v < 0 ? v + (int64_t)length : v;
     if (wrapped < 0 || wrapped >= (int64_t)end)
-        return TENON_FAIL(cx, TENON_INVALID, "%s: position %lld in a sequence of %zu", tenon_op_as_head(call->node->op)->name, (long long)v, length);
+        return TENON_FAIL(cx, TENON_INVALID, "%s: position %lld in a sequence of %zu", tenon_op_as_head(call->node->op)->name,
+                          (long long)v, length);
     *out = (size_t)wrapped;
     return TENON_OK;
 }
@@ -230,7 +246,8 @@ static tenon_status split_to_ref(tenon_cx *cx, tenon_eval_call *call)
     int64_t at = 0;
     for (int64_t i = 0; i < pieces; i++) {
         const int64_t size = vector ? tenon_tensor_get_i64(sizes, i * sizes->stride[0]) : TENON_MIN(each, whole - at);
-        if (size < 0 || size > whole - at) return TENON_FAIL(cx, TENON_INVALID, "split_to_sequence: the sizes do not sum to %lld", (long long)whole);
+        if (size < 0 || size > whole - at)
+            return TENON_FAIL(cx, TENON_INVALID, "split_to_sequence: the sizes do not sum to %lld", (long long)whole);
         tenon_tensor piece = *x;
         const size_t bytes = tenon_move_element_bytes(x->dtype);
         if (bytes == 0) return TENON_FAIL(cx, TENON_UNSUPPORTED, "split_to_sequence: 4-bit elements");
@@ -243,7 +260,8 @@ static tenon_status split_to_ref(tenon_cx *cx, tenon_eval_call *call)
         TENON_TRY(tenon_move_clone(cx, call->heap, &piece, &s->item[i]));
         at += size;
     }
-    if (at != whole) return TENON_FAIL(cx, TENON_INVALID, "split_to_sequence: the sizes sum to %lld of %lld", (long long)at, (long long)whole);
+    if (at != whole)
+        return TENON_FAIL(cx, TENON_INVALID, "split_to_sequence: the sizes sum to %lld of %lld", (long long)at, (long long)whole);
     return give(cx, call, s);
 }
 
@@ -283,7 +301,8 @@ static tenon_status concat_from_ref(tenon_cx *cx, tenon_eval_call *call)
 }
 
 static const tenon_attr_def empty_attrs[] = {{.name = "dtype", .kind = TENON_ATTR_DTYPE, .i = TENON_F32}, {0}};
-static const tenon_attr_def split_to_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT}, {.name = "keepdims", .kind = TENON_ATTR_INT, .i = 1}, {0}};
+static const tenon_attr_def split_to_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT},
+                                                {.name = "keepdims", .kind = TENON_ATTR_INT, .i = 1}, {0}};
 static const tenon_attr_def concat_from_attrs[] = {
     {.name = "axis", .kind = TENON_ATTR_INT, .required = true}, {.name = "new_axis", .kind = TENON_ATTR_INT}, {0}};
 
@@ -292,7 +311,8 @@ const tenon_op tenon_op_sequence_empty = {
     .src_min = 0, .src_max = 0, .dst_min = 1, .dst_max = 1, .infer = empty_infer, .ref = empty_ref, .flops = tenon_move_flops};
 const tenon_op tenon_op_sequence_construct = {
     .name = "sequence_construct", .onnx = "SequenceConstruct", .onnx_since = 11,
-    .src_min = 1, .src_max = TENON_VARIADIC, .dst_min = 1, .dst_max = 1, .infer = construct_infer, .ref = construct_ref, .flops = tenon_move_flops};
+    .src_min = 1, .src_max = TENON_VARIADIC, .dst_min = 1, .dst_max = 1, .infer = construct_infer, .ref = construct_ref,
+    .flops = tenon_move_flops};
 const tenon_op tenon_op_sequence_insert = {
     .name = "sequence_insert", .onnx = "SequenceInsert", .onnx_since = 11,
     .src_min = 2, .src_max = 3, .dst_min = 1, .dst_max = 1, .infer = insert_infer, .ref = insert_ref, .flops = tenon_move_flops};
@@ -307,7 +327,9 @@ const tenon_op tenon_op_sequence_length = {
     .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = length_infer, .ref = length_ref, .flops = tenon_move_flops};
 const tenon_op tenon_op_split_to_sequence = {
     .name = "split_to_sequence", .attr = split_to_attrs, .onnx = "SplitToSequence", .onnx_since = 11,
-    .src_min = 1, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = split_to_infer, .ref = split_to_ref, .flops = tenon_move_flops};
+    .src_min = 1, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = split_to_infer, .ref = split_to_ref,
+    .flops = tenon_move_flops};
 const tenon_op tenon_op_concat_from_sequence = {
     .name = "concat_from_sequence", .attr = concat_from_attrs, .onnx = "ConcatFromSequence", .onnx_since = 11,
-    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = concat_from_infer, .ref = concat_from_ref, .flops = tenon_move_flops};
+    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = concat_from_infer, .ref = concat_from_ref,
+    .flops = tenon_move_flops};

@@ -19,13 +19,13 @@ static tenon_status shape_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_type *x = &n->src[0]->type;
     if (x->rank < 0) {
         const tenon_dim *count = tenon_move_fresh(g, n, 0, 0, "rank", 0, TENON_MAX_RANK);
-        tenon_infer_set(n, 0, TENON_I64, 1, &count);
+        tenon_move_set(g, n, 0, TENON_I64, 1, &count);
         return TENON_OK;
     }
     int start, end;
     shape_range(n, x->rank, &start, &end);
     const tenon_dim *count = tenon_dim_const(g->dims, end - start);
-    tenon_infer_set(n, 0, TENON_I64, 1, &count);
+    tenon_move_set(g, n, 0, TENON_I64, 1, &count);
     return tenon_move_set_contents(g, n, 0, x->dim + start, (size_t)(end - start));
 }
 
@@ -56,7 +56,8 @@ static tenon_status size_ref(tenon_cx *cx, tenon_eval_call *call)
     return TENON_OK;
 }
 
-static const tenon_attr_def shape_attrs[] = {{.name = "start", .kind = TENON_ATTR_INT}, {.name = "end", .kind = TENON_ATTR_INT}, {0}};
+static const tenon_attr_def shape_attrs[] = {{.name = "start", .kind = TENON_ATTR_INT}, {.name = "end", .kind = TENON_ATTR_INT},
+                                             {0}};
 
 const tenon_op tenon_op_shape = {
     .name = "shape", .attr = shape_attrs, .onnx = "Shape", .onnx_since = 1, .flags = TENON_OP_SHAPE_VALUE,

@@ -76,7 +76,8 @@ tenon_status tenon_slice_of(tenon_cx *cx, tenon_graph *g, const tenon_node *n, t
     for (int k = 0; k < many; k++) {
         int64_t axis_value = k, step = 1;
         int axis;
-        const bool step_known = !tenon_move_present(n, 4) || (c[3] != NULL && (int64_t)count[3] > k && tenon_move_const(c[3][k], &step));
+        const bool step_known = !tenon_move_present(n, 4) || (c[3] != NULL && (int64_t)count[3] > k &&
+                                                              tenon_move_const(c[3][k], &step));
         if (c[2] != NULL && ((int64_t)count[2] <= k || !tenon_move_const(c[2][k], &axis_value)))
             return TENON_FAIL(cx, TENON_UNSUPPORTED, "slice: axes must be constants");
         TENON_TRY(tenon_infer_axis(cx, "slice", axis_value, x->rank, &axis));
@@ -98,7 +99,7 @@ static tenon_status slice_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(tenon_slice_of(cx, g, n, &s));
     for (int i = 0; i < x->rank; i++)
         if (s.size[i] == NULL) s.size[i] = tenon_move_fresh(g, n, 0, i, "slice", 0, x->dim[i]->hi);
-    tenon_infer_set(n, 0, x->dtype, x->rank, s.size);
+    tenon_move_set(g, n, 0, x->dtype, x->rank, s.size);
     return tenon_move_values(cx, g, n, 1);
 }
 

@@ -10,7 +10,8 @@ static tenon_status space_attrs(tenon_cx *cx, const tenon_node *n, int64_t *bloc
     const char *mode = tenon_node_attr(n, "mode")->s, *name = tenon_op_as_head(n->op)->name;
     *block = tenon_node_int(n, "blocksize");
     *crd = strcmp(mode, "CRD") == 0;
-    if (!*crd && strcmp(mode, "DCR") != 0) return TENON_FAIL(cx, TENON_INVALID, "%s: mode '%s' is neither DCR nor CRD", name, mode);
+    if (!*crd && strcmp(mode, "DCR") != 0)
+        return TENON_FAIL(cx, TENON_INVALID, "%s: mode '%s' is neither DCR nor CRD", name, mode);
     if (*block < 1 || *block > INT32_MAX) return TENON_FAIL(cx, TENON_INVALID, "%s: blocksize %lld", name, (long long)*block);
     return TENON_OK;
 }
@@ -34,7 +35,7 @@ static tenon_status depth_to_space_infer(tenon_cx *cx, tenon_graph *g, tenon_nod
     const tenon_dim *b = tenon_dim_const(g->dims, block);
     const tenon_dim *dim[4] = {x->dim[0], tenon_dim_floordiv(g->dims, x->dim[1], tenon_dim_mul(g->dims, b, b)),
                                tenon_dim_mul(g->dims, x->dim[2], b), tenon_dim_mul(g->dims, x->dim[3], b)};
-    tenon_infer_set(n, 0, x->dtype, 4, dim);
+    tenon_move_set(g, n, 0, x->dtype, 4, dim);
     return TENON_OK;
 }
 
@@ -51,12 +52,13 @@ static tenon_status space_to_depth_infer(tenon_cx *cx, tenon_graph *g, tenon_nod
     const tenon_dim *b = tenon_dim_const(g->dims, block);
     const tenon_dim *dim[4] = {x->dim[0], tenon_dim_mul(g->dims, x->dim[1], tenon_dim_mul(g->dims, b, b)),
                                tenon_dim_floordiv(g->dims, x->dim[2], b), tenon_dim_floordiv(g->dims, x->dim[3], b)};
-    tenon_infer_set(n, 0, x->dtype, 4, dim);
+    tenon_move_set(g, n, 0, x->dtype, 4, dim);
     return TENON_OK;
 }
 
 /* Both as boxes over (n, block row, block column, c, h, w) of the deep tensor (c * block * block channels) and the wide one. */
-static void space_move(const tenon_tensor *dst, const tenon_tensor *src, const tenon_tensor *deep, bool to_wide, int64_t b, bool crd)
+static void space_move(const tenon_tensor *dst, const tenon_tensor *src, const tenon_tensor *deep, bool to_wide, int64_t b,
+                       bool crd)
 {
     const tenon_tensor *wide = to_wide ? dst : src;
     const int64_t c = deep->dim[1] / (b * b);
@@ -74,7 +76,8 @@ static tenon_status depth_to_space_ref(tenon_cx *cx, tenon_eval_call *call)
     int64_t b;
     bool crd;
     TENON_TRY(space_attrs(cx, call->node, &b, &crd));
-    if (x->rank != 4 || x->dim[1] % (b * b)) return TENON_FAIL(cx, TENON_INVALID, "depth_to_space: the source does not fit blocksize %lld", (long long)b);
+    if (x->rank != 4 || x->dim[1] % (b * b))
+        return TENON_FAIL(cx, TENON_INVALID, "depth_to_space: the source does not fit blocksize %lld", (long long)b);
     const int64_t dim[4] = {x->dim[0], x->dim[1] / (b * b), x->dim[2] * b, x->dim[3] * b};
     TENON_TRY(tenon_move_result(cx, call, 0, x->dtype, 4, dim));
     space_move(&call->dst[0], x, x, true, b, crd);
@@ -96,7 +99,8 @@ static tenon_status space_to_depth_ref(tenon_cx *cx, tenon_eval_call *call)
 }
 
 static const tenon_attr_def space_attr_table[] = {
-    {.name = "blocksize", .kind = TENON_ATTR_INT, .required = true}, {.name = "mode", .kind = TENON_ATTR_STRING, .s = "DCR"}, {0}};
+    {.name = "blocksize", .kind = TENON_ATTR_INT, .required = true}, {.name = "mode", .kind = TENON_ATTR_STRING, .s = "DCR"},
+        {0}};
 
 const tenon_op tenon_op_depth_to_space = {
     .name = "depth_to_space", .attr = space_attr_table, .onnx = "DepthToSpace", .onnx_since = 1, .flags = TENON_OP_ANCHOR,

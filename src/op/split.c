@@ -18,6 +18,7 @@ tenon_status tenon_split_sizes(tenon_cx *cx, tenon_graph *g, const tenon_node *n
         for (int i = 0; i < n->dst_count; i++) {
             if (!known) size[i] = tenon_move_fresh(g, n, i, axis, "split", 0, d->hi);
             else size[i] = a->set ? tenon_dim_const(p, a->ints[i]) : sym[i];
+            if (size[i] == NULL) size[i] = tenon_move_fresh(g, n, i, axis, "split", 0, d->hi);
             if (size[i] == NULL) return TENON_NOMEM;
             if (size[i]->hi < 0) return TENON_FAIL(cx, TENON_INVALID, "split: piece %d has a negative size", i);
             total = total >= 0 && tenon_move_const(size[i], &v) ? total + v : -1;
@@ -27,14 +28,16 @@ tenon_status tenon_split_sizes(tenon_cx *cx, tenon_graph *g, const tenon_node *n
         return TENON_OK;
     }
     const int count = n->dst_count;
-    if (num->set && num->i != count) return TENON_FAIL(cx, TENON_INVALID, "split: num_outputs %lld, %d results", (long long)num->i, count);
+    if (num->set && num->i != count)
+        return TENON_FAIL(cx, TENON_INVALID, "split: num_outputs %lld, %d results", (long long)num->i, count);
     const tenon_dim *parts = tenon_dim_const(p, count);
     if (!num->set && tenon_dim_is_const(d) && d->value % count)
         return TENON_FAIL(cx, TENON_INVALID, "split: %d equal pieces of size %lld", count, (long long)d->value);
     const tenon_dim *each = num->set ? tenon_dim_ceildiv(p, d, parts) : tenon_dim_floordiv(p, d, parts);
     const tenon_dim *rest = tenon_dim_sub(p, d, tenon_dim_mul(p, each, tenon_dim_const(p, count - 1)));
     for (int i = 0; i < count; i++) size[i] = num->set && i == count - 1 ? rest : each;
-    if (rest != NULL && rest->hi < 0) return TENON_FAIL(cx, TENON_INVALID, "split: axis %d is too short for %d pieces", axis, count);
+    if (rest != NULL && rest->hi < 0)
+        return TENON_FAIL(cx, TENON_INVALID, "split: axis %d is too short for %d pieces", axis, count);
     return TENON_OK;
 }
 
@@ -51,7 +54,7 @@ static tenon_status split_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     for (int k = 0; k < x->rank; k++) dim[k] = x->dim[k];
     for (int i = 0; i < n->dst_count; i++) {
         dim[axis] = size[i];
-        if (n->dst[i] != NULL) tenon_infer_set(n, i, x->dtype, x->rank, dim);
+        if (n->dst[i] != NULL) tenon_move_set(g, n, i, x->dtype, x->rank, dim);
     }
     return tenon_move_values(cx, g, n, 1);
 }
@@ -74,19 +77,22 @@ static tenon_status split_ref(tenon_cx *cx, tenon_eval_call *call)
         if (a->set) size = a->ints[i];
         else if (sizes != NULL) size = tenon_tensor_get_i64(sizes, tenon_tensor_offset(sizes, i));
         else if (ceiling && i == parts - 1) size = whole - at;
-        if (size < 0 || size > whole - at) return TENON_FAIL(cx, TENON_INVALID, "split: piece %d of size %lld of %lld", i, (long long)size, (long long)whole);
+        if (size < 0 || size > whole - at)
+            return TENON_FAIL(cx, TENON_INVALID, "split: piece %d of size %lld of %lld", i, (long long)size, (long long)whole);
         dim[axis] = size;
         TENON_TRY(tenon_move_result(cx, call, i, x->dtype, x->rank, dim));
         if (tenon_move_wanted(call, i))
             tenon_move_box(&call->dst[i], 0, call->dst[i].stride, x, at * x->stride[axis], x->stride, x->rank, dim);
         at += size;
     }
-    if (at != whole) return TENON_FAIL(cx, TENON_INVALID, "split: the pieces sum to %lld of %lld", (long long)at, (long long)whole);
+    if (at != whole)
+        return TENON_FAIL(cx, TENON_INVALID, "split: the pieces sum to %lld of %lld", (long long)at, (long long)whole);
     return TENON_OK;
 }
 
 static const tenon_attr_def split_attrs[] = {
-    {.name = "axis", .kind = TENON_ATTR_INT}, {.name = "split", .kind = TENON_ATTR_INTS}, {.name = "num_outputs", .kind = TENON_ATTR_INT}, {0}};
+    {.name = "axis", .kind = TENON_ATTR_INT}, {.name = "split", .kind = TENON_ATTR_INTS},
+        {.name = "num_outputs", .kind = TENON_ATTR_INT}, {0}};
 static const char *const split_src[] = {NULL, "split"};
 
 const tenon_op tenon_op_split = {

@@ -26,13 +26,13 @@ static tenon_status transpose_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_dim *dim[TENON_MAX_RANK];
     if (x->rank < 0 && a->set && a->count <= TENON_MAX_RANK) {
         for (size_t i = 0; i < a->count; i++) dim[i] = tenon_move_fresh(g, n, 0, (int)i, "transpose", 0, TENON_DIM_HUGE);
-        tenon_infer_set(n, 0, x->dtype, (int)a->count, dim);
+        tenon_move_set(g, n, 0, x->dtype, (int)a->count, dim);
         return TENON_OK;
     }
     if (tenon_move_unranked(n)) return TENON_OK;
     TENON_TRY(transpose_perm(cx, n, x->rank, perm));
     for (int i = 0; i < x->rank; i++) dim[i] = x->dim[perm[i]];
-    tenon_infer_set(n, 0, x->dtype, x->rank, dim);
+    tenon_move_set(g, n, 0, x->dtype, x->rank, dim);
     return tenon_move_values(cx, g, n, 1);
 }
 
@@ -51,5 +51,7 @@ static tenon_status transpose_ref(tenon_cx *cx, tenon_eval_call *call)
 static const tenon_attr_def transpose_attrs[] = {{.name = "perm", .kind = TENON_ATTR_INTS}, {0}};
 
 const tenon_op tenon_op_transpose = {
-    .name = "transpose", .attr = transpose_attrs, .onnx = "Transpose", .onnx_since = 1, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
-    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = transpose_infer, .ref = transpose_ref, .flops = tenon_move_flops};
+    .name = "transpose", .attr = transpose_attrs, .onnx = "Transpose", .onnx_since = 1,
+        .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
+    .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1, .infer = transpose_infer, .ref = transpose_ref,
+    .flops = tenon_move_flops};

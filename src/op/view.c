@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strides of view operators, see op/view.h. Reshape, Flatten, Squeeze and Unsqueeze are one algorithm: walk the dims of source and
+/* Strides of view operators, see op/view.h. Reshape, Flatten, Squeeze and Unsqueeze are one algorithm: walk the dims of source
+   and
    result together, cut them into groups of equal product, and split or merge each group by its strides. */
 #include "op/view.h"
 
@@ -8,6 +9,13 @@
 static tenon_status checked(tenon_cx *cx, const tenon_graph *g)
 {
     return g->dims->failed ? TENON_FAIL(cx, TENON_NOMEM, "out of memory for shape expressions") : TENON_OK;
+}
+
+/* An expression that is too large to be followed is NULL. */
+static void known(const tenon_view *v, int rank, bool *possible)
+{
+    for (int i = 0; *possible && i < rank; i++) *possible = v->stride[i] != NULL;
+    *possible = *possible && v->offset != NULL;
 }
 
 tenon_status tenon_view_dense(tenon_cx *cx, tenon_graph *g, const tenon_type *type, tenon_view *out)
@@ -46,7 +54,8 @@ static bool source_is_smaller(tenon_dim_pool *p, const tenon_dim *src, const ten
 }
 
 /* Axes [s0, s1) of the source become axes [d0, d1) of the result. */
-static bool regroup(tenon_dim_pool *p, const side *src, int s0, int s1, const side *dst, int d0, int d1, const tenon_view *from, tenon_view *to)
+static bool regroup(tenon_dim_pool *p, const side *src, int s0, int s1, const side *dst, int d0, int d1, const tenon_view *from,
+                    tenon_view *to)
 {
     for (int k = s0; k + 1 < s1; k++)
         if (from->stride[src->axis[k]] != tenon_dim_mul(p, size_of(src, k + 1), from->stride[src->axis[k + 1]])) return false;
@@ -109,7 +118,8 @@ static bool expand_view(tenon_dim_pool *p, const tenon_type *x, const tenon_type
     return true;
 }
 
-static tenon_status slice_view(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const tenon_view *from, tenon_view *to, bool *possible)
+static tenon_status slice_view(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const tenon_view *from, tenon_view *to,
+                               bool *possible)
 {
     tenon_slice s;
     TENON_TRY(tenon_slice_of(cx, g, n, &s));
@@ -123,7 +133,8 @@ static tenon_status slice_view(tenon_cx *cx, tenon_graph *g, const tenon_node *n
     return TENON_OK;
 }
 
-static tenon_status split_view(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int dst_index, const tenon_view *from, tenon_view *to, bool *possible)
+static tenon_status split_view(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int dst_index, const tenon_view *from,
+                               tenon_view *to, bool *possible)
 {
     int axis;
     TENON_TRY(tenon_infer_axis(cx, "split", tenon_node_int(n, "axis"), n->src[0]->type.rank, &axis));
@@ -138,7 +149,8 @@ static tenon_status split_view(tenon_cx *cx, tenon_graph *g, const tenon_node *n
     return TENON_OK;
 }
 
-tenon_status tenon_view_apply(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int dst_index, const tenon_view *src, tenon_view *out,
+tenon_status tenon_view_apply(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int dst_index, const tenon_view *src,
+                              tenon_view *out,
                               bool *possible)
 {
     *possible = false;
@@ -157,13 +169,16 @@ tenon_status tenon_view_apply(tenon_cx *cx, tenon_graph *g, const tenon_node *n,
         TENON_TRY(slice_view(cx, g, n, src, out, possible));
     } else if (n->op == &tenon_op_split) {
         TENON_TRY(split_view(cx, g, n, dst_index, src, out, possible));
-    } else if (n->op == &tenon_op_reshape || n->op == &tenon_op_flatten || n->op == &tenon_op_squeeze || n->op == &tenon_op_unsqueeze) {
+    } else if (n->op == &tenon_op_reshape || n->op == &tenon_op_flatten || n->op == &tenon_op_squeeze ||
+               n->op == &tenon_op_unsqueeze) {
         *possible = reshape_view(g->dims, x, y, src, out);
     }
+    known(out, y->rank, possible);
     return checked(cx, g);
 }
 
-tenon_status tenon_view_concat(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int src_index, const tenon_view *dst, tenon_view *out,
+tenon_status tenon_view_concat(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int src_index, const tenon_view *dst,
+                               tenon_view *out,
                                bool *possible)
 {
     *possible = false;
@@ -179,5 +194,6 @@ tenon_status tenon_view_concat(tenon_cx *cx, tenon_graph *g, const tenon_node *n
     *out = *dst;
     out->offset = tenon_dim_add(g->dims, dst->offset, tenon_dim_mul(g->dims, start, dst->stride[axis]));
     *possible = true;
+    known(out, y->rank, possible);
     return checked(cx, g);
 }

@@ -18,10 +18,12 @@ typedef struct tenon_view {
 tenon_status tenon_view_dense(tenon_cx *cx, tenon_graph *g, const tenon_type *type, tenon_view *out);
 /* Storage of result `dst_index` inside that of source 0. *possible false: the elements have no strides there (a reshape across
    axes that are not next to each other, a slice whose place is not known), and a copy is needed. */
-tenon_status tenon_view_apply(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int dst_index, const tenon_view *src, tenon_view *out,
+tenon_status tenon_view_apply(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int dst_index, const tenon_view *src,
+                              tenon_view *out,
                               bool *possible);
 /* Storage of source `src_index` of a concat inside that of its result. */
-tenon_status tenon_view_concat(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int src_index, const tenon_view *dst, tenon_view *out,
+tenon_status tenon_view_concat(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int src_index, const tenon_view *dst,
+                               tenon_view *out,
                                bool *possible);
 
 #endif

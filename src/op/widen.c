@@ -9,7 +9,8 @@ static bool is_run_time(const tenon_graph *g, const tenon_dim *d)
 
 const tenon_dim *tenon_widen_size(tenon_graph *g, const tenon_type *before, int axis, const char *prefix)
 {
-    if (before != NULL && before->dtype != TENON_DTYPE_NONE && axis < before->rank && is_run_time(g, before->dim[axis])) return before->dim[axis];
+    if (before != NULL && before->dtype != TENON_DTYPE_NONE && axis < before->rank && is_run_time(g, before->dim[axis]))
+        return before->dim[axis];
     return tenon_dim_symbol_fresh(g->dims, prefix, 0, TENON_DIM_HUGE);
 }
 
@@ -42,15 +43,18 @@ static tenon_status widen_container(tenon_cx *cx, tenon_graph *g, const tenon_ty
 static tenon_status same_dtype(tenon_cx *cx, const tenon_type *a, const tenon_type *b)
 {
     if (a->dtype == b->dtype) return TENON_OK;
-    return TENON_FAIL(cx, TENON_INVALID, "one value is %s, another that stands for it %s", tenon_dtype_get(a->dtype)->name, tenon_dtype_get(b->dtype)->name);
+    return TENON_FAIL(cx, TENON_INVALID, "one value is %s, another that stands for it %s", tenon_dtype_get(a->dtype)->name,
+                      tenon_dtype_get(b->dtype)->name);
 }
 
-tenon_status tenon_widen_type(tenon_cx *cx, tenon_graph *g, const tenon_type *a, const tenon_type *b, const tenon_type *before, tenon_type *out)
+tenon_status tenon_widen_type(tenon_cx *cx, tenon_graph *g, const tenon_type *a, const tenon_type *b, const tenon_type *before,
+                              tenon_type *out)
 {
     TENON_TRY(same_dtype(cx, a, b));
     if (is_container(a)) return widen_container(cx, g, a, b, out);
     *out = (tenon_type){.dtype = a->dtype, .rank = a->rank == b->rank ? a->rank : -1};
-    for (int i = 0; i < out->rank; i++) out->dim[i] = a->dim[i] == b->dim[i] ? a->dim[i] : tenon_widen_size(g, before, i, "either");
+    for (int i = 0; i < out->rank; i++)
+        out->dim[i] = a->dim[i] == b->dim[i] ? a->dim[i] : tenon_widen_size(g, before, i, "either");
     return TENON_OK;
 }
 

@@ -10,7 +10,8 @@
 const tenon_dim *tenon_widen_size(tenon_graph *g, const tenon_type *before, int axis, const char *prefix);
 /* A type for values that are of type a or of type b. `before` (may be NULL): the type found last time, whose run-time sizes are
    used again. Sequences and optionals are widened by their items. TENON_INVALID when the element types differ. */
-tenon_status tenon_widen_type(tenon_cx *cx, tenon_graph *g, const tenon_type *a, const tenon_type *b, const tenon_type *before, tenon_type *out);
+tenon_status tenon_widen_type(tenon_cx *cx, tenon_graph *g, const tenon_type *a, const tenon_type *b, const tenon_type *before,
+                              tenon_type *out);
 /* Items of a sequence: a run-time size in an item's type means "any size", so it absorbs others. */
 tenon_status tenon_widen_item(tenon_cx *cx, tenon_graph *g, const tenon_type *a, const tenon_type *b, tenon_type *out);
 /* The item type of a sequence that holds nothing yet: widening it with another type gives the other. */
