@@ -54,6 +54,7 @@ TENON_INLINE void gemm_tile(const int rows, const int vectors, const float *cons
     }
     const float *b = t->b;
     const int64_t ldb = t->ldb;
+    const char *ahead = t->ahead;
     const tenon_f32_segment *s = t->segment, *const end = s + t->segment_count;
     do {
         const int64_t offset = t->a_offset + s->offset + s->length;
@@ -63,6 +64,8 @@ TENON_INLINE void gemm_tile(const int rows, const int vectors, const float *cons
             const vf b0 = v_load(b), b1 = vectors > 1 ? v_load(b + VW) : b0, b2 = vectors > 2 ? v_load(b + 2 * VW) : b0,
                      b3 = vectors > 3 ? v_load(b + 3 * VW) : b0;
             b += ldb;
+            TENON_PREFETCH(ahead);
+            ahead += 64;
             ROWS(MULTIPLY)
         } while (++k);
     } while (++s < end);

@@ -27,6 +27,7 @@ typedef struct tenon_f32_tile {
     int64_t a_offset;      /* added to every row pointer: a group's channels */
     const float *b;
     int64_t ldb;
+    const char *ahead;     /* one cache line for each k is fetched from here on into L2: a part of the B that comes next */
     float *c;
     int64_t ldc;
     const float *start;    /* one a column; NULL: zeros. Not read with `load` */

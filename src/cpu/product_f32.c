@@ -78,14 +78,16 @@ int64_t tenon_product_f32_rows(int64_t k)
 }
 
 /* All tiles of one block of K over `rows` rows. */
-static void run_tiles(const tenon_product_f32 *p, tenon_f32_tile *t, int vectors, const float *const *row, int64_t rows)
+static void run_tiles(const tenon_product_f32 *p, tenon_f32_tile *t, int vectors, int64_t k, const float *const *row, int64_t rows)
 {
     const int64_t tiles = tenon_ceil_div(rows, p->kernels->rows[vectors]);
     float *const c = t->c;
     const float *const add = t->add;
+    const char *const next = (const char *)(t->b + k * t->ldb);
     for (int64_t i = 0; i < tiles; i++) {
         const int64_t a = rows * i / tiles, b = rows * (i + 1) / tiles;
         t->c = c + a * t->ldc;
+        t->ahead = next + (i < vectors ? i * k * 64 : 0);
         t->add = add ? add + a * t->add_ld : NULL;
         p->kernels->tile[vectors][b - a](row + a, t);
     }
@@ -123,7 +125,7 @@ static void run_panel(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, c
             }
             t.clamp = e->clamp, t.lo = e->lo, t.hi = e->hi;
         }
-        run_tiles(p, &t, (int)(width / p->kernels->vw), c->row + first, rows);
+        run_tiles(p, &t, (int)(width / p->kernels->vw), p->block[block].k, c->row + first, rows);
     }
     if (!e->direct) tenon_epilogue_f32_run(e, d, c->outer, row, rows, column, columns, c->tile, width);
 }
