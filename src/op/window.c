@@ -27,8 +27,7 @@ tenon_status tenon_window_attrs_get(tenon_cx *cx, const tenon_node *n, int axes,
     int pad, count = axes;
     int64_t pads[2 * TENON_WINDOW_AXES];
     if (axes < 1 || axes > TENON_WINDOW_AXES)
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d spatial axes, 1 to %d are supported", axes,
-                          TENON_WINDOW_AXES);
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "%d spatial axes, 1 to %d are supported", axes, TENON_WINDOW_AXES);
     *out = (tenon_window_attrs){.axes = axes};
     TENON_TRY(list(cx, n, "strides", count, 1, 1, out->stride));
     TENON_TRY(list(cx, n, "dilations", count, 1, 1, out->dilation));
@@ -58,7 +57,8 @@ tenon_status tenon_window_infer(tenon_cx *cx, tenon_graph *g, const tenon_node *
             if (!room) return TENON_NOMEM;
             if (room->hi < 0) {
                 tenon_rule_text te, ti;
-                return TENON_FAIL(cx, TENON_INVALID, "window of %s on spatial axis %d does not fit the padded size %s", tenon_rule_dim(g, extent, &te), i, tenon_rule_dim(g, padded, &ti));
+                return TENON_FAIL(cx, TENON_INVALID, "window of %s on spatial axis %d does not fit the padded size %s",
+                                  tenon_rule_dim(g, extent, &te), i, tenon_rule_dim(g, padded, &ti));
             }
             if (ceil_mode)
                 out[i] = tenon_dim_min(p, tenon_dim_add(p, tenon_dim_ceildiv(p, room, stride), one),
@@ -104,8 +104,7 @@ tenon_status tenon_window_pool_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n
     const tenon_type *x = tenon_rule_type(n, 0);
     const tenon_attr *shape = tenon_node_attr(n, "kernel_shape");
     if (shape->count != (size_t)(x->rank - 2))
-        return TENON_FAIL(cx, TENON_INVALID, "kernel_shape has %zu entries, x has %d spatial axes", shape->count,
-                          x->rank - 2);
+        return TENON_FAIL(cx, TENON_INVALID, "kernel_shape has %zu entries, x has %d spatial axes", shape->count, x->rank - 2);
     const tenon_dim *kernel[TENON_WINDOW_AXES], *dim[TENON_MAX_RANK] = {x->dim[0], x->dim[1]};
     for (int i = 0; i < x->rank - 2; i++) {
         if (shape->ints[i] < 1 || shape->ints[i] > INT32_MAX)
