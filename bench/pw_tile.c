@@ -105,8 +105,8 @@ static void run_fused_avx2(void *arg)
 }
 static void run_program(void *arg)
 {
-    const tenon_pw_operand operand[7] = { { acc, COLS, 1 }, { bias, 0, 1 }, { other, COLS, 1 } };
-    const tenon_pw_result to = { result, COLS, 1 };
+    static const tenon_pw_operand operand[7] = { { acc, COLS, 1 }, { bias, 0, 1 }, { other, COLS, 1 } };
+    static const tenon_pw_result to = { result, COLS, 1 };
     tenon_pw_run(arg, operand, &to, ROWS, COLS);
 }
 

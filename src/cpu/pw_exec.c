@@ -233,8 +233,9 @@ static bool emit_simplified(builder *b, const tenon_instr *in, const int *src)
     const char *name = in->op->name;
     const tenon_pw_bodies *t = b->bodies;
     if (strcmp(name, "clip") == 0 && is_const(b, src[1]) && is_const(b, src[2]) && !isnan(const_of(b, src[1])) && !isnan(const_of(b, src[2]))) {
-        cell(b, find_row(t, "clip_imm")->body);
-        cell_floats(b, const_of(b, src[1]), const_of(b, src[2]));
+        tenon_pw_cell *c = cell(b, t->clip_imm);
+        c->u.imm[0] = const_of(b, src[1]);
+        c->u.imm[1] = const_of(b, src[2]);
         return true;
     }
     if (strcmp(name, "pow") == 0 && is_const(b, src[1]) && (const_of(b, src[1]) == 2.0f || const_of(b, src[1]) == -1.0f)) {
@@ -325,29 +326,41 @@ static void emit_results(builder *b)
         }
 }
 
-/* Two cells that have a body for both: load+add, add+relu, x*number + number. No cell but the first is a jump target. */
+/* One cell for two: load+add, add+relu, x*number+number, min and max by ordered bounds, the last store and the end. */
+static bool fuse(const tenon_pw_bodies *t, const tenon_pw_cell *two, tenon_pw_cell *out)
+{
+    const tenon_pw_any first = two[0].body, second = two[1].body;
+    const float x = two[0].u.imm[0], y = two[1].u.imm[0];
+    *out = two[0];
+    if (first == t->load[TENON_F32] && second == t->add_mem) {
+        out->body = t->load_add;
+        out->u.at.port2 = two[1].u.at.port;
+    } else if (first == t->add_mem && second == t->relu) {
+        out->body = t->add_relu;
+    } else if (first == t->store[TENON_F32] && second == t->end) {
+        out->body = t->store_f32_end;
+    } else if (first == t->mul_imm && second == t->add_imm) {
+        out->body = t->affine_imm;
+        out->u.imm[1] = y;
+    } else if ((first == t->min_imm && second == t->max_imm && y <= x) || (first == t->max_imm && second == t->min_imm && x <= y)) {
+        out->body = t->clip_imm;
+        out->u.imm[0] = TENON_MIN(x, y);
+        out->u.imm[1] = TENON_MAX(x, y);
+    } else {
+        return false;
+    }
+    return true;
+}
+/* Cells of data have no body of these, and nothing jumps but to the next cell. */
 static void fuse_pairs(const tenon_pw_bodies *t, tenon_pw_code *code)
 {
     tenon_pw_cell *c = code->u.cell;
     int to = 0;
     for (int i = 0; i < code->cell_count; to++) {
-        const bool pair = i + 1 < code->cell_count;
-        tenon_pw_cell out = c[i];
-        if (pair && c[i].body == t->load[TENON_F32] && c[i + 1].body == t->add_mem) {
-            out.body = t->load_add;
-            out.u.at.port2 = c[i + 1].u.at.port;
-        } else if (pair && c[i].body == t->mul_imm && c[i + 1].body == t->add_imm) {
-            out.body = t->affine_imm;
-            out.u.imm[1] = c[i + 1].u.imm[0];
-        } else if (pair && c[i].body == t->add_mem && c[i + 1].body == t->relu) {
-            out.body = t->add_relu;
-        } else {
-            c[to] = out;
-            i++;
-            continue;
-        }
-        c[to] = out;
-        i += 2;
+        tenon_pw_cell out;
+        const bool fused = i + 1 < code->cell_count && fuse(t, &c[i], &out);
+        c[to] = fused ? out : c[i];
+        i += fused ? 2 : 1;
     }
     code->cell_count = (uint8_t)to;
 }
@@ -416,6 +429,7 @@ tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa
     TENON_TRY(check_types(cx, p, out));
     for (int i = 0; i < p->operand_count; i++)
         if (!p->operand_scalar[i]) live(out, i, out->operand_dtype[i]);
+    out->live_operands = out->live_count;
     for (int i = 0; i < p->result_count; i++) live(out, TENON_PW_PORT_RESULT + i, out->result_dtype[i]);
     if (p->class_ == TENON_CLASS_F32)
         for (int i = 0; bodies_of[i]; i++)
@@ -445,14 +459,20 @@ void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, co
     }
     tenon_pw_frame x;
     int64_t row_step[TENON_PW_PORT_TEMP];
-    for (int i = 0; i < code->live_count; i++) {
+    int i = 0;
+    for (; i < code->live_operands; i++) {
         const int k = code->live[i], size = code->live_size[i];
-        const bool in = k < TENON_PW_PORT_RESULT;
-        const tenon_pw_result *r = &result[in ? 0 : k - TENON_PW_PORT_RESULT];
-        x.port[k].p = in ? (char *)(uintptr_t)operand[k].base : r->base;
-        x.port[k].cs = (in ? operand[k].col_stride : r->col_stride) * size;
-        x.dtype[k] = in ? code->operand_dtype[k] : code->result_dtype[k - TENON_PW_PORT_RESULT];
-        row_step[i] = (in ? operand[k].row_stride : r->row_stride) * size;
+        x.port[k].p = (char *)(uintptr_t)operand[k].base;
+        x.port[k].cs = operand[k].col_stride * size;
+        x.dtype[k] = code->operand_dtype[k];
+        row_step[i] = operand[k].row_stride * size;
+    }
+    for (int r = 0; i < code->live_count; i++, r++) {
+        const int size = code->live_size[i];
+        x.port[TENON_PW_PORT_RESULT + r].p = result[r].base;
+        x.port[TENON_PW_PORT_RESULT + r].cs = result[r].col_stride * size;
+        x.dtype[TENON_PW_PORT_RESULT + r] = code->result_dtype[r];
+        row_step[i] = result[r].row_stride * size;
     }
     if (rows > 1 && contiguous(code, &x, row_step, cols)) {
         cols *= rows;

@@ -67,6 +67,12 @@ BODY(store_f32)
     ADDRESSES(STORE, k)
     NEXT(1);
 }
+BODY(store_f32_end) /* the last cell of most programs */
+{
+    PORT(k, q->u.at.port);
+    SCATTER_INSTEAD(4)
+    ADDRESSES(STORE, k)
+}
 BODY(spill)
 {
     float *t = TILE_AT(q->u.at.port);
@@ -286,7 +292,13 @@ UNARY_P(hard_sigmoid_, op_hard_sigmoid)
 UNARY_P(thresholded_relu_, op_thresholded_relu)
 UNARY_P(silu_, op_silu)
 UNARY_P(is_inf_, op_is_inf)
-UNARY_P(clip_imm, op_clip)
+BODY(clip_imm)
+{
+    const vf lo = v_set(q->u.imm[0]), hi = v_set(q->u.imm[1]);
+    a = op_clip(a, lo, hi), b = op_clip(b, lo, hi), c = op_clip(c, lo, hi), d = op_clip(d, lo, hi);
+    e = op_clip(e, lo, hi), f = op_clip(f, lo, hi), g = op_clip(g, lo, hi), h = op_clip(h, lo, hi);
+    NEXT(1);
+}
 
 /* ---- the scalar reference for a whole chunk: function in the next cell, parameters in the one after ---- */
 TENON_NOINLINE static void call_scalar(const tenon_pw_cell *q, tenon_pw_frame *x, int arity)
@@ -574,7 +586,6 @@ static const tenon_pw_row rows[] = {
     { .name = "round_f16", .arity = 1, .body = ANY(round_f16_) },        /* of the compiler: casts inside a program */
     { .name = "round_bf16", .arity = 1, .body = ANY(round_bf16_) },
     { .name = "square", .arity = 1, .body = ANY(square_) },              /* of the compiler: x * x, pow(x, 2) */
-    { .name = "clip_imm", .arity = 1, .params = 2, .body = ANY(clip_imm) }, /* of the compiler: clip by constants */
     { .name = "add", .arity = 2, .body = ANY(add_mem), .splat = ANY(add_splat), .imm = ANY(add_imm), .body_r = ANY(add_mem),
       .splat_r = ANY(add_splat), .imm_r = ANY(add_imm) },
     { .name = "sub", .arity = 2, .body = ANY(sub_mem), .splat = ANY(sub_splat), .imm = ANY(sub_imm), .body_r = ANY(sub_mem_r),
@@ -606,67 +617,93 @@ static const tenon_pw_row rows[] = {
 
 /* ---- the loops ---- */
 
-/* A block of at most 8 rows: how many vectors of columns a chunk holds, and which row step each bit of the register number has.
-   3, 5, 6 and 7 rows overlap: the same values are computed twice and stored twice, after all loads of the chunk. */
-typedef struct shape { int8_t rows, vectors, bit_row[3]; } shape;
-static const shape shapes[] = {
-    { 8, 1, { 1, 2, 4 } }, { 7, 1, { 1, 2, 3 } }, { 6, 1, { 1, 2, 2 } }, { 5, 1, { 1, 2, 1 } },
-    { 4, 2, { 0, 1, 2 } }, { 3, 2, { 0, 1, 1 } }, { 2, 4, { 0, 0, 1 } }, { 1, 8, { 0, 0, 0 } },
-};
-TENON_INLINE const shape *pick_shape(int64_t rows, int64_t cols)
+/* A block of at most 8 rows, and how many vectors of columns a chunk holds. 3, 5, 6 and 7 rows overlap: the same values are computed
+   twice and stored twice, after all loads of the chunk. */
+typedef struct shape { int64_t rows, vectors; } shape;
+TENON_INLINE shape pick_shape(int64_t rows, int64_t cols)
 {
-    if (rows >= 8) return &shapes[0];
-    if ((rows == 5 || rows == 6) && cols > 2 * VW) return &shapes[4];
-    return &shapes[8 - rows];
+    if (rows >= 8) return (shape){ 8, 1 };
+    if (rows >= 5) return rows == 6 && cols > 2 * VW ? (shape){ 4, 2 } : (shape){ rows, 1 };
+    return rows >= 3 ? (shape){ rows, 2 } : rows == 2 ? (shape){ 2, 4 } : (shape){ 1, 8 };
 }
-TENON_INLINE void set_steps(tenon_pw_port *port, int64_t row, const shape *sh)
+TENON_INLINE void set_steps(tenon_pw_port *port, int64_t row, shape sh)
 {
     const int64_t vector = port->cs * VW;
-    port->s0 = sh->vectors > 1 ? vector : row * sh->bit_row[0];
-    port->s1 = sh->vectors > 2 ? vector * 2 : row * sh->bit_row[1];
-    port->s2 = (sh->vectors > 4 ? vector * 4 : row * sh->bit_row[2]) - port->s1;
+    if (sh.vectors == 1) { /* rows 0 1 2 3, and again from rows - 4 on */
+        port->s0 = row;
+        port->s1 = 2 * row;
+        port->s2 = row * (sh.rows - 6);
+    } else if (sh.vectors == 2) {
+        port->s0 = vector;
+        port->s1 = row;
+        port->s2 = sh.rows == 4 ? row : 0;
+    } else {
+        port->s0 = vector;
+        port->s1 = 2 * vector;
+        port->s2 = sh.vectors == 4 ? row - 2 * vector : 2 * vector;
+    }
 }
 
-TENON_INLINE char *register_of(const tenon_pw_port *o, int64_t col, int r)
+/* Eight vectors of `size`-byte elements, lanes[r] of them valid: in from a port's places to a tile, or out. */
+#define WALK(F)                                                                                                             \
+    F(p, 0) F(p + o->s0, 1) p += o->s1;                                                                                     \
+    F(p, 2) F(p + o->s0, 3) p += o->s2;                                                                                     \
+    F(p, 4) F(p + o->s0, 5) p += o->s1;                                                                                     \
+    F(p, 6) F(p + o->s0, 7)
+#define WORDS_IN(p, i) v_store(FLOATS(tile) + i * VW, v_load_n(FLOATS(p), x->lanes[i]));
+#define WORDS_OUT(p, i) v_store_n(FLOATS(p), v_load(FLOATS(tile) + i * VW), x->lanes[i]);
+#define BYTES_IN(p, i) copy_bytes(tile + i * VW * size, p, x->lanes[i] * size);
+#define BYTES_OUT(p, i) copy_bytes(p, tile + i * VW * size, x->lanes[i] * size);
+TENON_INLINE void copy_bytes(char *dst, const char *src, int64_t bytes)
 {
-    return o->p + col * o->cs + (r & 1) * o->s0 + (r >> 1 & 1) * o->s1 + (r >> 2) * (o->s1 + o->s2);
-}
-TENON_INLINE void copy_lanes(char *dst, const char *src, int64_t bytes)
-{
-    if (bytes % 4 == 0 && bytes <= 4 * VW) {
-        v_store_n((float *)(void *)dst, v_load_n((const float *)(const void *)src, bytes / 4), bytes / 4);
-        return;
-    }
     for (int64_t i = 0; i < bytes; i++) dst[i] = src[i];
 }
+TENON_INLINE void tile_in(const tenon_pw_frame *x, const tenon_pw_port *o, int64_t col, int size, char *tile)
+{
+    char *p = o->p + col * o->cs;
+    if (size == 4) {
+        WALK(WORDS_IN)
+    } else {
+        WALK(BYTES_IN)
+    }
+}
+TENON_INLINE void tile_out(const tenon_pw_frame *x, const tenon_pw_port *o, int64_t col, int size, char *tile)
+{
+    char *p = o->p + col * o->cs;
+    if (size == 4) {
+        WALK(WORDS_OUT)
+    } else {
+        WALK(BYTES_OUT)
+    }
+}
+#define START(col) first(cell, x, col, u, u, u, u, u, u, u, u)
 /* The last columns: operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of other
    strides go by element and look at `lanes`. */
-TENON_NOINLINE static void run_tail(const tenon_pw_code *code, tenon_pw_frame *x, int64_t col, int64_t cols, int vectors)
+TENON_NOINLINE static void run_tail(const tenon_pw_code *code, tenon_pw_frame *x, int64_t col, int64_t cols, int64_t vectors)
 {
+    const tenon_pw_cell *cell = code->u.cell;
+    const body_fn first = (body_fn)cell->body;
+    const vf u = v_undefined();
     tenon_pw_port saved[TENON_PW_PORT_TEMP];
     x->full = 0;
     for (int r = 0; r < 8; r++) {
-        const int64_t left = cols - col - (int64_t)(r & (vectors - 1)) * VW;
+        const int64_t left = cols - col - (r & (vectors - 1)) * VW;
         x->lanes[r] = left < 0 ? 0 : left > VW ? VW : left;
     }
     for (int i = 0; i < code->live_count; i++) {
         const int k = code->live[i], size = code->live_size[i];
         tenon_pw_port *o = &x->port[k];
-        saved[k] = *o;
+        saved[i] = *o;
         if (o->cs != size) continue;
         char *tile = (char *)x->edge[k];
-        for (int r = 0; r < 8 && k < TENON_PW_PORT_RESULT; r++)
-            copy_lanes(tile + r * VW * size, register_of(o, col, r), x->lanes[r] * size);
+        if (k < TENON_PW_PORT_RESULT) tile_in(x, o, col, size, tile);
         *o = (tenon_pw_port){ tile - col * size, size, VW * size, 2 * VW * size, 2 * VW * size };
     }
-    const vf z = v_zero();
-    ((body_fn)code->u.cell->body)(code->u.cell, x, col, z, z, z, z, z, z, z, z);
+    START(col);
     for (int i = 0; i < code->live_count; i++) {
         const int k = code->live[i], size = code->live_size[i];
-        x->port[k] = saved[k];
-        if (saved[k].cs != size || k < TENON_PW_PORT_RESULT) continue;
-        for (int r = 0; r < 8; r++)
-            copy_lanes(register_of(&saved[k], col, r), (const char *)x->edge[k] + r * VW * size, x->lanes[r] * size);
+        x->port[k] = saved[i];
+        if (saved[i].cs == size && k >= TENON_PW_PORT_RESULT) tile_out(x, &saved[i], col, size, (char *)x->edge[k]);
     }
     x->full = 1;
 }
@@ -675,24 +712,25 @@ static void run_rows(const tenon_pw_code *code, tenon_pw_frame *x, const int64_t
 {
     const tenon_pw_cell *cell = code->u.cell;
     const body_fn first = (body_fn)cell->body;
-    const vf z = v_zero();
-    const shape *sh = NULL;
+    const vf u = v_undefined();
+    shape sh = { 0, 0 };
     x->full = 1;
     x->width = VW;
     for (int i = 0; i < code->temp_count; i++)
         x->port[TENON_PW_PORT_TEMP + i] = (tenon_pw_port){ (char *)x->temp[i], 0, 4 * VW, 8 * VW, 8 * VW };
-    for (int64_t row = 0; row < rows; row += sh->rows) {
-        const shape *now = pick_shape(rows - row, cols);
+    for (int64_t row = 0; row < rows;) {
+        const shape now = pick_shape(rows - row, cols);
         for (int i = 0; i < code->live_count; i++) {
             tenon_pw_port *o = &x->port[code->live[i]];
-            if (row) o->p += row_step[i] * sh->rows;
-            if (now != sh) set_steps(o, row_step[i], now);
+            if (row) o->p += row_step[i] * sh.rows;
+            if (now.rows != sh.rows) set_steps(o, row_step[i], now);
         }
         sh = now;
-        const int64_t step = (int64_t)sh->vectors * VW;
+        const int64_t step = sh.vectors * VW;
         int64_t col = 0;
-        for (; col + step <= cols; col += step) first(cell, x, col, z, z, z, z, z, z, z, z);
-        if (col < cols) run_tail(code, x, col, cols, sh->vectors);
+        for (; col + step <= cols; col += step) START(col);
+        if (col < cols) run_tail(code, x, col, cols, sh.vectors);
+        row += sh.rows;
     }
     v_leave();
 }
@@ -709,7 +747,8 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
                [TENON_U8] = ANY(store_u8), [TENON_BOOL] = ANY(store_bool), [TENON_I16] = ANY(store_i16), [TENON_U16] = ANY(store_u16) },
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
     .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp), .load_add = ANY(load_add), .affine_imm = ANY(affine_imm),
-    .add_relu = ANY(add_relu), .add_mem = ANY(add_mem), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm), .relu = ANY(relu_),
+    .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
+    .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm), .relu = ANY(relu_),
     .spill = ANY(spill), .end = ANY(end), .call = { ANY(call1), ANY(call2), ANY(call3) }, .row = rows, .run = run_rows,
 };
 

@@ -45,8 +45,8 @@ typedef struct tenon_pw_bodies {
     int width;
     tenon_pw_any load[TENON_OPTIONAL + 1], stage[TENON_OPTIONAL + 1], store[TENON_OPTIONAL + 1]; /* by dtype, VECTOR; NULL: _any */
     tenon_pw_any load_any, stage_any, store_any, load_splat, stage_splat, load_imm, stage_imm, load_temp, spill, end;
-    tenon_pw_any load_add, affine_imm, add_relu;               /* pairs, and the halves by which the compiler finds them */
-    tenon_pw_any add_mem, mul_imm, add_imm, relu;
+    tenon_pw_any load_add, affine_imm, add_relu, clip_imm, store_f32_end; /* pairs, and the halves by which the compiler finds them */
+    tenon_pw_any add_mem, mul_imm, add_imm, min_imm, max_imm, relu;
     tenon_pw_any call[TENON_PW_ARITY]; /* scalar function in the next cell, parameters in the one after */
     const tenon_pw_row *row;           /* ends with name NULL */
     /* Ports of the live operands and results are set to row 0; row_step: bytes, by place in code->live. Cleans the registers. */

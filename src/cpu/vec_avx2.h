@@ -24,6 +24,7 @@ TENON_INLINE vm v_first(int64_t n) { return _mm256_castsi256_ps(v_first_int(n));
 TENON_INLINE vf v_load_n(const float *p, int64_t n) { return _mm256_maskload_ps(p, v_first_int(n)); }
 TENON_INLINE void v_store_n(float *p, vf a, int64_t n) { _mm256_maskstore_ps(p, v_first_int(n), a); }
 TENON_INLINE vf v_set(float x) { return _mm256_set1_ps(x); }
+TENON_INLINE vf v_undefined(void) { return _mm256_undefined_ps(); }
 TENON_INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 TENON_INLINE vf v_bits(int32_t x) { return _mm256_castsi256_ps(_mm256_set1_epi32(x)); }
 TENON_INLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }

@@ -21,6 +21,7 @@ TENON_INLINE vm v_first(int64_t n) { return (vm)(n >= 16 ? 0xffffu : (1u << n) -
 TENON_INLINE vf v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); } /* n in 0..VW; the rest is 0 */
 TENON_INLINE void v_store_n(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 TENON_INLINE vf v_set(float x) { return _mm512_set1_ps(x); }
+TENON_INLINE vf v_undefined(void) { return _mm512_undefined_ps(); }
 TENON_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 TENON_INLINE vf v_bits(int32_t x) { return _mm512_castsi512_ps(_mm512_set1_epi32(x)); }
 TENON_INLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
