@@ -48,7 +48,8 @@ static tenon_status range_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
         c[i] = sym != NULL && one == 1 ? sym[0] : NULL;
         known &= c[i] != NULL;
     }
-    if (known && tenon_dim_is(c[2], 0)) return TENON_FAIL(cx, TENON_INVALID, "range: delta is 0");
+    if (known && (tenon_dim_is(c[2], 0) || tenon_dim_is(c[2], INT64_MIN)))
+        return TENON_FAIL(cx, TENON_INVALID, "range: delta is %lld", (long long)c[2]->value);
     if (known && tenon_dim_is_const(c[2])) {
         const bool up = c[2]->value > 0;
         const tenon_dim *span = up ? tenon_dim_sub(p, c[1], c[0]) : tenon_dim_sub(p, c[0], c[1]);
