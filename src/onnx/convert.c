@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of rewrites (convert.def), how a node's row or operator is found, and the small helpers that rewrites are written with.
-   Operators are named by text here, so that a rewrite whose target is not in this build is an error of that model, not of the build. */
+/* The table of rewrites (convert.def), how a node's row or operator is found, and the small helpers that rewrites are written
+   with. Operators are named by text here, so that a rewrite whose target is not in this build is an error of that model, not of
+   the build. */
 #include "onnx/import.h"
 
 #include <string.h>
 
+#define CONVERT(type, domain, from, to, fn) tenon_status tenon_onnx_##fn(tenon_onnx_call *c);
+#define FALLBACK(type, domain, from, to, fn) tenon_status tenon_onnx_##fn(tenon_onnx_call *c);
+#include "onnx/convert.def"
+#undef CONVERT
+#undef FALLBACK
 #define CONVERT(type, domain, from, to, fn) {type, domain, from, to, tenon_onnx_##fn, false},
 #define FALLBACK(type, domain, from, to, fn) {type, domain, from, to, tenon_onnx_##fn, true},
 static const tenon_onnx_row rows[] = {
@@ -24,7 +30,8 @@ void tenon_onnx_find(const char *domain, const char *type, int opset, const teno
 }
 
 /* ---- making nodes ---- */
-tenon_status tenon_onnx_emit(tenon_onnx_call *c, const char *op, int src_count, tenon_value *const *src, int dst_count, tenon_node **out)
+tenon_status tenon_onnx_emit(tenon_onnx_call *c, const char *op, int src_count, tenon_value *const *src, int dst_count,
+                             tenon_node **out)
 {
     const tenon_op *row = tenon_op_find(op, strlen(op));
     *out = NULL;
@@ -89,8 +96,8 @@ tenon_status tenon_onnx_transposed(tenon_onnx_call *c, tenon_value *x, const int
     return tenon_onnx_typed(c, n, out);
 }
 
-tenon_status tenon_onnx_reduced(tenon_onnx_call *c, const char *op, tenon_value *x, const int64_t *axes, size_t count, bool keepdims,
-                                tenon_value **out)
+tenon_status tenon_onnx_reduced(tenon_onnx_call *c, const char *op, tenon_value *x, const int64_t *axes, size_t count,
+                                bool keepdims, tenon_value **out)
 {
     tenon_node *n;
     TENON_TRY(tenon_onnx_emit(c, op, 1, &x, 1, &n));
@@ -104,7 +111,10 @@ tenon_status tenon_onnx_reshaped(tenon_onnx_call *c, tenon_value *x, tenon_value
     return tenon_onnx_binary(c, "reshape", x, shape, out);
 }
 
-tenon_status tenon_onnx_shape(tenon_onnx_call *c, tenon_value *x, tenon_value **out) { return tenon_onnx_unary(c, "shape", x, out); }
+tenon_status tenon_onnx_shape(tenon_onnx_call *c, tenon_value *x, tenon_value **out)
+{
+    return tenon_onnx_unary(c, "shape", x, out);
+}
 
 tenon_status tenon_onnx_flattened(tenon_onnx_call *c, tenon_value *x, int64_t axis, tenon_value **out)
 {

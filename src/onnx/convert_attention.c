@@ -45,7 +45,8 @@ static tenon_status check_attention(tenon_onnx_call *c, int64_t causal)
     if (softcap != 0) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "softcap");
     if (window[0] != -1 || window[1] != -1) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "a sliding window");
     if (tenon_onnx_src(c, 6)) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "input nonpad_kv_seqlen");
-    if (causal && tenon_onnx_src(c, 4)) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "is_causal together with past_key: give an attn_mask");
+    if (causal && tenon_onnx_src(c, 4))
+        return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "is_causal together with past_key: give an attn_mask");
     if (tenon_onnx_wants(c, 3)) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "the result qk_matmul_output");
     return TENON_OK;
 }
@@ -77,7 +78,8 @@ tenon_status tenon_onnx_attention(tenon_onnx_call *c)
 }
 
 /* ---- RotaryEmbedding ---- */
-static tenon_status cut(tenon_onnx_call *c, tenon_value *x, int64_t axis, int64_t start, int64_t end, int64_t step, tenon_value **out)
+static tenon_status cut(tenon_onnx_call *c, tenon_value *x, int64_t axis, int64_t start, int64_t end, int64_t step,
+                        tenon_value **out)
 {
     tenon_value *src[5] = {x};
     const int64_t value[] = {start, end, axis, step};
@@ -103,7 +105,8 @@ static tenon_status angles(tenon_onnx_call *c, tenon_value *cache, tenon_value *
 }
 
 /* The halves (a, b) of the rotated part -> (a cos - b sin, b cos + a sin), put together as they came. */
-static tenon_status rotate(tenon_onnx_call *c, tenon_value *x, int64_t width, bool interleaved, tenon_value *cosine, tenon_value *sine, tenon_value **out)
+static tenon_status rotate(tenon_onnx_call *c, tenon_value *x, int64_t width, bool interleaved, tenon_value *cosine,
+                           tenon_value *sine, tenon_value **out)
 {
     static const int64_t last = 4;
     tenon_value *a, *b, *p, *q, *shape;
@@ -144,7 +147,8 @@ tenon_status tenon_onnx_rotary_embedding(tenon_onnx_call *c)
     if (!tenon_dim_is_const(size)) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "the size of a head is not a number");
     if (width == 0) width = size->value;
     if (width < 0 || width > size->value || width % 2 != 0)
-        return TENON_FAIL(c->cx, TENON_INVALID, "rotary_embedding_dim %lld of a head of %lld", (long long)width, (long long)size->value);
+        return TENON_FAIL(c->cx, TENON_INVALID, "rotary_embedding_dim %lld of a head of %lld", (long long)width,
+                          (long long)size->value);
     if (width < size->value) TENON_TRY(cut(c, x, 3, width, size->value, 1, &rest));
     TENON_TRY(angles(c, c->src[1], tenon_onnx_src(c, 3), &cosine));
     TENON_TRY(angles(c, c->src[2], tenon_onnx_src(c, 3), &sine));

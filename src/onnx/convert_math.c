@@ -37,7 +37,8 @@ tenon_status tenon_onnx_gemm(tenon_onnx_call *c)
     TENON_TRY(tenon_onnx_float(c, "alpha", 1, &alpha));
     TENON_TRY(tenon_onnx_float(c, "beta", 1, &beta));
     tenon_value *a = c->src[0], *b = c->src[1], *bias = tenon_onnx_src(c, 2), *y;
-    if (a->type.rank != 2 || b->type.rank != 2) return TENON_FAIL(c->cx, TENON_INVALID, "A has rank %d and B has rank %d", a->type.rank, b->type.rank);
+    if (a->type.rank != 2 || b->type.rank != 2)
+        return TENON_FAIL(c->cx, TENON_INVALID, "A has rank %d and B has rank %d", a->type.rank, b->type.rank);
     if (trans_a) TENON_TRY(swapped(c, a, &a));
     if (trans_b) TENON_TRY(swapped(c, b, &b));
     TENON_TRY(tenon_onnx_binary(c, "matmul", a, b, &y));

@@ -102,7 +102,8 @@ tenon_status tenon_onnx_mean_variance(tenon_onnx_call *c)
 }
 
 /* ---- normalisations of onnxruntime's domain ---- */
-static tenon_status normalised(tenon_onnx_call *c, const char *op, tenon_value *x, tenon_value *scale, tenon_value *bias, double epsilon)
+static tenon_status normalised(tenon_onnx_call *c, const char *op, tenon_value *x, tenon_value *scale, tenon_value *bias,
+                               double epsilon)
 {
     tenon_node *n;
     TENON_TRY(tenon_onnx_emit(c, op, bias ? 3 : 2, (tenon_value *[]){x, scale, bias}, 1, &n));

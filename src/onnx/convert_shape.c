@@ -104,7 +104,8 @@ tenon_status tenon_onnx_upsample(tenon_onnx_call *c)
 {
     if (c->opset >= 9) return tenon_onnx_resize_10(c);
     const tenon_pb_attr *a = tenon_onnx_attr(c->scope, c->node, "scales");
-    if (!a || tenon_onnx_attr_type(a) != TENON_PB_FLOATS) return TENON_FAIL(c->cx, TENON_INVALID, "attribute 'scales' is missing");
+    if (!a || tenon_onnx_attr_type(a) != TENON_PB_FLOATS)
+        return TENON_FAIL(c->cx, TENON_INVALID, "attribute 'scales' is missing");
     return resized(c, NULL, &a->floats);
 }
 
@@ -116,7 +117,8 @@ tenon_status tenon_onnx_resize_11(tenon_onnx_call *c)
     TENON_TRY(tenon_onnx_text(c, "coordinate_transformation_mode", "half_pixel", &mode));
     for (int i = 1; i < c->src_count; i++) {
         const tenon_value *v = c->src[i];
-        if (v && ((v->type.rank == 1 && tenon_dim_is(v->type.dim[0], 0)) || (i == 1 && strcmp(mode, "tf_crop_and_resize") != 0))) c->src[i] = NULL;
+        if (v && ((v->type.rank == 1 && tenon_dim_is(v->type.dim[0], 0)) || (i == 1 && strcmp(mode, "tf_crop_and_resize") != 0)))
+            c->src[i] = NULL;
     }
     return tenon_onnx_direct_as(c, "resize");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Graph -> ONNX bytes. An operator with an ONNX name is written 1:1, its attributes that ONNX passes as inputs put back as
-   initializers; the rest by a table of renamings and a few decompositions. Opset 21, or the lowest one that has all operators used.
-   Everything that cannot be written is named in one message; nothing is dropped. */
+   initializers; the rest by a table of renamings and a few decompositions. Opset 21, or the lowest one that
+   has all operators used. Everything that cannot be written is named in one message; nothing is dropped. */
 #include "onnx/export.h"
 
 #include "op/eval.h"
@@ -100,7 +100,8 @@ void tenon_export_attr_begin(tenon_buf *attr, const char *name, int type)
 static tenon_status put_attr(tenon_export *e, const tenon_node *n, int index, tenon_buf *node)
 {
     static const uint8_t type[] = {
-        [TENON_ATTR_INT] = TENON_PB_INT, [TENON_ATTR_FLOAT] = TENON_PB_FLOAT, [TENON_ATTR_STRING] = TENON_PB_STRING, [TENON_ATTR_INTS] = TENON_PB_INTS,
+        [TENON_ATTR_INT] = TENON_PB_INT, [TENON_ATTR_FLOAT] = TENON_PB_FLOAT, [TENON_ATTR_STRING] = TENON_PB_STRING,
+            [TENON_ATTR_INTS] = TENON_PB_INTS,
         [TENON_ATTR_FLOATS] = TENON_PB_FLOATS, [TENON_ATTR_STRINGS] = TENON_PB_STRINGS, [TENON_ATTR_DTYPE] = TENON_PB_INT,
         [TENON_ATTR_TENSOR] = TENON_PB_TENSOR, [TENON_ATTR_GRAPH] = TENON_PB_GRAPH,
     };
@@ -177,14 +178,16 @@ static tenon_status attr_input(tenon_export *e, const tenon_node *n, int index, 
         for (size_t i = 0; i < a->count; i++) list[i] = (float)a->floats[i];
         break;
     case TENON_ATTR_TENSOR: t = *a->tensor; break;
-    default: return TENON_FAIL(e->cx, TENON_INTERNAL, "node '%s': attribute '%s' cannot be written as an input", n->name, def->name);
+    default: return TENON_FAIL(e->cx, TENON_INTERNAL, "node '%s': attribute '%s' cannot be written as an input", n->name,
+                               def->name);
     }
     if (def->kind != TENON_ATTR_TENSOR) tenon_tensor_dense(&t);
     return tenon_export_const(e, &t, *name, graph);
 }
 
 /* ---- nodes ---- */
-void tenon_export_node(tenon_export *e, tenon_buf *graph, const char *type, const char *name, int src_count, const char *const *src,
+void tenon_export_node(tenon_export *e, tenon_buf *graph, const char *type, const char *name, int src_count,
+                       const char *const *src,
                        const char *dst, tenon_buf *attrs)
 {
     tenon_buf node;
@@ -222,7 +225,9 @@ static tenon_status put_direct(tenon_export *e, const tenon_node *n, const char 
         if (!n->attr[i].set) continue;
         const int at = src_attr_index(n->op, def[i].name);
         if (at < 0) TENON_TRY_DONE(put_attr(e, n, i, &node));
-        else if (at >= EXTRA) TENON_TRY_DONE(TENON_FAIL(e->cx, TENON_INTERNAL, "operator '%s' has too many attributes that are inputs", n->op->name));
+        else if (at >= EXTRA)
+            TENON_TRY_DONE(TENON_FAIL(e->cx, TENON_INTERNAL, "operator '%s' has too many attributes that are inputs",
+                                      n->op->name));
         else {
             TENON_TRY_DONE(attr_input(e, n, i, graph, &extra[at]));
             src_count = TENON_MAX(src_count, at + 1);
@@ -265,7 +270,8 @@ static tenon_status mark_used(tenon_export *e, const tenon_graph *g)
         const tenon_export_row *row = tenon_export_find(n->op);
         if (!row && !n->op->onnx) {
             if (strlen(e->missing) + strlen(n->op->name) + 3 < sizeof e->missing && !strstr(e->missing, n->op->name))
-                snprintf(e->missing + strlen(e->missing), sizeof e->missing - strlen(e->missing), "%s%s", *e->missing ? ", " : "", n->op->name);
+                snprintf(e->missing + strlen(e->missing), sizeof e->missing - strlen(e->missing), "%s%s", *e->missing ? ", " : "",
+                         n->op->name);
         } else if (!n->op->domain) e->opset = TENON_MAX(e->opset, row ? row->opset : n->op->onnx_since);
         else e->microsoft = true;
     }
@@ -322,7 +328,8 @@ tenon_status tenon_onnx_write(tenon_cx *cx, tenon_graph *g, tenon_buf *out)
     tenon_wire_put_message(out, 7, &graph);
     TENON_TRY_DONE(tenon_buf_status(out));
     if (out->length > INT32_MAX)
-        status = TENON_FAIL(cx, TENON_UNSUPPORTED, "the model has %zu bytes; ONNX files end at 2 GB without external weights", out->length);
+        status = TENON_FAIL(cx, TENON_UNSUPPORTED, "the model has %zu bytes; ONNX files end at 2 GB without external weights",
+                            out->length);
 done:
     tenon_buf_free(&graph);
     tenon_arena_free(&e.arena);

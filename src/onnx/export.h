@@ -27,13 +27,15 @@ typedef struct tenon_export_row {
 const tenon_export_row *tenon_export_find(const tenon_op *op); /* NULL: op->onnx says it */
 
 tenon_status tenon_export_graph(tenon_export *e, tenon_graph *g, tenon_buf *out);
-void tenon_export_tensor(tenon_export *e, const tenon_tensor *t, const char *name, tenon_buf *out); /* the fields of a TensorProto */
+void tenon_export_tensor(tenon_export *e, const tenon_tensor *t, const char *name,
+                         tenon_buf *out); /* the fields of a TensorProto */
 /* A name that no value of the graph has; NULL: no memory. */
 const char *tenon_export_name(tenon_export *e, const char *base, const char *what);
 tenon_status tenon_export_const(tenon_export *e, const tenon_tensor *t, const char *name, tenon_buf *graph); /* an initializer */
 void tenon_export_attr_begin(tenon_buf *attr, const char *name, int type);
 /* A node with one result. attrs: fields 5 of the node, cleared; may be NULL. */
-void tenon_export_node(tenon_export *e, tenon_buf *graph, const char *type, const char *name, int src_count, const char *const *src,
+void tenon_export_node(tenon_export *e, tenon_buf *graph, const char *type, const char *name, int src_count,
+                       const char *const *src,
                        const char *dst, tenon_buf *attrs);
 
 #endif

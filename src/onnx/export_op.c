@@ -52,8 +52,10 @@ static tenon_status write_gelu(tenon_export *e, const tenon_node *n, tenon_buf *
 const tenon_export_row *tenon_export_find(const tenon_op *op)
 {
     static const tenon_export_row rows[] = {
-        {&tenon_op_attention, "Attention", 23, NULL}, {&tenon_op_gelu, NULL, 20, write_gelu}, {&tenon_op_gelu_tanh, NULL, 20, write_gelu},
-        {&tenon_op_max, "Max", 13, NULL},             {&tenon_op_min, "Min", 13, NULL},       {&tenon_op_rsqrt, NULL, 13, write_rsqrt},
+        {&tenon_op_attention, "Attention", 23, NULL}, {&tenon_op_gelu, NULL, 20, write_gelu},
+            {&tenon_op_gelu_tanh, NULL, 20, write_gelu},
+        {&tenon_op_max, "Max", 13, NULL},             {&tenon_op_min, "Min", 13, NULL},
+            {&tenon_op_rsqrt, NULL, 13, write_rsqrt},
         {&tenon_op_silu, NULL, 13, write_silu},
     };
     for (size_t i = 0; i < TENON_COUNTOF(rows); i++)

@@ -32,7 +32,7 @@ static tenon_status check_magic(tenon_cx *cx, const uint8_t *data, size_t bytes)
             return TENON_FAIL(cx, TENON_CORRUPT, "not an ONNX model, but %s", other[i].what);
     size_t text = 0;
     const size_t look = TENON_MIN(bytes, 64);
-    for (size_t i = 0; i < look; i++) text += (data[i] >= ' ' && data[i] < 0x7f) || data[i] == '\n' || data[i] == '\r' || data[i] == '\t';
+    for (size_t i = 0; i < look; i++) text += (data[i] >= ' ' && data[i] < 0x7f) || memchr("\n\r\t", data[i], 3);
     if (text == look) return TENON_FAIL(cx, TENON_CORRUPT, "not an ONNX model, but text");
     return TENON_OK;
 }
@@ -40,7 +40,8 @@ static tenon_status check_magic(tenon_cx *cx, const uint8_t *data, size_t bytes)
 tenon_status tenon_onnx_string(tenon_importer *im, tenon_span s, const char *what, const char **out)
 {
     *out = NULL;
-    if (s.length > 0 && memchr(s.data, 0, s.length)) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: a %s has a zero byte in it", what);
+    if (s.length > 0 && memchr(s.data, 0, s.length))
+        return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: a %s has a zero byte in it", what);
     *out = tenon_arena_strndup(im->arena, s.length ? (const char *)s.data : "", s.length);
     return *out ? TENON_OK : TENON_NOMEM;
 }
@@ -88,7 +89,8 @@ static tenon_status index_functions(tenon_importer *im)
         tenon_span key;
         TENON_TRY(function_key(im, f->domain, f->name, f->overload, &key));
         if (tenon_onnx_map_get(&im->functions, key))
-            return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: function '%.*s' is defined twice", (int)TENON_MIN(f->name.length, 200),
+            return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: function '%.*s' is defined twice",
+                              (int)TENON_MIN(f->name.length, 200),
                               (const char *)f->name.data);
         TENON_TRY(tenon_onnx_map_put(&im->functions, key, f));
     }
@@ -126,7 +128,8 @@ static tenon_status check_nodes(checker *k, const tenon_onnx_scope *scope, const
         TENON_TRY(tenon_onnx_string(k->im, default_domain(n->domain) ? (tenon_span){0} : n->domain, "domain", &domain));
         for (size_t a = 0; a < n->attribute.count; a++)
             if (n->attribute.item[a].g)
-                TENON_TRY(check_nodes(k, scope, n->attribute.item[a].g->node.item, n->attribute.item[a].g->node.count, depth + 1));
+                TENON_TRY(check_nodes(k, scope, n->attribute.item[a].g->node.item, n->attribute.item[a].g->node.count,
+                                      depth + 1));
         if (tenon_onnx_function(k->im, n)) continue;
         const int opset = tenon_onnx_opset(scope, n->domain);
         const tenon_onnx_row *row;
@@ -143,7 +146,8 @@ static tenon_status report_missing(const checker *k)
     size_t used = 0, shown = 0;
     for (const missing *m = k->first; m; m = m->next, shown++) {
         char row[400];
-        const int length = snprintf(row, sizeof row, "%s%s%s%s (opset %d; %zu node%s%s%s)", shown ? ", " : "", m->domain, *m->domain ? "." : "", m->type,
+        const int length = snprintf(row, sizeof row, "%s%s%s%s (opset %d; %zu node%s%s%s)", shown ? ", " : "", m->domain,
+                                    *m->domain ? "." : "", m->type,
                                     m->opset, m->count, m->count == 1 ? "" : "s", *m->node ? ", first " : "", m->node);
         if (length < 0 || (size_t)length >= sizeof row || used + (size_t)length >= sizeof text) break;
         memcpy(text + used, row, (size_t)length + 1);
@@ -152,8 +156,8 @@ static tenon_status report_missing(const checker *k)
     char more[64] = "";
     if (shown < k->kinds) snprintf(more, sizeof more, ", and %zu more", k->kinds - shown);
     return TENON_FAIL(k->im->cx, TENON_UNSUPPORTED,
-                      "%zu operator%s of this model cannot be converted: %s%s. Export with standard ONNX operators (opset %d to %d), or give the model a "
-                      "local function for each",
+                      "%zu operator%s of this model cannot be converted: %s%s. Export with standard ONNX operators "
+                      "(opset %d to %d), or give the model a local function for each",
                       k->kinds, k->kinds == 1 ? "" : "s", used ? text : "", more, TENON_ONNX_OPSET_MIN, TENON_ONNX_OPSET_MAX);
 }
 
@@ -175,26 +179,32 @@ static tenon_status check_model(tenon_importer *im, const tenon_onnx_scope *scop
 {
     const tenon_pb_graph *g = im->model->graph;
     if (!g) return TENON_FAIL(im->cx, TENON_CORRUPT, "not an ONNX model: it holds no graph");
-    if (im->model->opset_import.count == 0) return TENON_FAIL(im->cx, TENON_CORRUPT, "not an ONNX model: it imports no operator set");
-    if (im->model->ir_version < 0) return TENON_FAIL(im->cx, TENON_CORRUPT, "ONNX: IR version %lld", (long long)im->model->ir_version);
+    if (im->model->opset_import.count == 0)
+        return TENON_FAIL(im->cx, TENON_CORRUPT, "not an ONNX model: it imports no operator set");
+    if (im->model->ir_version < 0)
+        return TENON_FAIL(im->cx, TENON_CORRUPT, "ONNX: IR version %lld", (long long)im->model->ir_version);
     const int opset = tenon_onnx_opset(scope, (tenon_span){0});
     if (opset > 0 && opset < TENON_ONNX_OPSET_MIN)
-        return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: opset %d; %d is the oldest that is read: convert the model with onnx.version_converter", opset,
+        return TENON_FAIL(im->cx, TENON_UNSUPPORTED,
+                          "ONNX: opset %d; %d is the oldest that is read: convert the model with onnx.version_converter", opset,
                           TENON_ONNX_OPSET_MIN);
     if (opset > TENON_ONNX_OPSET_MAX)
-        tenon_log(im->cx, TENON_WARNING, TENON_TOPIC_ONNX, "ONNX: opset %d is newer than %d, the newest this version knows", opset, TENON_ONNX_OPSET_MAX);
+        tenon_log(im->cx, TENON_WARNING, TENON_TOPIC_ONNX, "ONNX: opset %d is newer than %d, the newest this version knows",
+                  opset, TENON_ONNX_OPSET_MAX);
     if (g->output.count == 0) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: the graph has no output");
     return TENON_OK;
 }
 
-tenon_status tenon_onnx_read(tenon_cx *cx, tenon_arena *arena, const uint8_t *data, size_t bytes, const char *path, tenon_onnx_files *files,
+tenon_status tenon_onnx_read(tenon_cx *cx, tenon_arena *arena, const uint8_t *data, size_t bytes, const char *path,
+                             tenon_onnx_files *files,
                              tenon_graph **out)
 {
     *out = NULL;
     TENON_TRY(check_magic(cx, data, bytes));
     tenon_pb_model model = {0};
     TENON_TRY(tenon_wire_read(cx, arena, &tenon_pb_model_message, data, bytes, &model));
-    tenon_importer im = {.cx = cx, .arena = arena, .path = path, .files = files, .model = &model, .functions = {.arena = arena}, .ungiven = {.arena = arena}};
+    tenon_importer im = {.cx = cx, .arena = arena, .path = path, .files = files, .model = &model, .functions = {.arena = arena},
+                         .ungiven = {.arena = arena}};
     files->cx = cx;
     tenon_onnx_scope scope = {.names = {.arena = arena}, .prefix = "", .opsets = &model.opset_import};
     TENON_TRY(check_model(&im, &scope));
@@ -210,6 +220,7 @@ tenon_status tenon_onnx_read(tenon_cx *cx, tenon_arena *arena, const uint8_t *da
     TENON_TRY(tenon_onnx_graph(&im, &scope, model.graph, NULL, 0));
     TENON_TRY(tenon_graph_sort(g));
     *out = g;
-    tenon_log(cx, TENON_INFO, TENON_TOPIC_ONNX, "ONNX: %s: opset %d, %zu nodes, %zu canonical", g->name, g->opset, im.node_count, g->node_count);
+    tenon_log(cx, TENON_INFO, TENON_TOPIC_ONNX, "ONNX: %s: opset %d, %zu nodes, %zu canonical", g->name, g->opset, im.node_count,
+              g->node_count);
     return TENON_OK;
 }

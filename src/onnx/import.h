@@ -67,13 +67,15 @@ typedef struct tenon_onnx_call {
 } tenon_onnx_call;
 
 /* ---- import.c, import_graph.c, import_node.c ---- */
-tenon_status tenon_onnx_string(tenon_importer *im, tenon_span s, const char *what, const char **out); /* zero-terminated copy; no zero byte inside */
+tenon_status tenon_onnx_string(tenon_importer *im, tenon_span s, const char *what,
+                               const char **out); /* zero-terminated copy; no zero byte inside */
 int tenon_onnx_opset(const tenon_onnx_scope *scope, tenon_span domain); /* 0: not imported */
 const tenon_pb_function *tenon_onnx_function(const tenon_importer *im, const tenon_pb_node *node);
 tenon_value *tenon_onnx_lookup(const tenon_onnx_scope *scope, tenon_span name);
-/* Initializers, inputs, nodes and outputs of a graph into scope->graph. `outer` (may be NULL): values that give the types of inputs
-   whose declaration says less; NULL entries say nothing. */
-tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb, const tenon_type *const *outer,
+/* Initializers, inputs, nodes and outputs of a graph into scope->graph. `outer` (may be NULL): values that give the types of
+   inputs whose declaration says less; NULL entries say nothing. */
+tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb,
+                              const tenon_type *const *outer,
                               size_t outer_count);
 /* Sub-graph attributes of a control-flow node -> n->sub. */
 tenon_status tenon_onnx_bodies(tenon_onnx_call *c, tenon_node *n);
@@ -101,7 +103,8 @@ tenon_status tenon_onnx_tensor(tenon_importer *im, const tenon_pb_tensor *pb, co
 tenon_status tenon_onnx_type(tenon_importer *im, const tenon_pb_type *pb, const char *name, tenon_type *out);
 
 /* ---- import_attr.c: attributes of the node, function references resolved ---- */
-const tenon_pb_attr *tenon_onnx_attr(const tenon_onnx_scope *scope, const tenon_pb_node *node, const char *name); /* NULL: absent */
+const tenon_pb_attr *tenon_onnx_attr(const tenon_onnx_scope *scope, const tenon_pb_node *node,
+                                     const char *name); /* NULL: absent */
 tenon_pb_attr_type tenon_onnx_attr_type(const tenon_pb_attr *a);
 bool tenon_onnx_has(const tenon_onnx_call *c, const char *name);
 /* An attribute of another type than asked for is TENON_INVALID; an absent one gives the fallback (lists: count 0, item NULL). */
@@ -131,8 +134,10 @@ tenon_status tenon_onnx_direct(tenon_onnx_call *c, const tenon_op *op); /* 1:1 *
 tenon_status tenon_onnx_direct_as(tenon_onnx_call *c, const char *op);
 
 /* A canonical node; results untyped until tenon_onnx_typed. TENON_UNSUPPORTED when this build has no such operator. */
-tenon_status tenon_onnx_emit(tenon_onnx_call *c, const char *op, int src_count, tenon_value *const *src, int dst_count, tenon_node **out);
-tenon_status tenon_onnx_typed(tenon_onnx_call *c, tenon_node *n, tenon_value **out); /* infers; *out (may be NULL): its first result */
+tenon_status tenon_onnx_emit(tenon_onnx_call *c, const char *op, int src_count, tenon_value *const *src, int dst_count,
+                             tenon_node **out);
+tenon_status tenon_onnx_typed(tenon_onnx_call *c, tenon_node *n,
+                              tenon_value **out); /* infers; *out (may be NULL): its first result */
 /* Attribute-less operators of one and two sources. */
 tenon_status tenon_onnx_unary(tenon_onnx_call *c, const char *op, tenon_value *x, tenon_value **out);
 tenon_status tenon_onnx_binary(tenon_onnx_call *c, const char *op, tenon_value *a, tenon_value *b, tenon_value **out);
@@ -140,19 +145,15 @@ tenon_status tenon_onnx_scalar(tenon_onnx_call *c, tenon_dtype dtype, double v, 
 tenon_status tenon_onnx_list(tenon_onnx_call *c, const int64_t *v, size_t count, tenon_value **out); /* 1-d i64 */
 tenon_status tenon_onnx_cast(tenon_onnx_call *c, tenon_value *x, tenon_dtype to, tenon_value **out);
 tenon_status tenon_onnx_transposed(tenon_onnx_call *c, tenon_value *x, const int64_t *perm, tenon_value **out); /* rank entries */
-tenon_status tenon_onnx_reduced(tenon_onnx_call *c, const char *op, tenon_value *x, const int64_t *axes, size_t count, bool keepdims, tenon_value **out);
+tenon_status tenon_onnx_reduced(tenon_onnx_call *c, const char *op, tenon_value *x, const int64_t *axes, size_t count,
+                                bool keepdims, tenon_value **out);
 tenon_status tenon_onnx_reshaped(tenon_onnx_call *c, tenon_value *x, tenon_value *shape, tenon_value **out);
 tenon_status tenon_onnx_shape(tenon_onnx_call *c, tenon_value *x, tenon_value **out);
 tenon_status tenon_onnx_flattened(tenon_onnx_call *c, tenon_value *x, int64_t axis, tenon_value **out);
 /* Source `i` is there and its rank is known. */
 tenon_status tenon_onnx_need(tenon_onnx_call *c, int i, const char *what);
 tenon_status tenon_onnx_axis(tenon_onnx_call *c, int64_t axis, int rank, int64_t *out); /* [-rank, rank) to [0, rank) */
-/* Every rewrite of convert.def is `tenon_status tenon_onnx_<function>(tenon_onnx_call *c)`. */
-#define CONVERT(type, domain, from, to, fn) tenon_status tenon_onnx_##fn(tenon_onnx_call *c);
-#define FALLBACK(type, domain, from, to, fn) tenon_status tenon_onnx_##fn(tenon_onnx_call *c);
-#include "onnx/convert.def"
-#undef CONVERT
-#undef FALLBACK
+/* Every rewrite of convert.def is `tenon_status tenon_onnx_<function>(tenon_onnx_call *c)`, declared in convert.c. */
 
 static inline tenon_value *tenon_onnx_src(const tenon_onnx_call *c, int i) { return i < c->src_count ? c->src[i] : NULL; }
 static inline bool tenon_onnx_wants(const tenon_onnx_call *c, int i)

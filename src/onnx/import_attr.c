@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attributes of ONNX nodes: typed access with a message for the wrong type, references to a function's attributes resolved through
-   the calls that are being inlined, and attributes of canonical nodes set from ONNX attributes or from inputs known at build time. */
+/* Attributes of ONNX nodes: typed access with a message for the wrong type, references to a function's attributes resolved
+   through the calls that are being inlined, and attributes of canonical nodes set from ONNX attributes or from inputs known at
+   build time. */
 #include "onnx/import.h"
 
 #include "op/eval.h"
@@ -41,10 +42,12 @@ tenon_pb_attr_type tenon_onnx_attr_type(const tenon_pb_attr *a)
 
 bool tenon_onnx_has(const tenon_onnx_call *c, const char *name) { return tenon_onnx_attr(c->scope, c->node, name) != NULL; }
 
-static tenon_status typed(const tenon_onnx_call *c, const char *name, tenon_pb_attr_type type, const char *what, const tenon_pb_attr **out)
+static tenon_status typed(const tenon_onnx_call *c, const char *name, tenon_pb_attr_type type, const char *what,
+                          const tenon_pb_attr **out)
 {
     *out = tenon_onnx_attr(c->scope, c->node, name);
-    if (*out && tenon_onnx_attr_type(*out) != type) return TENON_FAIL(c->cx, TENON_INVALID, "attribute '%s' is not %s", name, what);
+    if (*out && tenon_onnx_attr_type(*out) != type)
+        return TENON_FAIL(c->cx, TENON_INVALID, "attribute '%s' is not %s", name, what);
     return TENON_OK;
 }
 
@@ -126,7 +129,8 @@ tenon_status tenon_onnx_copy_attr(tenon_onnx_call *c, tenon_node *n, int index)
     static const struct { tenon_pb_attr_type type; const char *what; } want[] = {
         [TENON_ATTR_INT] = {TENON_PB_INT, "an integer"},          [TENON_ATTR_FLOAT] = {TENON_PB_FLOAT, "a float"},
         [TENON_ATTR_STRING] = {TENON_PB_STRING, "a string"},      [TENON_ATTR_INTS] = {TENON_PB_INTS, "a list of integers"},
-        [TENON_ATTR_FLOATS] = {TENON_PB_FLOATS, "a list of floats"}, [TENON_ATTR_STRINGS] = {TENON_PB_STRINGS, "a list of strings"},
+        [TENON_ATTR_FLOATS] = {TENON_PB_FLOATS, "a list of floats"},
+        [TENON_ATTR_STRINGS] = {TENON_PB_STRINGS, "a list of strings"},
         [TENON_ATTR_DTYPE] = {TENON_PB_INT, "an element type"},   [TENON_ATTR_TENSOR] = {TENON_PB_TENSOR, "a tensor"},
     };
     const tenon_attr_def *def = &tenon_op_as_head(n->op)->attr[index];
@@ -158,7 +162,9 @@ tenon_status tenon_onnx_attr_from(tenon_onnx_call *c, tenon_node *n, int index, 
     case TENON_ATTR_INT:
     case TENON_ATTR_DTYPE:
     case TENON_ATTR_FLOAT:
-        if (count != 1) return TENON_FAIL(c->cx, TENON_INVALID, "input %d ('%s') must be one number and has %lld", input, def->name, (long long)count);
+        if (count != 1)
+            return TENON_FAIL(c->cx, TENON_INVALID, "input %d ('%s') must be one number and has %lld", input, def->name,
+                              (long long)count);
         if (def->kind == TENON_ATTR_FLOAT) to->f = tenon_tensor_get_f64(t, 0);
         else to->i = tenon_tensor_get_i64(t, 0);
         return TENON_OK;
@@ -212,7 +218,8 @@ static tenon_status fold(tenon_importer *im, tenon_graph *g, tenon_value *v, int
 {
     const tenon_node *n = v->producer;
     tenon_tensor src[FOLD_SRC] = {{0}}, dst[FOLD_SRC] = {{0}};
-    if (!n || (*budget)-- <= 0 || n->src_count > FOLD_SRC || n->dst_count > FOLD_SRC || !n->op->ref || (n->op->flags & (TENON_OP_RANDOM | TENON_OP_CONTROL)))
+    if (!n || (*budget)-- <= 0 || n->src_count > FOLD_SRC || n->dst_count > FOLD_SRC || !n->op->ref ||
+        (n->op->flags & (TENON_OP_RANDOM | TENON_OP_CONTROL)))
         return TENON_OK;
     for (int i = 0; i < n->src_count; i++) {
         const tenon_tensor *t = NULL;
@@ -224,12 +231,14 @@ static tenon_status fold(tenon_importer *im, tenon_graph *g, tenon_value *v, int
     tenon_heap heap;
     tenon_heap_init(&heap, im->cx);
     dst[v->index].dtype = v->type.dtype;
-    tenon_eval_call call = {.node = n, .src_count = n->src_count, .dst_count = n->dst_count, .src = src, .dst = dst, .heap = &heap};
+    tenon_eval_call call = {.node = n, .src_count = n->src_count, .dst_count = n->dst_count, .src = src, .dst = dst,
+                            .heap = &heap};
     tenon_status status = tenon_eval_node(im->cx, &call);
     const tenon_tensor *result = &dst[v->index];
     if (status == TENON_OK && tenon_dtype_get(result->dtype)->bits >= 8) {
         tenon_tensor *t = tenon_arena_alloc(im->arena, sizeof *t);
-        void *data = tenon_arena_alloc(im->arena, TENON_MAX(tenon_dtype_bytes(result->dtype, (size_t)tenon_tensor_count(result)), 1));
+        void *data = tenon_arena_alloc(im->arena, TENON_MAX(tenon_dtype_bytes(result->dtype, (size_t)tenon_tensor_count(result)),
+                                                            1));
         if (t && data) {
             *t = *result;
             t->data = data;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bodies of If, Loop, Scan and SequenceMap. A body sees the values around it; its inputs get the types of what the node hands in.
-   A state whose shape changes from turn to turn (a list that grows) has sizes that are known only at run time: the body is imported
-   again with those made unknown, until what comes out has the type of what went in. */
+/* The bodies of If, Loop, Scan and SequenceMap. A body sees the values around it; its inputs get the types of what the node
+   hands in. A state whose shape changes from turn to turn (a list that grows) has sizes that are known only at run time: the
+   body is imported again with those made unknown, until what comes out has the type of what went in. */
 #include "onnx/import.h"
 
 #include <string.h>
@@ -44,7 +44,8 @@ static tenon_status scan_inputs(tenon_onnx_call *c, body *b)
     tenon_pb_ints axes;
     TENON_TRY(tenon_onnx_int(c, "num_scan_inputs", 0, &scans));
     TENON_TRY(tenon_onnx_ints(c, "scan_input_axes", &axes));
-    if (scans < 1 || scans > c->src_count) return TENON_FAIL(c->cx, TENON_INVALID, "num_scan_inputs is %lld of %d inputs", (long long)scans, c->src_count);
+    if (scans < 1 || scans > c->src_count)
+        return TENON_FAIL(c->cx, TENON_INVALID, "num_scan_inputs is %lld of %d inputs", (long long)scans, c->src_count);
     b->state_count = (size_t)c->src_count - (size_t)scans;
     for (int i = 0; i < c->src_count; i++) {
         if (!c->src[i]) return TENON_FAIL(c->cx, TENON_INVALID, "input %d is missing", i);
@@ -85,12 +86,14 @@ static tenon_status widen(tenon_onnx_call *c, body *b, const tenon_graph *g, boo
         if (in->dtype == TENON_DTYPE_NONE || in->rank < 0 || tenon_type_equal(in, out)) continue;
         tenon_type t = *in;
         if (in->dtype == TENON_SEQUENCE || in->dtype == TENON_OPTIONAL) t = *out;
-        else if (in->dtype != out->dtype) return TENON_FAIL(c->cx, TENON_INVALID, "state %zu is %s and becomes %s", i, tenon_dtype_get(in->dtype)->name,
+        else if (in->dtype != out->dtype)
+            return TENON_FAIL(c->cx, TENON_INVALID, "state %zu is %s and becomes %s", i, tenon_dtype_get(in->dtype)->name,
                                                             tenon_dtype_get(out->dtype)->name);
         else if (in->rank != out->rank) t.rank = -1;
         else
             for (int k = 0; k < t.rank; k++) {
-                if (in->dim[k] == out->dim[k] || (in->dim[k]->kind == TENON_DIM_SYM && c->im->dims->symbol[in->dim[k]->value].data_dependent)) continue;
+                if (in->dim[k] == out->dim[k] || (in->dim[k]->kind == TENON_DIM_SYM &&
+                                                  c->im->dims->symbol[in->dim[k]->value].data_dependent)) continue;
                 t.dim[k] = tenon_dim_symbol_fresh(c->im->dims, "state", 0, TENON_DIM_HUGE);
                 if (!t.dim[k]) return TENON_NOMEM;
             }
@@ -123,7 +126,8 @@ tenon_status tenon_onnx_bodies(tenon_onnx_call *c, tenon_node *n)
     const tenon_attr_def *def = tenon_op_as_head(n->op)->attr;
     int count = 0;
     body b = {0};
-    if (c->scope->depth >= TENON_ONNX_NEST_MAX) return TENON_FAIL(c->cx, TENON_INVALID, "sub-graphs are nested more than %d deep", TENON_ONNX_NEST_MAX);
+    if (c->scope->depth >= TENON_ONNX_NEST_MAX)
+        return TENON_FAIL(c->cx, TENON_INVALID, "sub-graphs are nested more than %d deep", TENON_ONNX_NEST_MAX);
     for (int i = 0; def && def[i].name; i++) count += def[i].kind == TENON_ATTR_GRAPH;
     n->sub = tenon_arena_array(c->im->arena, (size_t)count + 1, sizeof *n->sub);
     if (!n->sub) return TENON_NOMEM;

@@ -25,7 +25,8 @@ static tenon_status initializers(tenon_importer *im, tenon_onnx_scope *scope, co
         const char *name;
         TENON_TRY(tenon_onnx_string(im, t->name, "initializer name", &name));
         if (!*name) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: initializer %zu has no name", i);
-        if (tenon_onnx_map_get(&scope->names, t->name)) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: initializer '%s' is there twice", name);
+        if (tenon_onnx_map_get(&scope->names, t->name))
+            return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: initializer '%s' is there twice", name);
         char what[160];
         snprintf(what, sizeof what, "initializer '%.120s'", name);
         tenon_tensor tensor;
@@ -50,15 +51,18 @@ static tenon_status input(tenon_importer *im, tenon_onnx_scope *scope, const ten
     if (outer && outer->dtype != TENON_DTYPE_NONE) type = *outer;
     else TENON_TRY(tenon_onnx_type(im, pb->type, name, &type));
     if (!g->parent && type.rank < 0)
-        return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: input '%s' has no shape: give it a rank (unknown dimensions may be symbolic)", name);
+        return TENON_FAIL(im->cx, TENON_UNSUPPORTED,
+                          "ONNX: input '%s' has no shape: give it a rank (unknown dimensions may be symbolic)", name);
     TENON_TRY(tenon_graph_value(g, name, &type, &v));
-    if (tenon_onnx_map_get(&scope->names, pb->name)) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: input '%s' is there twice", name);
+    if (tenon_onnx_map_get(&scope->names, pb->name))
+        return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: input '%s' is there twice", name);
     TENON_TRY(tenon_onnx_map_put(&scope->names, pb->name, v));
     return tenon_graph_add_input(g, v);
 }
 
 /* ---- outputs ---- */
-/* An output is a result that bears the output's name; what is an input, a constant, an outer value or another output is copied. */
+/* An output is a result that bears the output's name; what is an input, a constant, an outer value or another output
+   is copied. */
 static tenon_status output(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_value_info *pb)
 {
     tenon_graph *g = scope->graph;
@@ -83,7 +87,8 @@ static tenon_status output(tenon_importer *im, tenon_onnx_scope *scope, const te
     return tenon_graph_add_output(g, v);
 }
 
-tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb, const tenon_type *const *outer,
+tenon_status tenon_onnx_graph(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_graph *pb,
+                              const tenon_type *const *outer,
                               size_t outer_count)
 {
     TENON_TRY(tenon_onnx_string(im, pb->name, "graph name", &scope->graph->name));
@@ -129,7 +134,8 @@ tenon_status tenon_onnx_nodes(tenon_importer *im, tenon_onnx_scope *scope, const
 }
 
 /* ---- model-local functions ---- */
-static tenon_status bind_inputs(tenon_importer *im, const tenon_onnx_scope *caller, const tenon_pb_node *node, const tenon_pb_function *f,
+static tenon_status bind_inputs(tenon_importer *im, const tenon_onnx_scope *caller, const tenon_pb_node *node,
+                                const tenon_pb_function *f,
                                 tenon_onnx_scope *inside)
 {
     if (node->input.count > f->input.count)
@@ -150,7 +156,8 @@ tenon_status tenon_onnx_inline(tenon_importer *im, tenon_onnx_scope *scope, cons
 {
     for (const tenon_onnx_frame *f = scope->frame; f; f = f->outer)
         if (f->function == function) return TENON_FAIL(im->cx, TENON_INVALID, "the function calls itself");
-    if (scope->depth >= TENON_ONNX_NEST_MAX) return TENON_FAIL(im->cx, TENON_INVALID, "functions are nested more than %d deep", TENON_ONNX_NEST_MAX);
+    if (scope->depth >= TENON_ONNX_NEST_MAX)
+        return TENON_FAIL(im->cx, TENON_INVALID, "functions are nested more than %d deep", TENON_ONNX_NEST_MAX);
     const tenon_onnx_frame frame = {scope->frame, function, node, scope->depth};
     tenon_onnx_scope inside = {.graph = scope->graph, .names = {.arena = im->arena}, .frame = &frame, .depth = scope->depth + 1,
                                .opsets = function->opset_import.count ? &function->opset_import : scope->opsets};
@@ -165,7 +172,8 @@ tenon_status tenon_onnx_inline(tenon_importer *im, tenon_onnx_scope *scope, cons
         if (!v) return TENON_FAIL(im->cx, TENON_INVALID, "the function does not give its output %zu", i);
         /* what was made inside gets the caller's name, if it has none of another output yet */
         bool made = v->producer != NULL;
-        for (size_t k = 0; k < function->input.count && made; k++) made = tenon_onnx_map_get(&inside.names, function->input.item[k]) != (void *)v;
+        for (size_t k = 0; k < function->input.count && made; k++)
+            made = tenon_onnx_map_get(&inside.names, function->input.item[k]) != (void *)v;
         for (size_t k = 0; k < i && made; k++) made = !tenon_span_equal(function->output.item[k], function->output.item[i]);
         if (made) {
             const char *text;
@@ -173,7 +181,8 @@ tenon_status tenon_onnx_inline(tenon_importer *im, tenon_onnx_scope *scope, cons
             if (!(text = tenon_arena_printf(im->arena, "%s%s", scope->prefix, text))) return TENON_NOMEM;
             TENON_TRY(tenon_graph_rename(scope->graph, v, text));
         }
-        if (tenon_onnx_map_get(&scope->names, outer)) return TENON_FAIL(im->cx, TENON_INVALID, "its output %zu is already given", i);
+        if (tenon_onnx_map_get(&scope->names, outer))
+            return TENON_FAIL(im->cx, TENON_INVALID, "its output %zu is already given", i);
         TENON_TRY(tenon_onnx_map_put(&scope->names, outer, v));
     }
     return TENON_OK;

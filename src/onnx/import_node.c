@@ -8,12 +8,15 @@
 /* ---- 1:1 ---- */
 /* ONNX attributes that change nothing here. value INT64_MIN: whatever it is. */
 static const struct { const char *type, *attr; int64_t value; } harmless[] = {
-    {"Conv", "kernel_shape", INT64_MIN},      {"ConvTranspose", "kernel_shape", INT64_MIN}, {"ConvInteger", "kernel_shape", INT64_MIN},
+    {"Conv", "kernel_shape", INT64_MIN},      {"ConvTranspose", "kernel_shape", INT64_MIN},
+        {"ConvInteger", "kernel_shape", INT64_MIN},
     {"QLinearConv", "kernel_shape", INT64_MIN}, {"DeformConv", "kernel_shape", INT64_MIN},
     {"*", "stash_type", INT64_MIN},           /* every statistic is computed in f32 or wider */
-    {"*", "consumed_inputs", INT64_MIN},      {"BatchNormalization", "momentum", INT64_MIN}, {"BatchNormalization", "training_mode", 0},
+    {"*", "consumed_inputs", INT64_MIN},      {"BatchNormalization", "momentum", INT64_MIN},
+        {"BatchNormalization", "training_mode", 0},
     {"BatchNormalization", "spatial", 1},     {"BatchNormalization", "is_test", 1},
-    {"LSTM", "output_sequence", INT64_MIN},   {"GRU", "output_sequence", INT64_MIN},         {"RNN", "output_sequence", INT64_MIN},
+    {"LSTM", "output_sequence", INT64_MIN},   {"GRU", "output_sequence", INT64_MIN},
+        {"RNN", "output_sequence", INT64_MIN},
     {"*", "saturate", 1},                     {"*", "noop_with_empty_axes", 0},              {"*", "precision", 0},
     {"*", "softmax_precision", INT64_MIN},    {"MaxPool", "storage_order", 0},               {"Resize", "antialias", 0},
     {"Reshape", "allowzero", 0},              {"ArgMax", "select_last_index", 0},            {"ArgMin", "select_last_index", 0},
@@ -144,10 +147,12 @@ static tenon_status find_sources(tenon_onnx_call *c)
             formal |= tenon_span_equal(c->scope->frame->function->input.item[k], name);
         const char *giver = c->src[i] ? NULL : tenon_onnx_map_get(&c->im->ungiven, name);
         if (giver)
-            return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "reads '%.*s', a result of node '%.200s' that Tenon's operator does not give",
+            return TENON_FAIL(c->cx, TENON_UNSUPPORTED,
+                              "reads '%.*s', a result of node '%.200s' that Tenon's operator does not give",
                               (int)TENON_MIN(name.length, 200), (const char *)name.data, giver);
         if (!c->src[i] && !formal)
-            return TENON_FAIL(c->cx, TENON_INVALID, "reads '%.*s', which no node, input or initializer gives", (int)TENON_MIN(name.length, 200),
+            return TENON_FAIL(c->cx, TENON_INVALID, "reads '%.*s', which no node, input or initializer gives",
+                              (int)TENON_MIN(name.length, 200),
                               (const char *)name.data);
     }
     return TENON_OK;
@@ -188,7 +193,8 @@ static tenon_status bind_results(tenon_onnx_call *c, size_t first)
         const char *full = ours ? tenon_arena_printf(c->im->arena, "%s%s", c->scope->prefix, name) : name;
         if (!full) return TENON_NOMEM;
         if (ours) TENON_TRY(tenon_graph_rename(c->g, v, full));
-        if (tenon_onnx_map_get(&c->scope->names, span)) return TENON_FAIL(c->cx, TENON_INVALID, "its result '%s' is already given", name);
+        if (tenon_onnx_map_get(&c->scope->names, span))
+            return TENON_FAIL(c->cx, TENON_INVALID, "its result '%s' is already given", name);
         TENON_TRY(tenon_onnx_map_put(&c->scope->names, span, v));
     }
     return TENON_OK;
@@ -202,7 +208,8 @@ static tenon_status convert(tenon_onnx_call *c)
     TENON_TRY(find_sources(c));
     const tenon_onnx_row *row;
     const tenon_op *op;
-    if (!*c->domain && c->opset == 0) return TENON_FAIL(c->cx, TENON_INVALID, "the model does not import the default operator set");
+    if (!*c->domain && c->opset == 0)
+        return TENON_FAIL(c->cx, TENON_INVALID, "the model does not import the default operator set");
     tenon_onnx_find(c->domain, c->type, c->opset, &row, &op);
     if (row) TENON_TRY(row->convert(c));
     else if (op) TENON_TRY(tenon_onnx_direct(c, op));
@@ -214,13 +221,16 @@ static tenon_status convert(tenon_onnx_call *c)
 tenon_status tenon_onnx_node(tenon_importer *im, tenon_onnx_scope *scope, const tenon_pb_node *node)
 {
     if (im->node_count >= TENON_ONNX_NODES_MAX || node->input.count > INT16_MAX || node->output.count > INT16_MAX)
-        return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: more than %d nodes with all functions inlined, or a node with more than %d inputs",
+        return TENON_FAIL(im->cx, TENON_INVALID,
+                          "ONNX: more than %d nodes with all functions inlined, or a node with more than %d inputs",
                           TENON_ONNX_NODES_MAX, INT16_MAX);
-    tenon_onnx_call c = {.im = im, .cx = im->cx, .scope = scope, .g = scope->graph, .node = node, .src_count = (int)node->input.count,
+    tenon_onnx_call c = {.im = im, .cx = im->cx, .scope = scope, .g = scope->graph, .node = node,
+                         .src_count = (int)node->input.count,
                          .dst_count = (int)node->output.count, .opset = tenon_onnx_opset(scope, node->domain)};
     const char *name;
     TENON_TRY(tenon_onnx_string(im, node->op_type, "operator name", &c.type));
-    TENON_TRY(tenon_onnx_string(im, tenon_span_is(node->domain, "ai.onnx") ? (tenon_span){0} : node->domain, "domain", &c.domain));
+    TENON_TRY(tenon_onnx_string(im, tenon_span_is(node->domain, "ai.onnx") ? (tenon_span){0} : node->domain, "domain",
+                                &c.domain));
     TENON_TRY(tenon_onnx_string(im, node->name, "node name", &name));
     c.name = *name ? tenon_arena_printf(im->arena, "%s%s", scope->prefix, name)
                    : tenon_arena_printf(im->arena, "%s%s_%zu", scope->prefix, c.type, im->node_count);

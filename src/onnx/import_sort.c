@@ -30,10 +30,12 @@ static tenon_status depend(sorter *s, tenon_span name)
 
 static tenon_status captures(sorter *s, const tenon_pb_graph *g, const locals *outer, int depth)
 {
-    if (depth > TENON_ONNX_NEST_MAX) return TENON_FAIL(s->im->cx, TENON_INVALID, "ONNX: sub-graphs are nested more than %d deep", TENON_ONNX_NEST_MAX);
+    if (depth > TENON_ONNX_NEST_MAX)
+        return TENON_FAIL(s->im->cx, TENON_INVALID, "ONNX: sub-graphs are nested more than %d deep", TENON_ONNX_NEST_MAX);
     locals here = {outer, {.arena = s->im->arena}};
     for (size_t i = 0; i < g->input.count; i++) TENON_TRY(tenon_onnx_map_put(&here.names, g->input.item[i].name, &here));
-    for (size_t i = 0; i < g->initializer.count; i++) TENON_TRY(tenon_onnx_map_put(&here.names, g->initializer.item[i].name, &here));
+    for (size_t i = 0; i < g->initializer.count; i++) TENON_TRY(tenon_onnx_map_put(&here.names, g->initializer.item[i].name,
+                                                                                   &here));
     for (size_t i = 0; i < g->node.count; i++)
         for (size_t k = 0; k < g->node.item[i].output.count; k++)
             TENON_TRY(tenon_onnx_map_put(&here.names, g->node.item[i].output.item[k], &here));
@@ -66,7 +68,8 @@ static tenon_status dependencies(sorter *s, const tenon_pb_node *n)
 static tenon_status cycle(tenon_importer *im, const tenon_pb_node *n)
 {
     const tenon_span out = n->output.count ? n->output.item[0] : (tenon_span){0};
-    return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: node '%.*s' (%.*s) depends on its own result '%.*s'", (int)TENON_MIN(n->name.length, 200),
+    return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: node '%.*s' (%.*s) depends on its own result '%.*s'",
+                      (int)TENON_MIN(n->name.length, 200),
                       (const char *)n->name.data, (int)TENON_MIN(n->op_type.length, 100), (const char *)n->op_type.data,
                       (int)TENON_MIN(out.length, 200), (const char *)out.data);
 }
@@ -79,7 +82,8 @@ static tenon_status gather(sorter *s, const tenon_pb_node *node, size_t count, s
     for (size_t i = 0; i < count; i++) {
         begin[i] = total;
         TENON_TRY(dependencies(s, &node[i]));
-        if (total + s->dep_count > capacity) TENON_TRY(tenon_arena_grow(s->im->arena, &array, &capacity, total + s->dep_count, sizeof **all));
+        if (total + s->dep_count > capacity)
+            TENON_TRY(tenon_arena_grow(s->im->arena, &array, &capacity, total + s->dep_count, sizeof **all));
         for (size_t k = 0; k < s->dep_count; k++) ((size_t *)array)[total++] = s->dep[k];
     }
     begin[count] = total;
@@ -95,11 +99,13 @@ tenon_status tenon_onnx_sort(tenon_importer *im, const tenon_pb_node *node, size
             const tenon_span name = node[i].output.item[k];
             if (name.length == 0) continue;
             if (tenon_onnx_map_get(&s.given, name))
-                return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: two nodes give '%.*s'", (int)TENON_MIN(name.length, 200), (const char *)name.data);
+                return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: two nodes give '%.*s'", (int)TENON_MIN(name.length, 200),
+                                  (const char *)name.data);
             TENON_TRY(tenon_onnx_map_put(&s.given, name, (void *)(uintptr_t)(i + 1)));
         }
     size_t *all = NULL;
-    size_t *begin = tenon_arena_array(im->arena, count + 1, sizeof *begin), *stack = tenon_arena_array(im->arena, count + 1, sizeof *stack);
+    size_t *begin = tenon_arena_array(im->arena, count + 1, sizeof *begin), *stack = tenon_arena_array(im->arena, count + 1,
+            sizeof *stack);
     size_t *at = tenon_arena_array(im->arena, count + 1, sizeof *at);
     uint8_t *state = tenon_arena_array(im->arena, count + 1, 1); /* 0 new, 1 on the stack, 2 placed */
     if (!begin || !stack || !at || !state) return TENON_NOMEM;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TensorProto -> tensor. Raw and external bytes are borrowed when they are aligned for their type (they are little endian, as are the
-   machines Tenon runs on); the typed lists of the format and misaligned bytes are copied to the arena. Sizes must agree exactly. */
+/* TensorProto -> tensor. Raw and external bytes are borrowed when they are aligned for their type (they are little endian, as
+   are the machines Tenon runs on); the typed lists of the format and misaligned bytes are copied to the arena. Sizes must agree
+   exactly. */
 #include "onnx/import.h"
 
 #include "base/checked.h"
@@ -61,7 +62,8 @@ done:
 static tenon_status number(tenon_importer *im, const tenon_pb_entry *e, const char *what, uint64_t *out)
 {
     *out = 0;
-    if (e->value.length == 0 || e->value.length > 19) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: %s: external offset or length is no number", what);
+    if (e->value.length == 0 || e->value.length > 19)
+        return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: %s: external offset or length is no number", what);
     for (size_t i = 0; i < e->value.length; i++) {
         if (e->value.data[i] < '0' || e->value.data[i] > '9')
             return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: %s: external offset or length is no number", what);
@@ -82,13 +84,15 @@ static tenon_status external(tenon_importer *im, const tenon_pb_tensor *pb, cons
     }
     if (!location || !*location) return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: %s: external data without a location", what);
     if (!im->path)
-        return TENON_FAIL(im->cx, TENON_INVALID, "ONNX: %s is in the file '%s': read the model from its file, or say where its bytes came from", what,
+        return TENON_FAIL(im->cx, TENON_INVALID,
+                          "ONNX: %s is in the file '%s': read the model from its file, or say where its bytes came from", what,
                           location);
     const struct tenon_onnx_file *f = NULL;
     const tenon_status status = open_file(im, location, &f);
     if (status != TENON_OK) return tenon_fail_in(im->cx, status, "ONNX: %s: external data: ", what);
     if (offset > f->map.bytes || length > f->map.bytes - offset)
-        return TENON_FAIL(im->cx, TENON_CORRUPT, "ONNX: %s: bytes %llu to %llu of '%s', which has %zu", what, (unsigned long long)offset,
+        return TENON_FAIL(im->cx, TENON_CORRUPT, "ONNX: %s: bytes %llu to %llu of '%s', which has %zu", what,
+                          (unsigned long long)offset,
                           (unsigned long long)(offset + length), location, f->map.bytes);
     *out = (tenon_span){length ? f->map.data + offset : NULL, (size_t)length};
     return TENON_OK;
@@ -105,7 +109,8 @@ static bool clean_bool(const uint8_t *data, size_t count)
 static tenon_status from_bytes(tenon_importer *im, tenon_span raw, const char *what, size_t need, tenon_tensor *t)
 {
     if (raw.length != need)
-        return TENON_FAIL(im->cx, TENON_CORRUPT, "ONNX: %s has %zu bytes of data; its type and dimensions need %zu", what, raw.length, need);
+        return TENON_FAIL(im->cx, TENON_CORRUPT, "ONNX: %s has %zu bytes of data; its type and dimensions need %zu", what,
+                          raw.length, need);
     const size_t align = TENON_MAX((size_t)tenon_dtype_get(t->dtype)->bits / 8, 1);
     if (need > 0 && (uintptr_t)raw.data % align == 0 && (t->dtype != TENON_BOOL || clean_bool(raw.data, need))) {
         t->data = (void *)(uintptr_t)raw.data;
@@ -133,7 +138,8 @@ static void store_ints(const tenon_pb_ints *list, size_t bytes, bool is_bool, ui
     }
 }
 
-static tenon_status from_lists(tenon_importer *im, const tenon_pb_tensor *pb, const char *what, size_t count, size_t need, tenon_tensor *t)
+static tenon_status from_lists(tenon_importer *im, const tenon_pb_tensor *pb, const char *what, size_t count, size_t need,
+                               tenon_tensor *t)
 {
     const int bits = tenon_dtype_get(t->dtype)->bits;
     t->data = tenon_arena_alloc(im->arena, TENON_MAX(need, 1));
@@ -170,7 +176,8 @@ static tenon_status strings(tenon_importer *im, const tenon_pb_tensor *pb, const
     if (pb->string_data.count != count) return wrong_count(im, what, "string_data", pb->string_data.count, count);
     tenon_string *s = tenon_arena_array(im->arena, TENON_MAX(count, 1), sizeof *s);
     if (!s) return TENON_NOMEM;
-    for (size_t i = 0; i < count; i++) s[i] = (tenon_string){(const char *)pb->string_data.item[i].data, pb->string_data.item[i].length};
+    for (size_t i = 0; i < count; i++) s[i] = (tenon_string){(const char *)pb->string_data.item[i].data,
+                                                             pb->string_data.item[i].length};
     t->data = s;
     return TENON_OK;
 }
@@ -180,11 +187,13 @@ tenon_status tenon_onnx_tensor(tenon_importer *im, const tenon_pb_tensor *pb, co
     memset(out, 0, sizeof *out);
     out->dtype = tenon_onnx_dtype(pb->data_type);
     if (out->dtype == TENON_DTYPE_NONE)
-        return TENON_FAIL(im->cx, pb->data_type == 0 ? TENON_INVALID : TENON_UNSUPPORTED, "ONNX: %s has element type %s (%lld), which Tenon does not have",
+        return TENON_FAIL(im->cx, pb->data_type == 0 ? TENON_INVALID : TENON_UNSUPPORTED,
+                          "ONNX: %s has element type %s (%lld), which Tenon does not have",
                           what, tenon_onnx_dtype_name(pb->data_type), (long long)pb->data_type);
     if (pb->segment.data) return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: %s is stored in segments", what);
     if (pb->dims.count > TENON_MAX_RANK)
-        return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: %s has %zu dimensions; %d are the most", what, pb->dims.count, TENON_MAX_RANK);
+        return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: %s has %zu dimensions; %d are the most", what, pb->dims.count,
+                          TENON_MAX_RANK);
     out->rank = (int)pb->dims.count;
     for (int i = 0; i < out->rank; i++) out->dim[i] = pb->dims.item[i];
     int64_t count;

@@ -103,7 +103,8 @@ static tenon_status tensor_type(tenon_importer *im, const tenon_pb_tensor_type *
     out->rank = -1;
     if (!pb->shape) return TENON_OK;
     if (pb->shape->dim.count > TENON_MAX_RANK)
-        return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: '%s' has %zu dimensions; %d are the most", name, pb->shape->dim.count, TENON_MAX_RANK);
+        return TENON_FAIL(im->cx, TENON_UNSUPPORTED, "ONNX: '%s' has %zu dimensions; %d are the most", name, pb->shape->dim.count,
+                          TENON_MAX_RANK);
     out->rank = (int)pb->shape->dim.count;
     for (int i = 0; i < out->rank; i++) TENON_TRY(dim(im, &pb->shape->dim.item[i], name, i, &out->dim[i]));
     return TENON_OK;

@@ -19,7 +19,8 @@ static size_t place(const tenon_onnx_map *map, tenon_span key)
     return i;
 }
 
-void *tenon_onnx_map_get(const tenon_onnx_map *map, tenon_span key) { return map->capacity ? map->slot[place(map, key)].value : NULL; }
+void *tenon_onnx_map_get(const tenon_onnx_map *map, tenon_span key) { return map->capacity ? map->slot[place(map, key)].value
+                                                                     : NULL; }
 
 tenon_status tenon_onnx_map_put(tenon_onnx_map *map, tenon_span key, void *value)
 {

@@ -29,8 +29,8 @@ tenon_status tenon_onnx_read(tenon_cx *cx, tenon_arena *arena, const uint8_t *da
                              tenon_onnx_files *files, tenon_graph **out);
 void tenon_onnx_close(tenon_onnx_files *files);
 
-/* Appends the graph as an ONNX model (opset TENON_ONNX_OPSET_WRITTEN) to `out`. Weights are stored inside. TENON_UNSUPPORTED names
-   the operators that ONNX cannot express. */
+/* Appends the graph as an ONNX model (opset TENON_ONNX_OPSET_WRITTEN) to `out`. Weights are stored inside. TENON_UNSUPPORTED
+   names the operators that ONNX cannot express. */
 tenon_status tenon_onnx_write(tenon_cx *cx, tenon_graph *g, tenon_buf *out);
 
 #endif

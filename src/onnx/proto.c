@@ -5,10 +5,12 @@
 #define FIELD(type, number, kind, member) {number, TENON_WIRE_##kind, offsetof(tenon_pb_##type, member), NULL, #member}
 #define NESTED(type, number, kind, member, nested) \
     {number, TENON_WIRE_##kind, offsetof(tenon_pb_##type, member), &tenon_pb_##nested##_message, #member}
-#define MESSAGE(linkage, type, text) \
-    linkage const tenon_wire_message tenon_pb_##type##_message = {text, sizeof(tenon_pb_##type), TENON_COUNTOF(type##_fields), type##_fields}
+#define MESSAGE(linkage, type, text)                                                                                        \
+    linkage const tenon_wire_message tenon_pb_##type##_message = {text, sizeof(tenon_pb_##type),                           \
+                                                                  TENON_COUNTOF(type##_fields), type##_fields}
 
-static const tenon_wire_message tenon_pb_entry_message, tenon_pb_shape_message, tenon_pb_tensor_type_message, tenon_pb_element_type_message,
+static const tenon_wire_message tenon_pb_entry_message, tenon_pb_shape_message, tenon_pb_tensor_type_message,
+    tenon_pb_element_type_message,
     tenon_pb_type_message, tenon_pb_value_info_message, tenon_pb_node_message, tenon_pb_graph_message, tenon_pb_opset_message,
     tenon_pb_function_message;
 
@@ -19,7 +21,8 @@ static const tenon_wire_field tensor_fields[] = {
     FIELD(tensor, 1, INTS, dims),          FIELD(tensor, 2, INT, data_type),       FIELD(tensor, 3, SPAN, segment),
     FIELD(tensor, 4, FLOATS, float_data),  FIELD(tensor, 5, INTS, int32_data),     FIELD(tensor, 6, SPANS, string_data),
     FIELD(tensor, 7, INTS, int64_data),    FIELD(tensor, 8, SPAN, name),           FIELD(tensor, 9, SPAN, raw_data),
-    FIELD(tensor, 10, DOUBLES, double_data), FIELD(tensor, 11, INTS, uint64_data), NESTED(tensor, 13, MESSAGES, external_data, entry),
+    FIELD(tensor, 10, DOUBLES, double_data), FIELD(tensor, 11, INTS, uint64_data),
+        NESTED(tensor, 13, MESSAGES, external_data, entry),
     FIELD(tensor, 14, INT, data_location),
 };
 MESSAGE(, tensor, "TensorProto");
@@ -30,7 +33,8 @@ MESSAGE(, dim, "TensorShapeProto.Dimension");
 static const tenon_wire_field shape_fields[] = {NESTED(shape, 1, MESSAGES, dim, dim)};
 MESSAGE(static, shape, "TensorShapeProto");
 
-static const tenon_wire_field tensor_type_fields[] = {FIELD(tensor_type, 1, INT, elem_type), NESTED(tensor_type, 2, MESSAGE, shape, shape)};
+static const tenon_wire_field tensor_type_fields[] = {FIELD(tensor_type, 1, INT, elem_type),
+                                                      NESTED(tensor_type, 2, MESSAGE, shape, shape)};
 MESSAGE(static, tensor_type, "TypeProto.Tensor");
 
 static const tenon_wire_field element_type_fields[] = {NESTED(element_type, 1, MESSAGE, elem_type, type)};
@@ -43,7 +47,8 @@ static const tenon_wire_field type_fields[] = {
 };
 MESSAGE(static, type, "TypeProto");
 
-static const tenon_wire_field value_info_fields[] = {FIELD(value_info, 1, SPAN, name), NESTED(value_info, 2, MESSAGE, type, type)};
+static const tenon_wire_field value_info_fields[] = {FIELD(value_info, 1, SPAN, name),
+                                                     NESTED(value_info, 2, MESSAGE, type, type)};
 MESSAGE(static, value_info, "ValueInfoProto");
 
 static const tenon_wire_field attr_fields[] = {

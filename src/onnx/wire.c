@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads protobuf messages by table. Each message is scanned twice: once to count the repeated fields, so that each list is one
-   array, once to fill. A scan steps over nested messages by their length, so the whole file is touched twice, its weights not at all. */
+   array, once to fill. A scan steps over nested messages by their length, so the whole file is touched twice,
+       its weights not at all. */
 #include "onnx/wire.h"
 
 #include "base/checked.h"
@@ -115,7 +116,8 @@ static bool fits(tenon_wire_kind kind, int type)
     }
 }
 
-static tenon_status count_item(const reader *r, const tenon_wire_message *m, const tenon_wire_field *f, const item *it, size_t *count)
+static tenon_status count_item(const reader *r, const tenon_wire_message *m, const tenon_wire_field *f, const item *it,
+                               size_t *count)
 {
     if (!fits(f->kind, it->type)) {
         char what[96];
@@ -176,17 +178,20 @@ static tenon_status fill_list(const reader *r, const tenon_wire_message *m, cons
     case TENON_WIRE_FLOATS:
         if (it->type == FIXED32) ((float *)list->item)[list->count++] = as_float(it->value);
         else
-            for (size_t i = 0; i < it->span.length; i += 4) ((float *)list->item)[list->count++] = as_float(little(it->span.data + i, 4));
+            for (size_t i = 0; i < it->span.length; i += 4)
+                ((float *)list->item)[list->count++] = as_float(little(it->span.data + i, 4));
         return TENON_OK;
     default:
         if (it->type == FIXED64) ((double *)list->item)[list->count++] = as_double(it->value);
         else
-            for (size_t i = 0; i < it->span.length; i += 8) ((double *)list->item)[list->count++] = as_double(little(it->span.data + i, 8));
+            for (size_t i = 0; i < it->span.length; i += 8)
+                ((double *)list->item)[list->count++] = as_double(little(it->span.data + i, 8));
         return TENON_OK;
     }
 }
 
-static tenon_status fill(const reader *r, const tenon_wire_message *m, const tenon_wire_field *f, const item *it, int depth, bool again,
+static tenon_status fill(const reader *r, const tenon_wire_message *m, const tenon_wire_field *f, const item *it, int depth,
+                         bool again,
                          char *member)
 {
     switch (f->kind) {
@@ -238,7 +243,8 @@ static tenon_status read_message(const reader *r, const tenon_wire_message *m, t
     return TENON_OK;
 }
 
-tenon_status tenon_wire_read(tenon_cx *cx, tenon_arena *arena, const tenon_wire_message *m, const uint8_t *data, size_t bytes, void *out)
+tenon_status tenon_wire_read(tenon_cx *cx, tenon_arena *arena, const tenon_wire_message *m, const uint8_t *data, size_t bytes,
+                             void *out)
 {
     const reader r = {cx, arena, data};
     return read_message(&r, m, (tenon_span){data, bytes}, 0, out);

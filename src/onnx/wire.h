@@ -43,7 +43,8 @@ typedef struct tenon_wire_list { void *item; size_t count; } tenon_wire_list; /*
 
 /* Reads a whole message into `out` (m->bytes, zeroed by the caller). Spans borrow `data`. TENON_CORRUPT names message, field
    and byte offset. */
-tenon_status tenon_wire_read(tenon_cx *cx, tenon_arena *arena, const tenon_wire_message *m, const uint8_t *data, size_t bytes, void *out);
+tenon_status tenon_wire_read(tenon_cx *cx, tenon_arena *arena, const tenon_wire_message *m, const uint8_t *data, size_t bytes,
+                             void *out);
 bool tenon_wire_has(const tenon_wire_message *m, const void *message, uint32_t number);
 
 #endif
