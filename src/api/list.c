@@ -36,7 +36,7 @@ static json_t *list_tactics(void)
 static json_t *list_passes(void)
 {
     json_t *list = json_array();
-    for (size_t i = 0; tenon_passes[i].name; i++) json_array_append_new(list, json_pack("{s:s,s:s}", "name", tenon_passes[i].name, "what", tenon_passes[i].what));
+    for (size_t i = 0; tenon_passes[i]; i++) json_array_append_new(list, json_pack("{s:s,s:s}", "name", tenon_passes[i]->name, "what", tenon_passes[i]->what));
     return list;
 }
 
