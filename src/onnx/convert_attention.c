@@ -3,6 +3,8 @@
    concatenated in front. RotaryEmbedding becomes slices, products and a concat, unless op.def has an operator for it. */
 #include "onnx/import.h"
 
+#include <math.h>
+
 /* (b, s, h * d) -> (b, h, s, d) */
 static tenon_status split_heads(tenon_onnx_call *c, tenon_value *x, int64_t heads, tenon_value **out)
 {
@@ -35,25 +37,85 @@ static tenon_status joined(tenon_onnx_call *c, tenon_value *a, tenon_value *b, i
     return tenon_onnx_typed(c, n, out);
 }
 
-static tenon_status check_attention(tenon_onnx_call *c, int64_t causal)
+/* Size of axis 2 (the length) as a scalar. */
+static tenon_status length_of(tenon_onnx_call *c, tenon_value *x, tenon_value **out)
+{
+    tenon_value *shape, *two;
+    tenon_node *n;
+    TENON_TRY(tenon_onnx_shape(c, x, &shape));
+    TENON_TRY(tenon_onnx_scalar(c, TENON_I64, 2, &two));
+    TENON_TRY(tenon_onnx_emit(c, "gather", 2, (tenon_value *[]){shape, two}, 1, &n));
+    return tenon_onnx_typed(c, n, out);
+}
+
+static tenon_status count_up(tenon_onnx_call *c, tenon_value *from, tenon_value *to, tenon_value **out)
+{
+    tenon_value *one;
+    tenon_node *n;
+    TENON_TRY(tenon_onnx_scalar(c, TENON_I64, 1, &one));
+    TENON_TRY(tenon_onnx_emit(c, "range", 3, (tenon_value *[]){from, to, one}, 1, &n));
+    return tenon_onnx_typed(c, n, out);
+}
+
+/* Which keys query i may see when `past` keys stand before the first query: j - (i + past) within [-left, right]; -1: no limit. */
+static tenon_status window_mask(tenon_onnx_call *c, tenon_value *q, tenon_value *k, tenon_value *past, const int64_t *limit,
+                                tenon_value **out)
+{
+    static const int64_t last = 1;
+    tenon_value *zero, *queries, *keys, *first, *row, *column;
+    tenon_node *n;
+    *out = NULL;
+    TENON_TRY(tenon_onnx_scalar(c, TENON_I64, 0, &zero));
+    TENON_TRY(length_of(c, q, &queries));
+    TENON_TRY(length_of(c, k, &keys));
+    first = zero;
+    if (past) {
+        TENON_TRY(length_of(c, past, &first));
+        TENON_TRY(tenon_onnx_binary(c, "add", first, queries, &queries));
+    }
+    TENON_TRY(count_up(c, first, queries, &row));
+    TENON_TRY(count_up(c, zero, keys, &column));
+    TENON_TRY(tenon_onnx_emit(c, "unsqueeze", 1, &row, 1, &n));
+    TENON_TRY(tenon_node_set_ints(c->g, n, "axes", &last, 1));
+    TENON_TRY(tenon_onnx_typed(c, n, &row));
+    for (int i = 0; i < 2; i++) {
+        tenon_value *edge, *side;
+        if (limit[i] < 0) continue;
+        TENON_TRY(tenon_onnx_scalar(c, TENON_I64, (double)limit[i], &edge));
+        TENON_TRY(tenon_onnx_binary(c, i == 0 ? "sub" : "add", row, edge, &edge));
+        TENON_TRY(tenon_onnx_binary(c, i == 0 ? "greater_or_equal" : "less_or_equal", column, edge, &side));
+        if (*out) TENON_TRY(tenon_onnx_binary(c, "and", *out, side, &side));
+        *out = side;
+    }
+    return TENON_OK;
+}
+
+/* `given` may be NULL, bool, or added to the scores. */
+static tenon_status joined_masks(tenon_onnx_call *c, tenon_value *mask, tenon_value *given, tenon_value **out)
+{
+    tenon_value *never;
+    tenon_node *n;
+    *out = mask;
+    if (!given) return TENON_OK;
+    if (given->type.dtype == TENON_BOOL) return tenon_onnx_binary(c, "and", mask, given, out);
+    TENON_TRY(tenon_onnx_scalar(c, given->type.dtype, -INFINITY, &never));
+    TENON_TRY(tenon_onnx_emit(c, "where", 3, (tenon_value *[]){mask, given, never}, 1, &n));
+    return tenon_onnx_typed(c, n, out);
+}
+
+static tenon_status check_attention(tenon_onnx_call *c)
 {
     double softcap;
-    int64_t window[2];
     TENON_TRY(tenon_onnx_float(c, "softcap", 0, &softcap));
-    TENON_TRY(tenon_onnx_int(c, "left_window_size", -1, &window[0]));
-    TENON_TRY(tenon_onnx_int(c, "right_window_size", -1, &window[1]));
     if (softcap != 0) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "softcap");
-    if (window[0] != -1 || window[1] != -1) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "a sliding window");
     if (tenon_onnx_src(c, 6)) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "input nonpad_kv_seqlen");
-    if (causal && tenon_onnx_src(c, 4))
-        return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "is_causal together with past_key: give an attn_mask");
     if (tenon_onnx_wants(c, 3)) return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "the result qk_matmul_output");
     return TENON_OK;
 }
 
 tenon_status tenon_onnx_attention(tenon_onnx_call *c)
 {
-    int64_t causal, heads[2];
+    int64_t causal, heads[2], limit[2]; /* keys to the left, to the right */
     double scale;
     tenon_value *qkv[4];
     tenon_node *n;
@@ -61,7 +123,9 @@ tenon_status tenon_onnx_attention(tenon_onnx_call *c)
     TENON_TRY(tenon_onnx_int(c, "q_num_heads", 0, &heads[0]));
     TENON_TRY(tenon_onnx_int(c, "kv_num_heads", 0, &heads[1]));
     TENON_TRY(tenon_onnx_float(c, "scale", 0, &scale));
-    TENON_TRY(check_attention(c, causal));
+    TENON_TRY(tenon_onnx_int(c, "left_window_size", -1, &limit[0]));
+    TENON_TRY(tenon_onnx_int(c, "right_window_size", -1, &limit[1]));
+    TENON_TRY(check_attention(c));
     for (int i = 0; i < 3; i++) {
         TENON_TRY(tenon_onnx_need(c, i, i == 0 ? "Q" : i == 1 ? "K" : "V"));
         TENON_TRY(split_heads(c, c->src[i], heads[i > 0], &qkv[i]));
@@ -70,6 +134,13 @@ tenon_status tenon_onnx_attention(tenon_onnx_call *c)
         if (i > 0 && tenon_onnx_wants(c, i)) c->dst[i] = qkv[i];
     }
     qkv[3] = tenon_onnx_src(c, 3);
+    if (limit[0] >= 0 || limit[1] >= 0 || (causal && tenon_onnx_src(c, 4))) {
+        tenon_value *window;
+        if (causal) limit[1] = 0;
+        TENON_TRY(window_mask(c, qkv[0], qkv[1], tenon_onnx_src(c, 4), limit, &window));
+        TENON_TRY(joined_masks(c, window, qkv[3], &qkv[3]));
+        causal = 0;
+    }
     TENON_TRY(tenon_onnx_emit(c, "attention", qkv[3] ? 4 : 3, qkv, 1, &n));
     if (tenon_onnx_has(c, "scale")) TENON_TRY(tenon_node_set_float(c->g, n, "scale", scale));
     if (causal) TENON_TRY(tenon_node_set_int(c->g, n, "is_causal", 1));
