@@ -165,7 +165,7 @@ bool tenon_infer_floats(const tenon_value *v, double *out, size_t *count)
 void tenon_infer_set_contents(tenon_node *n, int dst, const tenon_dim *const *sym, size_t count)
 {
     if (dst >= n->dst_count || !n->dst[dst]) return;
-    n->dst[dst]->sym = (const tenon_dim **)(void *)(uintptr_t)sym; /* the field is writable for passes; rules give finished lists */
+    n->dst[dst]->sym = (const tenon_dim **)(void *)(uintptr_t)sym; /* writable for passes; rules give finished lists */
     n->dst[dst]->fsym = NULL;
     n->dst[dst]->sym_count = sym ? count : 0;
 }

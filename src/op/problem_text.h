@@ -13,9 +13,10 @@ typedef struct tenon_problem_order {
     int src_count, symbol_count;
     uint8_t src[TENON_PROBLEM_SRC], symbol[TENON_PROBLEM_SYMBOLS];
 } tenon_problem_order;
-tenon_status tenon_problem_print(tenon_cx *cx, tenon_arena *arena, const tenon_problem *p, tenon_problem_order *order, const char **text);
+tenon_status tenon_problem_print(tenon_cx *cx, tenon_arena *arena, const tenon_problem *p, tenon_problem_order *order,
+                                 const char **text);
 
-/* What the short forms stand for, for both directions. The vector that "bias" adds to a result of type `t`; false: no such axis. */
+/* What the short forms stand for, both ways. The vector that "bias" adds to a result of type `t`; false: no such axis. */
 bool tenon_problem_bias_type(tenon_dim_pool *pool, const tenon_op *first, const tenon_type *t, tenon_type *out);
 /* The format of the operand of an "add" without arguments. */
 tenon_format tenon_problem_implied_format(const tenon_format *first, int rank);

@@ -79,7 +79,8 @@ static tenon_status choose_class(tenon_cx *cx, tenon_node *const *node, int coun
     }
     const int wanted = count == 0 && result[0] ? classes_of_type(result[0]->type.dtype) : ANY;
     c &= wanted ? wanted : ANY;
-    *out = c == ANY ? TENON_CLASS_I64 : c & F32 ? TENON_CLASS_F32 : c & F64 ? TENON_CLASS_F64 : TENON_CLASS_I64; /* all: bool alone */
+    const bool bool_alone = c == ANY;
+    *out = !bool_alone && c & F32 ? TENON_CLASS_F32 : !bool_alone && c & F64 ? TENON_CLASS_F64 : TENON_CLASS_I64;
     return TENON_OK;
 }
 
@@ -186,5 +187,8 @@ void tenon_program_eval_f32(const tenon_program *p, const float *x, float *resul
         for (int k = 0; k < in->op->pw->arity; k++) v[k] = in->src[k] >= 0 ? value[in->src[k]] : x[~in->src[k]];
         value[i] = in->op->pw->f32(v, in->param);
     }
-    for (int r = 0; r < p->result_count; r++) result[r] = p->result_instr[r] >= 0 ? value[p->result_instr[r]] : x[~p->result_instr[r]];
+    for (int r = 0; r < p->result_count; r++) {
+        const int from = p->result_instr[r];
+        result[r] = from >= 0 ? value[from] : x[~from];
+    }
 }

@@ -132,7 +132,8 @@ static const tenon_attr_def is_inf_attr[] = { { .name = "detect_negative", .kind
                                               { .name = "detect_positive", .kind = TENON_ATTR_INT, .i = 1 }, { .name = NULL } };
 static const tenon_pw is_inf_pw = { .arity = 1, .param_count = 2, .param = { "detect_negative", "detect_positive" }, .flops = 1,
                                     .f32 = is_inf_f32, .f64 = is_inf_f64, .result_bool = true,
-                                    .cuda = "((x0 > 3.402823466e38f && p1 != 0.0f) || (x0 < -3.402823466e38f && p0 != 0.0f) ? 1.0f : 0.0f)" };
+                                    .cuda = "((x0 > 3.402823466e38f && p1 != 0.0f) || "
+                                            "(x0 < -3.402823466e38f && p0 != 0.0f) ? 1.0f : 0.0f)" };
 PW_OP(is_inf, "IsInf", 10, 1, 1, 0, is_inf_attr)
 
 /* Rounds to the target type, so that a cast inside a program has an effect before the store. */
