@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small ONNX models made by hand, message by message, for the tests of src/onnx: each function appends one field of its parent. */
+/* Small ONNX models made by hand, message by message, for the tests of src/onnx: each function appends one field of its parent.
+   */
 #ifndef TENON_TEST_PB_H
 #define TENON_TEST_PB_H
 
@@ -76,7 +77,8 @@ static TENON_UNUSED void pb_attr_graph(tenon_buf *attrs, const char *name, tenon
 }
 
 /* Field `number` of the parent: 1 of a graph, 7 of a function. attrs may be NULL; it is cleared. */
-static TENON_UNUSED void pb_node(tenon_buf *b, uint32_t number, const char *type, const char *domain, const char *in, const char *out,
+static TENON_UNUSED void pb_node(tenon_buf *b, uint32_t number, const char *type, const char *domain, const char *in,
+                                 const char *out,
                                  tenon_buf *attrs)
 {
     tenon_buf n;
@@ -123,7 +125,8 @@ static TENON_UNUSED void pb_value(tenon_buf *graph, uint32_t number, const char 
 }
 
 /* An initializer with raw data. */
-static TENON_UNUSED void pb_init(tenon_buf *graph, const char *name, int dtype, const int64_t *dim, int rank, const void *data, size_t bytes)
+static TENON_UNUSED void pb_init(tenon_buf *graph, const char *name, int dtype, const int64_t *dim, int rank, const void *data,
+                                 size_t bytes)
 {
     tenon_buf t;
     pb_buf(&t, graph->cx);

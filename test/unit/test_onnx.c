@@ -98,7 +98,8 @@ static void test_gemm(void)
         CHECK_TEXT(l.g->dims->symbol[0].name, "batch");
         float y[4];
         const float x[] = {1, 1, 1, 0, 0, 1};
-        if (run(l.g, (const float *const[]){x}, (const int64_t[][2]){{2, 3}}, y, 4)) CHECK(y[0] == 0 && y[1] == 31 && y[2] == 0 && y[3] == 13);
+        if (run(l.g, (const float *const[]){x}, (const int64_t[][2]){{2, 3}}, y, 4))
+            CHECK(y[0] == 0 && y[1] == 31 && y[2] == 0 && y[3] == 13);
     }
     unload(&l);
     for (size_t n = 0; n < model.length; n++) { /* cut off anywhere: a status and a message */
@@ -196,7 +197,8 @@ static void test_functions(void)
             CHECK_TEXT(ops(l.g), "leaky_relu");
             CHECK_TEXT(l.g->node[0]->name, "outer_0/inner_1/LeakyRelu_2");
             CHECK_TEXT(l.g->output[0]->name, "y");
-            if (run(l.g, (const float *const[]){(float[]){-4, 4}}, (const int64_t[][2]){{1, 2}}, y, 2)) CHECK(y[0] == -1 && y[1] == 4);
+            if (run(l.g, (const float *const[]){(float[]){-4, 4}}, (const int64_t[][2]){{1, 2}}, y, 2))
+                CHECK(y[0] == -1 && y[1] == 4);
         }
         unload(&l);
     }
@@ -243,7 +245,8 @@ static void subgraph(bool known)
 }
 
 /* One node between x (2,3) and y; the failure's message holds `part`. */
-static void fails(const char *type, const char *domain, const char *in, const char *out, const char *shape, int dtype, int opset, tenon_buf *attrs,
+static void fails(const char *type, const char *domain, const char *in, const char *out, const char *shape, int dtype, int opset,
+                  tenon_buf *attrs,
                   tenon_status status, const char *part)
 {
     tenon_buf graph, model;
@@ -276,7 +279,8 @@ static void test_refused(void)
     fails("Relu", "", "x", "y", "2", 99, 17, NULL, TENON_UNSUPPORTED, "(99)");
     fails("Relu", "", "x", "y", "2", 1, 6, NULL, TENON_UNSUPPORTED, "opset 6");
     fails("Sigmoid", "", "x,x,x", "y", "2", 1, 17, NULL, TENON_INVALID, "3 inputs");
-    fails("Magic", "", "x", "y", "2", 1, 17, NULL, TENON_UNSUPPORTED, "1 operator of this model cannot be converted: Magic (opset 17; 1 node)");
+    fails("Magic", "", "x", "y", "2", 1, 17, NULL, TENON_UNSUPPORTED,
+          "1 operator of this model cannot be converted: Magic (opset 17; 1 node)");
     fails("Relu", "my.own", "x", "y", "2", 1, 17, NULL, TENON_UNSUPPORTED, "my.own.Relu");
     fails("GatherND", "", "x,x", "y", "2", 1, 7, NULL, TENON_UNSUPPORTED, "GatherND (opset 7");
     fails("MatMul", "", "x,x", "y", "2,3", 1, 17, NULL, TENON_INVALID, "MatMul_0");
@@ -315,7 +319,8 @@ static void test_tensors_refused(void)
     refuse_init(15, two_three, 2, 24, TENON_UNSUPPORTED, "COMPLEX128");
 }
 
-static void external(const char *location, const char *offset, const char *length, const char *path, tenon_status status, const char *part)
+static void external(const char *location, const char *offset, const char *length, const char *path, tenon_status status,
+                     const char *part)
 {
     tenon_buf graph, model, t, e;
     loaded l;
@@ -373,8 +378,10 @@ static void test_external(void)
 static void test_not_onnx(void)
 {
     static const struct { const char *data; size_t bytes; const char *part; } row[] = {
-        {"", 0, "empty"}, {"ptrt\0\0\0\0", 8, "TensorRT engine"}, {"PK\3\4rest", 8, "zip"}, {"{\"a\": 1}", 8, "JSON"}, {"hello, this is text", 19, "text"},
-        {"version https://git-lfs.github.com/spec/v1", 42, "git lfs pull"}, {"\x08\x08", 2, "holds no graph"}, {"\x3a\x00", 2, "imports no operator set"},
+        {"", 0, "empty"}, {"ptrt\0\0\0\0", 8, "TensorRT engine"}, {"PK\3\4rest", 8, "zip"}, {"{\"a\": 1}", 8, "JSON"},
+            {"hello, this is text", 19, "text"},
+        {"version https://git-lfs.github.com/spec/v1", 42, "git lfs pull"}, {"\x08\x08", 2, "holds no graph"},
+            {"\x3a\x00", 2, "imports no operator set"},
         {"\x7f" "ELF\2\1\1", 7, "program"},
     };
     loaded l;

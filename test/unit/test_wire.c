@@ -24,9 +24,11 @@ static const tenon_wire_message inner_message = {"Inner", sizeof(inner), 1, inne
 static const tenon_wire_message outer_message;
 static const tenon_wire_field outer_fields[] = {
     {1, TENON_WIRE_INT, offsetof(outer, i), NULL, "i"},           {2, TENON_WIRE_FLOAT, offsetof(outer, f), NULL, "f"},
-    {3, TENON_WIRE_SPAN, offsetof(outer, s), NULL, "s"},          {4, TENON_WIRE_MESSAGE, offsetof(outer, again), &outer_message, "again"},
+    {3, TENON_WIRE_SPAN, offsetof(outer, s), NULL, "s"},          {4, TENON_WIRE_MESSAGE, offsetof(outer, again), &outer_message,
+                                                                   "again"},
     {5, TENON_WIRE_INTS, offsetof(outer, ints), NULL, "ints"},    {6, TENON_WIRE_FLOATS, offsetof(outer, floats), NULL, "floats"},
-    {7, TENON_WIRE_DOUBLES, offsetof(outer, doubles), NULL, "doubles"}, {8, TENON_WIRE_SPANS, offsetof(outer, spans), NULL, "spans"},
+    {7, TENON_WIRE_DOUBLES, offsetof(outer, doubles), NULL, "doubles"}, {8, TENON_WIRE_SPANS, offsetof(outer, spans), NULL,
+                                                                         "spans"},
     {9, TENON_WIRE_MESSAGES, offsetof(outer, inners), &inner_message, "inners"},
 };
 static const tenon_wire_message outer_message = {"Outer", sizeof(outer), 9, outer_fields};
@@ -91,9 +93,11 @@ static void test_fields(void)
     CHECK(o.doubles.count == 2 && o.doubles.item[0] == 0.25 && o.doubles.item[1] == -8);
     CHECK(o.spans.count == 2 && o.spans.item[1].length == 0);
     CHECK(o.inners.count == 2 && o.inners.item[0].i == 9 && o.inners.item[1].i == 0);
-    CHECK(tenon_wire_has(&outer_message, &o, 1) && !tenon_wire_has(&outer_message, o.again, 2) && !tenon_wire_has(&inner_message, &o.inners.item[1], 1));
+    CHECK(tenon_wire_has(&outer_message, &o, 1) && !tenon_wire_has(&outer_message, o.again, 2) &&
+          !tenon_wire_has(&inner_message, &o.inners.item[1], 1));
     int truncated_well = 0;
-    for (size_t n = 0; n < b.length; n++) truncated_well += read_exactly(b.data, n, &o) == TENON_OK; /* only at the ends of fields */
+    for (size_t n = 0; n < b.length; n++) truncated_well += read_exactly(b.data, n,
+                                                                         &o) == TENON_OK; /* only at the ends of fields */
     CHECK(truncated_well == 15);
     for (size_t n = 0; n < b.length; n++)
         for (int bit = 0; bit < 8; bit++) { /* any answer, no crash */
