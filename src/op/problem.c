@@ -38,6 +38,7 @@ bool tenon_format_equal(const tenon_format *a, const tenon_format *b, int rank)
     tenon_format_order(a, rank, oa);
     tenon_format_order(b, rank, ob);
     const int ia = a->inner ? a->inner : 1, ib = b->inner ? b->inner : 1;
+    if ((a->layout == TENON_STRIDED) != (b->layout == TENON_STRIDED)) return false;
     return memcmp(oa, ob, (size_t)rank) == 0 && a->ld == b->ld && (!a->ld || ia == ib) && a->weight == b->weight;
 }
 

@@ -79,7 +79,7 @@ tenon_status tenon_problem_parse(tenon_cx *cx, tenon_arena *arena, const char *t
 tenon_status tenon_problem_finish(tenon_cx *cx, tenon_problem *p);
 /* Concrete dims of all sources and destinations for given symbol values (in the order of the problem's own symbols). */
 tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src, tenon_tensor *dst);
-/* Sets strides of a tensor (dims set) by a format. */
+/* Sets strides of a tensor (dims set) by a format. TENON_STRIDED says nothing: row-major here, the caller puts its own over them. */
 void tenon_format_strides(const tenon_format *f, tenon_tensor *t);
 /* The memory order of the axes, outermost first, whatever the layout. */
 void tenon_format_order(const tenon_format *f, int rank, uint8_t *order);

@@ -217,6 +217,7 @@ static tenon_status format_order(reader *r, span t, int rank, tenon_format *f)
 static tenon_status format_check(reader *r, const char *at, const tenon_type *t, const tenon_format *f)
 {
     if (!f->ld) return TENON_OK;
+    if (f->layout == TENON_STRIDED) return FAIL(r, at, "':any' has no pitch%s", "");
     uint8_t order[TENON_MAX_RANK];
     const int inner = f->inner ? f->inner : 1;
     int64_t need = 1;
@@ -239,6 +240,8 @@ static tenon_status formats(reader *r, span t, const tenon_type *type, bool weig
         if (span_is(one, "cl")) {
             if (type->rank < 3) return FAIL(r, one.s, "channels-last needs rank 3, has %d", type->rank);
             f->layout = TENON_CLAST;
+        } else if (span_is(one, "any")) {
+            f->layout = TENON_STRIDED;
         } else if (span_is(one, "w") && weight_allowed) {
             f->weight = true;
         } else if (one.n > 1 && one.s[0] == 'p') {

@@ -118,7 +118,8 @@ static void print_format(printer *w, const tenon_format *f, int rank)
         row = row && order[i] == i;
         last = last && order[i] == (i == 0 ? 0 : i == rank - 1 ? 1 : i + 1);
     }
-    if (last && !row) tenon_buf_str(&w->b, ":cl");
+    if (f->layout == TENON_STRIDED) tenon_buf_str(&w->b, ":any");
+    else if (last && !row) tenon_buf_str(&w->b, ":cl");
     else if (!row) {
         tenon_buf_str(&w->b, ":p");
         for (int i = 0; i < rank; i++) tenon_buf_char(&w->b, (char)('0' + order[i]));

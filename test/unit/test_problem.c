@@ -65,6 +65,8 @@ static void test_round_trips(void)
     round_trip("relu:f32,1x3x8x8:cl|add(_,1x3x8x8)>_:cl", NULL);
     round_trip("relu:f32,1x3x8x8:p0231>_:p0123", "relu:f32,1x3x8x8:cl");
     round_trip("relu:f32,2x12x16x64:p0213:ld2304.2>_:p0213", NULL);
+    round_trip("identity:f32,2x3x4:any>_:cl", NULL);
+    round_trip("identity:f32,2x3x4>_:any", NULL);
 }
 
 static void test_anchors_text(void)
@@ -141,6 +143,7 @@ static void test_errors(void)
     fails("relu:2x3:p00", "no order of the axes");
     fails("relu:2x3:ld2", "pitch 2 is smaller");
     fails("relu:2x3:ld4.2", "larger rank");
+    fails("relu:2x3:any:ld8", "no pitch");
     fails("relu:2x3:zz", "unknown format");
     fails("relu:a[3..2]", "lo <= opt <= hi");
     fails("add:a[1..2],a[1..2]", "declared twice");
