@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CPU as a device. A launch is one run of the team: every member walks the whole list of steps, doing its share of each, with a
-   barrier after a step unless the next does not depend on it. Nothing here allocates or locks while steps run, save that callers of a
-   team of several threads take turns. */
+/* The CPU as a device. A launch is one run of the team: every member walks the whole list of steps, doing its share of each,
+   with a barrier after a step unless the next does not depend on it. Nothing here allocates or locks while steps run, save that
+   callers of a team of several threads take turns. */
 #include "cpu/backend.h"
 
 #include "base/clock.h"
@@ -34,7 +34,8 @@ struct tenon_device {
     size_t l2_bytes;
 };
 
-/* Round numbers of a middling server core: the model ranks plans where nothing may be timed, so they must not depend on the machine. */
+/* Round numbers of a middling server core: the model ranks plans where nothing may be timed, so they must not depend on the
+   machine. */
 static void describe(tenon_device *d, int threads)
 {
     const tenon_cpu_info *cpu = tenon_cpu();
@@ -43,8 +44,8 @@ static void describe(tenon_device *d, int threads)
     tenon_isa_names(cpu->isa, isa, sizeof isa);
     const double core = cpu->isa & TENON_ISA_AVX512 ? 120e9 : cpu->isa & TENON_ISA_AVX2 ? 70e9 : 10e9;
     snprintf(d->info.name, sizeof d->info.name, "%.40s, %d threads, %.30s", cpu->name, threads, isa);
-    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cpu;%s;%s;%d threads;tenon %d.%d.%d", cpu->name, isa, threads, TENON_VERSION_MAJOR,
-             TENON_VERSION_MINOR, TENON_VERSION_PATCH);
+    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cpu;%s;%s;%d threads;tenon %d.%d.%d", cpu->name, isa, threads,
+             TENON_VERSION_MAJOR, TENON_VERSION_MINOR, TENON_VERSION_PATCH);
     d->info.peak_flops = core * threads;
     d->info.bandwidth = 12e9 * threads;
     d->info.step_seconds = 1e-6;
@@ -173,8 +174,8 @@ static tenon_status launch_walk(tenon_device *device, walk *w)
     return w->status == TENON_OK ? TENON_OK : TENON_FAIL(w->cx, w->status, "%s", w->message);
 }
 
-static tenon_status cpu_launch(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count, void *scratch,
-                               size_t scratch_bytes)
+static tenon_status cpu_launch(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count,
+                               void *scratch, size_t scratch_bytes)
 {
     (void)stream;
     if (count == 0) return TENON_OK;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution in f32 over one or two spatial axes, any groups, channels-last result: rows of A are output pixels, K runs over kernel
-   rows, kernel columns and channels, weights are packed by panels of output channels (pack_conv).
+/* Convolution in f32 over one or two spatial axes, any groups, channels-last result: rows of A are output pixels, K runs over
+   kernel rows, kernel columns and channels, weights are packed by panels of output channels (pack_conv).
 
-   1x1 kernels without padding read a channels-last source in place, whatever the stride. All others, and sources in another layout or
-   behind a program, go through a slab: the input rows of a band of output rows, copied once into the member's scratch, channels-last
-   with the padding written out, so that kernels know no borders:
+   1x1 kernels without padding read a channels-last source in place, whatever the stride. All others, and sources in another
+   layout or behind a program, go through a slab: the input rows of a band of output rows, copied once into the member's scratch,
+   channels-last with the padding written out, so that kernels know no borders:
 
        slab   | pad | pixel 0: c floats [+ gap] | pixel 1 | ... | pad |   x rows of the band
    The gap is there when pixels of a tile would lie a multiple of 4096 bytes apart. */
@@ -58,7 +58,10 @@ static void geometry_finish(const tenon_problem *p, bool contiguous, geometry *g
     g->slab_w = w->in[2] + w->begin[2] + TENON_MAX(w->end[2], 0);
 }
 
-static int64_t slab_rows(const geometry *g, int64_t band) { return (band - 1) * g->w.stride[1] + (g->w.kernel[1] - 1) * g->w.dilation[1] + 1; }
+static int64_t slab_rows(const geometry *g, int64_t band)
+{
+    return (band - 1) * g->w.stride[1] + (g->w.kernel[1] - 1) * g->w.dilation[1] + 1;
+}
 
 /* Output rows whose input fits; one at least. */
 static int64_t band_rows(const geometry *g, size_t bytes)
@@ -132,7 +135,8 @@ static const char *reject(const tenon_cpu_f32 *kernels, const tenon_problem *p, 
     for (int i = 0; i < w->rank; i++)
         if (w->dim[i]->value < 1) return "an empty weight";
     const tenon_attr *dilation = tenon_node_attr(n, "dilations");
-    const bool merged = tenon_node_int(n, "group") == 1 && (!dilation->count || dilation->ints[dilation->count - 1] == 1) && w->dim[1]->value % 16 != 0;
+    const bool merged = tenon_node_int(n, "group") == 1 && w->dim[1]->value % 16 != 0 &&
+                        (!dilation->count || dilation->ints[dilation->count - 1] == 1);
     if (taps > MAX_TAPS && !(merged && taps / w->dim[w->rank - 1]->value <= MAX_TAPS)) return "too many taps";
     for (int i = 2; i < x->rank; i++)
         if (x->dim[i]->hi > 1 << 20) return "a spatial axis without bound";
@@ -159,10 +163,14 @@ static tenon_status largest(tenon_cx *cx, const tenon_problem *p, geometry *g)
 }
 
 /* Scratch: row pointers, tile buffer, slab. */
-static size_t tile_bytes(const tenon_cpu_f32 *kernels) { return (size_t)TENON_PRODUCT_TILE_ROWS * (size_t)(kernels->vectors * kernels->vw) * 4; }
+static size_t tile_bytes(const tenon_cpu_f32 *kernels)
+{
+    return (size_t)TENON_PRODUCT_TILE_ROWS * (size_t)(kernels->vectors * kernels->vw) * 4;
+}
 static size_t pointer_bytes(void) { return TENON_PRODUCT_ROWS * sizeof(float *); }
 
-static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v,
+                         tenon_tactic_plan *out)
 {
     geometry g = {0};
     const int weight = tenon_problem_src(p, p->anchor[0].node->src[1]);
@@ -256,7 +264,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     TENON_TRY(bind_source(cx, kernels, b, r, &g));
     const tenon_tensor *bias = n->src_count > 2 && n->src[2] ? &b->src[tenon_problem_src(p, n->src[2])] : NULL;
     TENON_TRY(tenon_epilogue_f32_bind(cx, b, &p->anchor[0], &roles, &r->domain, bias, true, kernels->isa, &r->epilogue));
-    if (!segments(r, &g, kernels, vectors_of(kernels, p, b->variant))) return TENON_FAIL(cx, TENON_INTERNAL, "conv: too many taps");
+    if (!segments(r, &g, kernels, vectors_of(kernels, p, b->variant)))
+        return TENON_FAIL(cx, TENON_INTERNAL, "conv: too many taps");
     r->weights = b->pack[0].data;
     r->groups = g.group;
     r->group_floats = tenon_product_f32_packed(kernels->vw, g.filters / g.group, r->product.k);
@@ -270,8 +279,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     const int64_t images = b->dst[0].dim[0];
     const bool by_pixel = r->in_place && r->epilogue.flat;
     const double copied = r->in_place ? 0 : (double)(r->stride_h * g.slab_w * g.channels);
-    r->grid = tenon_grid_choose(&r->product, b->threads, b->variant->p[P_SPLIT], images * r->domain.y * (by_pixel ? r->domain.x : 1),
-                                by_pixel ? 1 : r->domain.x, g.group, copied);
+    r->grid = tenon_grid_choose(&r->product, b->threads, b->variant->p[P_SPLIT],
+                                images * r->domain.y * (by_pixel ? r->domain.x : 1), by_pixel ? 1 : r->domain.x, g.group, copied);
     return TENON_OK;
 }
 
@@ -284,7 +293,8 @@ static void copy_row(const record *r, int64_t image, int64_t y, float *dst)
         tenon_pw_operand operand[TENON_PROGRAM_OPERANDS];
         for (int i = 0; i < r->pre_count; i++) {
             const tenon_map *m = &r->pre_operand[i];
-            operand[i] = (tenon_pw_operand){m->base ? m->base + m->bytes * (image * m->outer[0] + y * m->y) : NULL, m->x, m->column};
+            const char *at = m->base ? m->base + m->bytes * (image * m->outer[0] + y * m->y) : NULL;
+            operand[i] = (tenon_pw_operand){at, m->x, m->column};
         }
         const tenon_pw_result result = {dst, r->pitch, 1};
         tenon_pw_run(&r->pre, operand, &result, width, channels);
@@ -319,8 +329,8 @@ static void fill_slab(const record *r, int64_t image, int64_t first, int64_t row
 }
 
 /* Output pixels [row, end) of one image; base: A of output row y0, pixel 0. */
-static void run_rows(const record *r, int64_t image, int64_t row, int64_t end, const float *base, int64_t y0, int64_t a_y, int64_t a_x,
-                     int64_t panel, int64_t panel_end, char *scratch)
+static void run_rows(const record *r, int64_t image, int64_t row, int64_t end, const float *base, int64_t y0, int64_t a_y,
+                     int64_t a_x, int64_t panel, int64_t panel_end, char *scratch)
 {
     const float **pointer = (const float **)(void *)scratch;
     const int64_t block = tenon_product_f32_rows(r->product.k), ow = r->domain.x;
@@ -347,7 +357,8 @@ static void run_rows(const record *r, int64_t image, int64_t row, int64_t end, c
     }
 }
 
-static void run_in_place(const record *r, int64_t unit, int64_t end, int64_t unit_rows, int64_t panel, int64_t panel_end, char *scratch)
+static void run_in_place(const record *r, int64_t unit, int64_t end, int64_t unit_rows, int64_t panel, int64_t panel_end,
+                         char *scratch)
 {
     const int64_t rows = r->domain.y * r->domain.x;
     for (int64_t row = unit * unit_rows, last = end * unit_rows; row < last;) {
@@ -366,7 +377,8 @@ static tenon_status run(const void *launch, void *exec)
     const bool by_pixel = r->in_place && r->epilogue.flat;
     const int64_t units = r->domain.outer[0] * r->domain.y * (by_pixel ? r->domain.x : 1);
     int64_t unit, end, panel, panel_end;
-    if (!tenon_grid_share(&r->grid, w->member, units, 1, r->product.panels * r->groups, &unit, &end, &panel, &panel_end)) return TENON_OK;
+    if (!tenon_grid_share(&r->grid, w->member, units, 1, r->product.panels * r->groups, &unit, &end, &panel, &panel_end))
+        return TENON_OK;
     if (r->in_place) {
         run_in_place(r, unit, end, by_pixel ? 1 : r->domain.x, panel, panel_end, scratch);
         return TENON_OK;
@@ -374,10 +386,11 @@ static tenon_status run(const void *launch, void *exec)
     float *slab = (float *)(void *)(scratch + r->slab_offset);
     while (unit < end) {
         const int64_t image = unit / r->domain.y, y = unit % r->domain.y;
-        const int64_t left = TENON_MIN(end - unit, r->domain.y - y), bands = (left + r->band - 1) / r->band, rows = (left + bands - 1) / bands;
+        const int64_t left = TENON_MIN(end - unit, r->domain.y - y), bands = (left + r->band - 1) / r->band;
+        const int64_t rows = (left + bands - 1) / bands;
         fill_slab(r, image, y * r->stride_h - r->begin_h, (rows - 1) * r->stride_h + (r->kernel_h - 1) * r->dilation_h + 1, slab);
-        run_rows(r, image, y * r->domain.x, (y + rows) * r->domain.x, slab, y, r->stride_h * r->slab_w * r->pitch, r->stride_w * r->pitch, panel,
-                 panel_end, scratch);
+        run_rows(r, image, y * r->domain.x, (y + rows) * r->domain.x, slab, y, r->stride_h * r->slab_w * r->pitch,
+                 r->stride_w * r->pitch, panel, panel_end, scratch);
         unit += rows;
     }
     return TENON_OK;

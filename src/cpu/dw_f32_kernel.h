@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Depthwise convolution in f32, channels-last, the image read in place. A run of up to seven output pixels of one row goes over all
-   channels; for each vector of channels and each kernel row the row's weights are loaded once and every input pixel once. Rows of
-   padding are simply not in the list; columns of padding are skipped by the clipped instances.
+/* Depthwise convolution in f32, channels-last, the image read in place. A run of up to seven output pixels of one row goes over
+   all channels; for each vector of channels and each kernel row the row's weights are loaded once and every input pixel once.
+   Rows of padding are simply not in the list; columns of padding are skipped by the clipped instances.
 
    pixels, kernel_w, stride and clipped are constants of each instance. Written over the words of vec_<isa>.h. */
 #ifndef TENON_CPU_DW_F32_KERNEL_H
@@ -14,20 +14,20 @@
 #define DW_WEIGHT(s) const vf w##s = s < kernel_w ? v_load(w + s * VW) : first;
 #define DW_TAP(t, s) if (t < pixels && s < kernel_w && t * stride + s == column) y##t = v_fma(x, w##s, y##t);
 #define DW_PIXEL(t) DW_TAP(t, 0) DW_TAP(t, 1) DW_TAP(t, 2) DW_TAP(t, 3) DW_TAP(t, 4) DW_TAP(t, 5) DW_TAP(t, 6)
-#define DW_COLUMN(j)                                                                                                               \
-    if (j < (pixels - 1) * stride + kernel_w) {                                                                                    \
-        enum { column = j };                                                                                                       \
-        if (!clipped || (j >= lo && j < hi)) {                                                                                     \
-            const vf x = full ? v_load(p) : v_load_n(p, n);                                                                        \
-            PIXELS(DW_PIXEL)                                                                                                       \
-        }                                                                                                                          \
-        p += x_ld;                                                                                                                 \
+#define DW_COLUMN(j)                                                                                                             \
+    if (j < (pixels - 1) * stride + kernel_w) {                                                                                  \
+        enum { column = j };                                                                                                     \
+        if (!clipped || (j >= lo && j < hi)) {                                                                                   \
+            const vf x = full ? v_load(p) : v_load_n(p, n);                                                                      \
+            PIXELS(DW_PIXEL)                                                                                                     \
+        }                                                                                                                        \
+        p += x_ld;                                                                                                               \
     }
-#define DW_FINISH(t)                                                                                                               \
-    if (t < pixels) {                                                                                                              \
-        if (clamp) y##t = v_min(clamp_hi, v_max(clamp_lo, y##t));                                                                  \
-        if (full) v_store(y + t * y_ld, y##t);                                                                                     \
-        else v_store_n(y + t * y_ld, y##t, n);                                                                                     \
+#define DW_FINISH(t)                                                                                                             \
+    if (t < pixels) {                                                                                                            \
+        if (clamp) y##t = v_min(clamp_hi, v_max(clamp_lo, y##t));                                                                \
+        if (full) v_store(y + t * y_ld, y##t);                                                                                   \
+        else v_store_n(y + t * y_ld, y##t, n);                                                                                   \
     }
 
 /* One vector of channels; n of them valid. */
@@ -61,16 +61,16 @@ TENON_INLINE void dw_run(const int pixels, const int kernel_w, const int stride,
     v_leave();
 }
 
-#define DW(p, k, s)                                                                                                                \
-    static void dw_##k##s##s##_##p(const tenon_f32_dw *d) { dw_run(p, k, s, 0, d); }                                              \
+#define DW(p, k, s)                                                                                                              \
+    static void dw_##k##s##s##_##p(const tenon_f32_dw *d) { dw_run(p, k, s, 0, d); }                                             \
     static void dw_##k##s##s##_##p##_clipped(const tenon_f32_dw *d) { dw_run(p, k, s, 1, d); }
 #define DW_ALL(k, s) DW(1, k, s) DW(2, k, s) DW(3, k, s) DW(4, k, s) DW(5, k, s) DW(6, k, s) DW(7, k, s)
-#define DW_ROW(k, s)                                                                                                               \
-    {                                                                                                                              \
-        {0, dw_##k##s##s##_1, dw_##k##s##s##_2, dw_##k##s##s##_3, dw_##k##s##s##_4, dw_##k##s##s##_5, dw_##k##s##s##_6,            \
-         dw_##k##s##s##_7},                                                                                                        \
-        {0, dw_##k##s##s##_1_clipped, dw_##k##s##s##_2_clipped, dw_##k##s##s##_3_clipped, dw_##k##s##s##_4_clipped,                \
-         dw_##k##s##s##_5_clipped, dw_##k##s##s##_6_clipped, dw_##k##s##s##_7_clipped},                                            \
+#define DW_ROW(k, s)                                                                                                             \
+    {                                                                                                                            \
+        {0, dw_##k##s##s##_1, dw_##k##s##s##_2, dw_##k##s##s##_3, dw_##k##s##s##_4, dw_##k##s##s##_5, dw_##k##s##s##_6,          \
+         dw_##k##s##s##_7},                                                                                                      \
+        {0, dw_##k##s##s##_1_clipped, dw_##k##s##s##_2_clipped, dw_##k##s##s##_3_clipped, dw_##k##s##s##_4_clipped,              \
+         dw_##k##s##s##_5_clipped, dw_##k##s##s##_6_clipped, dw_##k##s##s##_7_clipped},                                          \
     }
 /* Any kernel width and dilation, one pixel. */
 static void dw_any(const tenon_f32_dw *d)

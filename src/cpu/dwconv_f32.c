@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise convolution in f32 (one input and one output channel a group), channels-last on both sides, the image read in place.
-   Members share output rows, or ranges of channels when there are few rows. A row is cut into runs of up to seven pixels; runs that
-   touch the left or right border use the clipped kernels. Programs that the kernel cannot do run over a buffer of whole rows. */
+   Members share output rows, or ranges of channels when there are few rows. A row is cut into runs of up to seven pixels; runs
+   that touch the left or right border use the clipped kernels. Programs that the kernel cannot do run over a buffer of whole
+   rows. */
 #include "cpu/epilogue_f32.h"
 #include "cpu/f32_tactic.h"
 
@@ -52,7 +53,8 @@ static const char *reject(const tenon_cpu_f32 *kernels, const tenon_problem *p, 
     if (w->rank == 4 && w->dim[2]->value > TENON_F32_DW_ROWS) return "too many kernel rows";
     for (int i = 0; i < w->rank; i++)
         if (w->dim[i]->value < 1) return "an empty weight";
-    if (!tenon_dim_is(x->dim[1], 1) && !tenon_format_contiguous(&p->src[source], 1)) return "the channels of x are not contiguous";
+    if (!tenon_dim_is(x->dim[1], 1) && !tenon_format_contiguous(&p->src[source], 1))
+        return "the channels of x are not contiguous";
     if (n->src_count > 2 && n->src[2] && (tenon_problem_src(p, n->src[2]) < 0 || n->src[2]->type.dtype != TENON_F32))
         return "the bias is not an f32 source";
     const tenon_roles roles = tenon_roles_image(x->rank);
@@ -60,7 +62,8 @@ static const char *reject(const tenon_cpu_f32 *kernels, const tenon_problem *p, 
 }
 
 /* Scratch holds runs of pixels of all channels for the program: one run at least. */
-static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v,
+                         tenon_tactic_plan *out)
 {
     const tenon_node *n = p->anchor[0].node;
     const int weight = tenon_problem_src(p, n->src[1]);
@@ -81,7 +84,8 @@ static int choose_channel_members(const record *r, int threads)
     int best = 1;
     double least = -1;
     for (int by_channel = 1; by_channel <= threads; by_channel++) {
-        const double work = (double)tenon_ceil_div(rows, threads / by_channel) * ((double)tenon_ceil_div(vectors, by_channel) + 0.5);
+        const double share = (double)tenon_ceil_div(vectors, by_channel) + 0.5;
+        const double work = (double)tenon_ceil_div(rows, threads / by_channel) * share;
         if (least < 0 || work < least) least = work, best = by_channel;
     }
     return best;
@@ -124,7 +128,8 @@ static tenon_f32_dw_fn kernel_of(const record *r, int64_t pixels, bool clipped)
 }
 
 /* Pixels [from, to) of one output row into y. */
-static void run_pixels(const record *r, span s, tenon_f32_dw *d, const float *const *row, int64_t from, int64_t to, float *y, int64_t y_ld)
+static void run_pixels(const record *r, span s, tenon_f32_dw *d, const float *const *row, int64_t from, int64_t to, float *y,
+                       int64_t y_ld)
 {
     const int64_t count = to - from, most = kernel_of(r, 1, false) ? r->pixels : 1, runs = tenon_ceil_div(count, most);
     const float *x[TENON_F32_DW_ROWS];
@@ -155,13 +160,15 @@ static void run_row(const record *r, span s, int64_t image, int64_t oy, float *b
         if (!rows) first = k;
         row[rows++] = r->x + image * r->x_n + y * r->x_h;
     }
-    tenon_f32_dw d = {.x_ld = r->x_w, .rows = rows, .taps = (int)(r->w.kernel[1] * r->w.kernel[2]), .kernel_w = (int)r->w.kernel[2],
-                      .dilation = (int)r->w.dilation[2], .channels = s.channels, .start = e->start ? e->start + s.channel : NULL};
+    tenon_f32_dw d = {.x_ld = r->x_w, .rows = rows, .taps = (int)(r->w.kernel[1] * r->w.kernel[2]),
+                      .kernel_w = (int)r->w.kernel[2], .dilation = (int)r->w.dilation[2], .channels = s.channels,
+                      .start = e->start ? e->start + s.channel : NULL};
     d.w = r->weights + s.channel * d.taps + first * d.kernel_w * r->kernels->vw;
     if (e->direct) {
         const tenon_map *to = &e->result[0];
         d.clamp = e->clamp, d.clamp_lo = e->lo, d.clamp_hi = e->hi;
-        float *y = (float *)(void *)tenon_map_at(to, &r->domain, tenon_map_outer(to, &r->domain, image), oy * r->domain.x, s.channel);
+        float *y = (float *)(void *)tenon_map_at(to, &r->domain, tenon_map_outer(to, &r->domain, image), oy * r->domain.x,
+                                                 s.channel);
         run_pixels(r, s, &d, row, 0, r->domain.x, y, to->x);
         return;
     }
@@ -183,7 +190,8 @@ static tenon_status run(const void *launch, void *exec)
     tenon_split(r->domain.outer[0] * r->domain.y, 1, w->member / r->channel_members, row_members, &unit, &end);
     tenon_split(r->channels, r->kernels->vw, w->member % r->channel_members, r->channel_members, &channel, &channel_end);
     if (channel == channel_end) return TENON_OK;
-    for (; unit < end; unit++) run_row(r, (span){channel, channel_end - channel}, unit / r->domain.y, unit % r->domain.y, w->scratch);
+    const span s = {channel, channel_end - channel};
+    for (; unit < end; unit++) run_row(r, s, unit / r->domain.y, unit % r->domain.y, w->scratch);
     return TENON_OK;
 }
 

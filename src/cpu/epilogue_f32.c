@@ -118,7 +118,8 @@ static int take_bias(tenon_program *p, const tenon_epilogue_f32 *e, const tenon_
     const tenon_instr *first = &p->instr[0];
     if (p->instr_count < 1 || first->op != &tenon_op_add) return 0;
     const int operand = first->src[0] == -1 ? ~first->src[1] : first->src[1] == -1 ? ~first->src[0] : 0;
-    if (operand <= 0 || p->operand_scalar[operand] || !is_vector(&e->operand[operand], d, p->operand[operand]->type.dtype)) return 0;
+    if (operand <= 0 || p->operand_scalar[operand]) return 0;
+    if (!is_vector(&e->operand[operand], d, p->operand[operand]->type.dtype)) return 0;
     for (int i = 1; i < p->instr_count; i++)
         for (int k = 0; k < p->instr[i].op->pw->arity; k++)
             if (p->instr[i].src[k] == -1) return 0;
@@ -138,7 +139,8 @@ static int take_bias(tenon_program *p, const tenon_epilogue_f32 *e, const tenon_
 /* The remaining program is [+ residual] [relu | clip] with one f32 result: fills the direct fields. */
 static bool is_direct(const tenon_program *p, const tenon_domain *d, tenon_epilogue_f32 *e)
 {
-    if (p->result_count != 1 || p->result[0]->type.dtype != TENON_F32 || (e->result[0].column != 1 && d->columns > 1)) return false;
+    if (p->result_count != 1 || p->result[0]->type.dtype != TENON_F32) return false;
+    if (e->result[0].column != 1 && d->columns > 1) return false;
     int i = 0, sum = -1; /* the operand or instruction that holds the sum so far */
     if (i < p->instr_count && p->instr[i].op == &tenon_op_add) {
         const tenon_instr *in = &p->instr[i];
@@ -163,8 +165,8 @@ static bool is_direct(const tenon_program *p, const tenon_domain *d, tenon_epilo
     return i == p->instr_count && p->result_instr[0] == sum;
 }
 
-static tenon_status bind_program(tenon_cx *cx, const tenon_bind *b, const tenon_roles *roles, const tenon_domain *d, bool has_bias,
-                                 bool can_add, unsigned isa, tenon_program *p, tenon_epilogue_f32 *e)
+static tenon_status bind_program(tenon_cx *cx, const tenon_bind *b, const tenon_roles *roles, const tenon_domain *d,
+                                 bool has_bias, bool can_add, unsigned isa, tenon_program *p, tenon_epilogue_f32 *e)
 {
     uint8_t kind[TENON_PROGRAM_OPERANDS] = {TENON_PW_VECTOR};
     e->operand_count = p->operand_count;
@@ -189,7 +191,8 @@ static tenon_status bind_program(tenon_cx *cx, const tenon_bind *b, const tenon_
 }
 
 tenon_status tenon_epilogue_f32_bind(tenon_cx *cx, const tenon_bind *b, const tenon_anchor *a, const tenon_roles *roles,
-                                     const tenon_domain *d, const tenon_tensor *bias, bool can_add, unsigned isa, tenon_epilogue_f32 *out)
+                                     const tenon_domain *d, const tenon_tensor *bias, bool can_add, unsigned isa,
+                                     tenon_epilogue_f32 *out)
 {
     memset(out, 0, sizeof *out);
     out->start = bias ? bias->data : NULL;
@@ -209,15 +212,16 @@ tenon_status tenon_epilogue_f32_bind(tenon_cx *cx, const tenon_bind *b, const te
     return TENON_OK;
 }
 
-void tenon_epilogue_f32_run(const tenon_epilogue_f32 *e, const tenon_domain *d, int64_t outer, int64_t row, int64_t rows, int64_t column,
-                            int64_t columns, const float *tile, int64_t tile_ld)
+void tenon_epilogue_f32_run(const tenon_epilogue_f32 *e, const tenon_domain *d, int64_t outer, int64_t row, int64_t rows,
+                            int64_t column, int64_t columns, const float *tile, int64_t tile_ld)
 {
     tenon_pw_operand operand[TENON_PROGRAM_OPERANDS];
     tenon_pw_result result[TENON_PROGRAM_RESULTS];
     operand[0] = (tenon_pw_operand){.base = tile, .row_stride = tile_ld, .col_stride = 1};
     for (int i = 1; i < e->operand_count; i++) {
         const tenon_map *m = &e->operand[i];
-        operand[i] = (tenon_pw_operand){m->base ? tenon_map_at(m, d, tenon_map_outer(m, d, outer), row, column) : NULL, m->x, m->column};
+        const char *at = m->base ? tenon_map_at(m, d, tenon_map_outer(m, d, outer), row, column) : NULL;
+        operand[i] = (tenon_pw_operand){at, m->x, m->column};
     }
     for (int i = 0; i < e->result_count; i++) {
         const tenon_map *m = &e->result[i];

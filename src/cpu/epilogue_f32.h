@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens to the accumulators of a product or convolution on their way to memory, and where in memory that is.
 
-   A result is seen as a domain: outer (images, batches) x rows (pixels, y * x of them) x columns (channels). Every tensor that takes
-   part - results, residuals, vectors, scales - is a map from domain to address. Programs of the form [+ vector] [+ residual]
-   [relu | clip] are `direct`: the kernels do them in registers. All others run as pointwise programs over a tile of accumulators. */
+   A result is seen as a domain: outer (images, batches) x rows (pixels, y * x of them) x columns (channels). Every tensor that
+   takes part - results, residuals, vectors, scales - is a map from domain to address. Programs of the form [+ vector] [+
+   residual] [relu | clip] are `direct`: the kernels do them in registers. All others run as pointwise programs over a tile of
+   accumulators. */
 #ifndef TENON_CPU_EPILOGUE_F32_H
 #define TENON_CPU_EPILOGUE_F32_H
 
@@ -62,9 +63,10 @@ bool tenon_format_contiguous(const tenon_operand *o, int axis);
 const char *tenon_epilogue_f32_reject(const tenon_problem *p, const tenon_anchor *a, const tenon_roles *roles);
 /* `bias`: a tensor of one value a column that is added first, or NULL. `can_add`: the kernels can add a residual. */
 tenon_status tenon_epilogue_f32_bind(tenon_cx *cx, const tenon_bind *b, const tenon_anchor *a, const tenon_roles *roles,
-                                     const tenon_domain *d, const tenon_tensor *bias, bool can_add, unsigned isa, tenon_epilogue_f32 *out);
+                                     const tenon_domain *d, const tenon_tensor *bias, bool can_add, unsigned isa,
+                                     tenon_epilogue_f32 *out);
 /* Not direct: takes a tile of accumulators through the program. With !flat all rows must have one y. */
-void tenon_epilogue_f32_run(const tenon_epilogue_f32 *e, const tenon_domain *d, int64_t outer, int64_t row, int64_t rows, int64_t column,
-                            int64_t columns, const float *tile, int64_t tile_ld);
+void tenon_epilogue_f32_run(const tenon_epilogue_f32 *e, const tenon_domain *d, int64_t outer, int64_t row, int64_t rows,
+                            int64_t column, int64_t columns, const float *tile, int64_t tile_ld);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The heart of products and convolutions in f32: a tile of rows x vectors of accumulators, A read in place by broadcast through one
-   pointer a row, B by vectors from a panel. Written once over the words of vec_<isa>.h, which the including file has chosen.
+/* The heart of products and convolutions in f32: a tile of rows x vectors of accumulators, A read in place by broadcast through
+   one pointer a row, B by vectors from a panel. Written once over the words of vec_<isa>.h, which the including file has chosen.
 
-   Row pointers instead of a row stride: rows of a tile may lie anywhere (pixels of different image rows, strided convolutions), and
-   eight pointers, k and b fit the integer registers. Accumulators are named variables: gcc keeps arrays of vectors on the stack.
-   `rows` and `vectors` are constants of each instance, so every `if` here folds. */
+   Row pointers instead of a row stride: rows of a tile may lie anywhere (pixels of different image rows, strided convolutions),
+   and eight pointers, k and b fit the integer registers. Accumulators are named variables: gcc keeps arrays of vectors on the
+   stack. `rows` and `vectors` are constants of each instance, so every `if` here folds. */
 #ifndef TENON_CPU_GEMM_F32_KERNEL_H
 #define TENON_CPU_GEMM_F32_KERNEL_H
 
@@ -13,13 +13,13 @@
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9)
 #define DECLARE(r) vf c##r##_0 = v_zero(), c##r##_1 = c##r##_0, c##r##_2 = c##r##_0, c##r##_3 = c##r##_0;
 #define POINT(r) const float *const a##r = r < rows ? a[r] + offset : 0;
-#define MULTIPLY(r)                                                                                                                \
-    if (r < rows) {                                                                                                                \
-        const vf x = v_set(a##r[k]);                                                                                               \
-        c##r##_0 = v_fma(x, b0, c##r##_0);                                                                                         \
-        if (vectors > 1) c##r##_1 = v_fma(x, b1, c##r##_1);                                                                        \
-        if (vectors > 2) c##r##_2 = v_fma(x, b2, c##r##_2);                                                                        \
-        if (vectors > 3) c##r##_3 = v_fma(x, b3, c##r##_3);                                                                        \
+#define MULTIPLY(r)                                                                                                              \
+    if (r < rows) {                                                                                                              \
+        const vf x = v_set(a##r[k]);                                                                                             \
+        c##r##_0 = v_fma(x, b0, c##r##_0);                                                                                       \
+        if (vectors > 1) c##r##_1 = v_fma(x, b1, c##r##_1);                                                                      \
+        if (vectors > 2) c##r##_2 = v_fma(x, b2, c##r##_2);                                                                      \
+        if (vectors > 3) c##r##_3 = v_fma(x, b3, c##r##_3);                                                                      \
     }
 #define READ(v, p) (v < vectors - 1 || full ? v_load((p) + v * VW) : v_load_n((p) + v * VW, last))
 #define EACH_VECTOR(F, r) F(r, 0) if (vectors > 1) F(r, 1) if (vectors > 2) F(r, 2) if (vectors > 3) F(r, 3)
@@ -31,10 +31,10 @@
 #define ADD(r) if (r < rows) { EACH_VECTOR(ADD_ONE, r) }
 #define CLAMP_ONE(r, v) c##r##_##v = v_min(hi, v_max(lo, c##r##_##v));
 #define CLAMP(r) if (r < rows) { EACH_VECTOR(CLAMP_ONE, r) }
-#define STORE_ONE(r, v)                                                                                                            \
-    {                                                                                                                              \
-        if (v < vectors - 1 || full) v_store(c + r * ldc + v * VW, c##r##_##v);                                                    \
-        else v_store_n(c + r * ldc + v * VW, c##r##_##v, last);                                                                    \
+#define STORE_ONE(r, v)                                                                                                          \
+    {                                                                                                                            \
+        if (v < vectors - 1 || full) v_store(c + r * ldc + v * VW, c##r##_##v);                                                  \
+        else v_store_n(c + r * ldc + v * VW, c##r##_##v, last);                                                                  \
     }
 #define STORE(r) if (r < rows) { EACH_VECTOR(STORE_ONE, r) }
 

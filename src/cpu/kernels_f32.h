@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the f32 product and convolution kernels of one instruction set look like to the generic code that binds and walks them: one
-   table an ISA, pointers to functions over small argument records. The generic files (gemm_f32.c, conv_f32.c, dwconv_f32.c,
-   matmul_f32.c) hold all logic; a kernels_f32_<isa>.c instances gemm_f32_kernel.h and dw_f32_kernel.h and exports its table alone. */
+/* What the f32 product and convolution kernels of one instruction set look like to the generic code that binds and walks them:
+   one table an ISA, pointers to functions over small argument records. The generic files (product_f32.c, conv_f32.c,
+   dwconv_f32.c, matmul_f32.c) hold all logic; a kernels_f32_<isa>.c instances gemm_f32_kernel.h and dw_f32_kernel.h and exports
+   its table alone. */
 #ifndef TENON_CPU_KERNELS_F32_H
 #define TENON_CPU_KERNELS_F32_H
 
@@ -40,9 +41,9 @@ typedef struct tenon_f32_tile {
 } tenon_f32_tile;
 typedef void (*tenon_f32_tile_fn)(const float *const *a, const tenon_f32_tile *t);
 
-/* One run of output pixels of a depthwise convolution, all channels: y[pixel][c] = start[c] + sum over taps of x * w, then a clamp.
-   w is packed [c / vw][tap][vw]. x[r] points to the input pixel of kernel row r that tap 0 of output pixel 0 reads; columns outside
-   [lo, hi), counted from there, are padding. */
+/* One run of output pixels of a depthwise convolution, all channels: y[pixel][c] = start[c] + sum over taps of x * w, then a
+   clamp. w is packed [c / vw][tap][vw]. x[r] points to the input pixel of kernel row r that tap 0 of output pixel 0 reads;
+   columns outside [lo, hi), counted from there, are padding. */
 typedef struct tenon_f32_dw {
     const float *const *x;
     int64_t x_ld;          /* floats between input pixels */

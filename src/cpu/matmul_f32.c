@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products in f32, any leading axes with broadcasting. A is read in place (contiguous along K, any pitch). A constant B comes
-   packed (pack_gemm); another B is read in place where its rows are contiguous and A has few rows, else packed into the member's
-   scratch, a block of K of one panel at a time. Leading axes that B does not have join the rows where strides allow it. */
+/* Matrix products in f32, any leading axes with broadcasting. A is read in place (contiguous along K, any pitch). A constant B
+   comes packed (pack_gemm); another B is read in place where its rows are contiguous and A has few rows, else packed into the
+   member's scratch, a block of K of one panel at a time. Leading axes that B lacks join the rows where strides allow it. */
 #include "cpu/f32_tactic.h"
 #include "cpu/product_f32.h"
 
@@ -44,7 +44,8 @@ static int64_t rows_at_opt(const tenon_problem *p)
 static int vectors_by_rank(const tenon_cpu_f32 *kernels, const tenon_problem *p, int rank)
 {
     const tenon_type *b = &p->anchor[0].node->src[1]->type;
-    const int64_t k = tenon_dim_at_opt(p->graph->dims, b->dim[b->rank - 2]), columns = tenon_dim_at_opt(p->graph->dims, b->dim[b->rank - 1]);
+    const int64_t k = tenon_dim_at_opt(p->graph->dims, b->dim[b->rank - 2]);
+    const int64_t columns = tenon_dim_at_opt(p->graph->dims, b->dim[b->rank - 1]);
     return tenon_product_f32_vectors(kernels, rows_at_opt(p), columns, k, rank);
 }
 
@@ -55,7 +56,8 @@ static int vectors_of(const tenon_cpu_f32 *kernels, const tenon_problem *p, cons
 
 static int variants(const tenon_cpu_f32 *kernels, const tenon_problem *p, tenon_variant *out, int max)
 {
-    static const int32_t form[][2] = {{TENON_SPLIT_AUTO, 0}, {TENON_SPLIT_PANELS, 0}, {TENON_SPLIT_ROWS, 0}, {TENON_SPLIT_AUTO, 256}};
+    static const int32_t form[][2] = {{TENON_SPLIT_AUTO, 0}, {TENON_SPLIT_PANELS, 0}, {TENON_SPLIT_ROWS, 0},
+                                      {TENON_SPLIT_AUTO, KC_DYNAMIC}};
     const tenon_node *n = p->anchor[0].node;
     int count = 0;
     if (n->src[0]->type.rank < 2 || n->src[1]->type.rank < 2) return 0;
@@ -81,18 +83,23 @@ static const char *reject(const tenon_cpu_f32 *kernels, const tenon_problem *p, 
     if (source < 0 || other < 0) return "an operand is not a source";
     if (a->dim[a->rank - 1]->lo < 1) return "K may be 0";
     if (a->dim[a->rank - 1]->hi > INT32_MAX / 2) return "K without bound";
-    if (!tenon_dim_is(a->dim[a->rank - 1], 1) && !tenon_format_contiguous(&p->src[source], a->rank - 1)) return "rows of a are not contiguous";
+    if (!tenon_dim_is(a->dim[a->rank - 1], 1) && !tenon_format_contiguous(&p->src[source], a->rank - 1))
+        return "rows of a are not contiguous";
     const tenon_roles roles = tenon_roles_matrix(n->dst[0]->type.rank);
     return tenon_epilogue_f32_reject(p, at, &roles);
 }
 
 /* Scratch: row pointers, tile buffer, a block of B. */
-static size_t tile_bytes(const tenon_cpu_f32 *kernels) { return (size_t)TENON_PRODUCT_TILE_ROWS * (size_t)(kernels->vectors * kernels->vw) * 4; }
+static size_t tile_bytes(const tenon_cpu_f32 *kernels)
+{
+    return (size_t)TENON_PRODUCT_TILE_ROWS * (size_t)(kernels->vectors * kernels->vw) * 4;
+}
 static size_t pointer_bytes(void) { return TENON_PRODUCT_ROWS * sizeof(float *); }
 /* Blocks of K are about kc long, but a very long K is cut into few. */
 static int64_t longest_block(int64_t k) { return 2 * TENON_MAX(KC_DYNAMIC, tenon_ceil_div(k, TENON_PRODUCT_SEGMENTS / 4)); }
 
-static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v,
+                         tenon_tactic_plan *out)
 {
     const tenon_node *n = p->anchor[0].node;
     const tenon_type *b = &n->src[1]->type;
@@ -183,7 +190,8 @@ static const float *block_of_b(void *user, int64_t panel, int block, int64_t *ld
 {
     source *s = user;
     const tenon_product_f32 *p = &s->r->product;
-    const int64_t width = tenon_product_f32_width(p, panel), first = panel * p->width, columns = TENON_MIN(p->columns - first, width);
+    const int64_t width = tenon_product_f32_width(p, panel), first = panel * p->width;
+    const int64_t columns = TENON_MIN(p->columns - first, width);
     const tenon_map *b = &s->r->b;
     int64_t k0 = 0;
     for (int i = 0; i < block; i++) k0 += p->block[i].k;
@@ -203,14 +211,15 @@ static const float *block_of_b(void *user, int64_t panel, int block, int64_t *ld
     return s->scratch;
 }
 
-static void run_block(const record *r, source *s, int64_t matrix, int64_t row, int64_t rows, int64_t panel, int64_t panel_end, char *scratch)
+static void run_block(const record *r, source *s, int64_t matrix, int64_t row, int64_t rows, int64_t panel, int64_t panel_end,
+                      char *scratch)
 {
     const float **pointer = (const float **)(void *)scratch;
     const float *a = (const float *)(const void *)r->a.base + tenon_map_outer(&r->a, &r->domain, matrix);
     const float *b = (const float *)(const void *)r->b.base + tenon_map_outer(&r->b, &r->domain, matrix);
     for (int64_t i = 0; i < rows; i++) pointer[i] = a + (row + i) * r->a.x;
-    const tenon_product_call c = {.row = pointer, .outer = matrix, .first_row = row, .rows = rows, .panel = panel, .panel_end = panel_end, .b = b,
-                                  .tile = (float *)(void *)(scratch + r->tile_offset)};
+    const tenon_product_call c = {.row = pointer, .outer = matrix, .first_row = row, .rows = rows, .panel = panel,
+                                  .panel_end = panel_end, .b = b, .tile = (float *)(void *)(scratch + r->tile_offset)};
     if (r->packed) {
         tenon_product_f32_run(&r->product, &r->epilogue, &r->domain, &c);
         return;
@@ -226,10 +235,12 @@ static tenon_status run(const void *launch, void *exec)
     char *scratch = w->scratch;
     int64_t row, end, panel, panel_end;
     source s = {.r = r, .scratch = (float *)(void *)(scratch + r->b_offset), .panel = -1};
-    if (!tenon_grid_share(&r->grid, w->member, r->matrices * r->domain.x, 1, r->product.panels, &row, &end, &panel, &panel_end)) return TENON_OK;
+    if (!tenon_grid_share(&r->grid, w->member, r->matrices * r->domain.x, 1, r->product.panels, &row, &end, &panel, &panel_end))
+        return TENON_OK;
     const int64_t most = r->packed ? tenon_product_f32_rows(r->product.k) : TENON_PRODUCT_ROWS;
     while (row < end) {
-        const int64_t matrix = row / r->domain.x, from = row % r->domain.x, rows = TENON_MIN(TENON_MIN(most, r->domain.x - from), end - row);
+        const int64_t matrix = row / r->domain.x, from = row % r->domain.x;
+        const int64_t rows = TENON_MIN(TENON_MIN(most, r->domain.x - from), end - row);
         run_block(r, &s, matrix, from, rows, panel, panel_end, scratch);
         row += rows;
     }

@@ -44,9 +44,9 @@ static double panel_cost(const tenon_cpu_f32 *kernels, int64_t rows, int vectors
     const int64_t tiles = tenon_ceil_div(rows, most);
     double cost = 0;
     for (int64_t t = 0; t < TENON_MIN(tiles, 2); t++) { /* two sizes at most, differing by one */
-        const int64_t r = rows / tiles + (t == 0 && rows % tiles != 0);
+        const int64_t larger = rows % tiles, r = rows / tiles + (t == 0 && larger);
         const double cycles = TENON_MAX(TENON_MAX(4.0, (double)(r * vectors) / 2), (double)(r + vectors) / 2) + 0.5;
-        const int64_t count = t == 0 ? (tiles == 1 ? 1 : rows % tiles ? rows % tiles : tiles) : tiles - (rows % tiles ? rows % tiles : tiles);
+        const int64_t count = t == 0 ? (larger ? larger : tiles) : larger ? tiles - larger : 0;
         cost += (double)count * (cycles * (double)k + 40 + (double)(r * vectors));
     }
     return cost;
@@ -78,7 +78,8 @@ int64_t tenon_product_f32_rows(int64_t k)
 }
 
 /* All tiles of one block of K over `rows` rows. */
-static void run_tiles(const tenon_product_f32 *p, tenon_f32_tile *t, int vectors, int64_t k, const float *const *row, int64_t rows)
+static void run_tiles(const tenon_product_f32 *p, tenon_f32_tile *t, int vectors, int64_t k, const float *const *row,
+                      int64_t rows)
 {
     const int64_t tiles = tenon_ceil_div(rows, p->kernels->rows[vectors]);
     float *const c = t->c;
@@ -130,8 +131,8 @@ static void run_panel(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, c
     if (!e->direct) tenon_epilogue_f32_run(e, d, c->outer, row, rows, column, columns, c->tile, width);
 }
 
-void tenon_product_f32_run_b(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d, const tenon_product_call *c,
-                             tenon_product_b b, void *user)
+void tenon_product_f32_run_b(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d,
+                             const tenon_product_call *c, tenon_product_b b, void *user)
 {
     for (int64_t panel = c->panel; panel < c->panel_end; panel++) {
         /* a program follows while the tile is in L1, so it gets a few tiles at a time */
@@ -159,7 +160,8 @@ static const float *packed_b(void *user, int64_t panel, int block, int64_t *ldb)
     return k->b + panel * k->p->width * k->p->k + before * tenon_product_f32_width(k->p, panel);
 }
 
-void tenon_product_f32_run(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d, const tenon_product_call *c)
+void tenon_product_f32_run(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d,
+                           const tenon_product_call *c)
 {
     packed k = {p, c->b};
     tenon_product_f32_run_b(p, e, d, c, packed_b, &k);
@@ -167,7 +169,8 @@ void tenon_product_f32_run(const tenon_product_f32 *p, const tenon_epilogue_f32 
 
 /* ---- sharing among members ---- */
 /* Seconds do not matter, only which split is shorter: work of the busiest member, and what it reads and copies. */
-tenon_grid tenon_grid_choose(const tenon_product_f32 *p, int threads, int mode, int64_t units, int64_t unit_rows, int64_t groups, double copy)
+tenon_grid tenon_grid_choose(const tenon_product_f32 *p, int threads, int mode, int64_t units, int64_t unit_rows, int64_t groups,
+                             double copy)
 {
     const int64_t panels = p->panels * groups;
     tenon_grid best = {1, 1};
@@ -178,14 +181,15 @@ tenon_grid tenon_grid_choose(const tenon_product_f32 *p, int threads, int mode, 
         const double u = (double)tenon_ceil_div(units, rows), n = (double)tenon_ceil_div(panels, by_panel);
         const double vectors = n * p->vectors, k = (double)p->k;
         const double work = u * (double)unit_rows * vectors * k / 2;         /* two FMAs a cycle */
-        const double read = vectors * k * 2 + u * copy / 4;                  /* B at half a vector a cycle; copies at four floats */
+        /* B at half a vector a cycle; copies at four floats */
+        const double read = vectors * k * 2 + u * copy / 4;
         if (least < 0 || work + read < least) least = work + read, best = (tenon_grid){rows, by_panel};
     }
     return best;
 }
 
-bool tenon_grid_share(const tenon_grid *g, int member, int64_t units, int64_t grain, int64_t panels, int64_t *unit, int64_t *unit_end,
-                      int64_t *panel, int64_t *panel_end)
+bool tenon_grid_share(const tenon_grid *g, int member, int64_t units, int64_t grain, int64_t panels, int64_t *unit,
+                      int64_t *unit_end, int64_t *panel, int64_t *panel_end)
 {
     if (member >= g->row_members * g->panel_members) return false;
     tenon_split(units, grain, member / g->panel_members, g->row_members, unit, unit_end);

@@ -28,7 +28,8 @@ typedef struct tenon_product_f32 {
     struct { int16_t first, count; int32_t k; } block[TENON_PRODUCT_SEGMENTS];
 } tenon_product_f32;
 
-/* Sets everything from segments in the order of K: long ones are cut, short ones joined to blocks of about `kc`. false: too many. */
+/* Sets everything from segments in the order of K: long ones are cut, short ones joined to blocks of about `kc`.
+   false: too many. */
 bool tenon_product_f32_init(tenon_product_f32 *p, const tenon_cpu_f32 *kernels, int vectors, int64_t columns, int64_t kc,
                             const tenon_f32_segment *segment, int count);
 static inline int64_t tenon_product_f32_width(const tenon_product_f32 *p, int64_t panel)
@@ -51,19 +52,21 @@ typedef struct tenon_product_call {
     const float *b;
     float *tile;
 } tenon_product_call;
-void tenon_product_f32_run(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d, const tenon_product_call *c);
+void tenon_product_f32_run(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d,
+                           const tenon_product_call *c);
 /* The same for one panel whose B does not lie packed whole: `b` gives the block of K. With ldb 0 it is packed. */
 typedef const float *(*tenon_product_b)(void *user, int64_t panel, int block, int64_t *ldb);
-void tenon_product_f32_run_b(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d, const tenon_product_call *c,
-                             tenon_product_b b, void *user);
+void tenon_product_f32_run_b(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, const tenon_domain *d,
+                             const tenon_product_call *c, tenon_product_b b, void *user);
 
 /* ---- sharing among members ---- */
 typedef struct tenon_grid { int row_members, panel_members; } tenon_grid;
 enum { TENON_SPLIT_AUTO, TENON_SPLIT_ROWS, TENON_SPLIT_PANELS };
 /* units: of rows, unit_rows each; copy: floats copied for each unit by every member that works on it. */
-tenon_grid tenon_grid_choose(const tenon_product_f32 *p, int threads, int mode, int64_t units, int64_t unit_rows, int64_t groups, double copy);
+tenon_grid tenon_grid_choose(const tenon_product_f32 *p, int threads, int mode, int64_t units, int64_t unit_rows, int64_t groups,
+                             double copy);
 /* The member's share; false: none. */
-bool tenon_grid_share(const tenon_grid *g, int member, int64_t units, int64_t grain, int64_t panels, int64_t *unit, int64_t *unit_end,
-                      int64_t *panel, int64_t *panel_end);
+bool tenon_grid_share(const tenon_grid *g, int member, int64_t units, int64_t grain, int64_t panels, int64_t *unit,
+                      int64_t *unit_end, int64_t *panel, int64_t *panel_end);
 
 #endif

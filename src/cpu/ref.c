@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tactic that can do everything: the interpreter over the problem's graph, on one member. It allocates while it runs, and is slow;
-   a plan that holds it has a gap, and says so. */
+/* The tactic that can do everything: the interpreter over the problem's graph, on one member. It allocates while it runs, and is
+   slow; a plan that holds it has a gap, and says so. */
 #include "cpu/backend.h"
 #include "op/eval.h"
 
@@ -10,7 +10,8 @@ typedef struct record {
 } record;
 _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)cx, (void)p, (void)v, (void)device;
     out->record_bytes = sizeof(record);
@@ -35,13 +36,13 @@ static tenon_status run(const void *launch, void *exec)
     tenon_heap heap;
     for (int i = 0; i < r->problem->dst_count; i++) dst[i] = r->dst[i];
     tenon_heap_init(&heap, w->cx);
-    const tenon_status status = tenon_eval_graph(w->cx, r->problem->graph, r->src, r->problem->src_count, dst, r->problem->dst_count, &heap, NULL,
-                                                 NULL);
+    const tenon_status status = tenon_eval_graph(w->cx, r->problem->graph, r->src, r->problem->src_count, dst,
+                                                 r->problem->dst_count, &heap, NULL, NULL);
     tenon_heap_free(&heap);
     return status;
 }
 
 const tenon_tactic tenon_cpu_ref = {
-    .name = "cpu.ref", .pattern = "*", .flags = TENON_TACTIC_REFERENCE | TENON_TACTIC_SERIAL | TENON_TACTIC_DETERMINISTIC, .plan = plan,
-    .bind = bind, .run = run,
+    .name = "cpu.ref", .pattern = "*", .flags = TENON_TACTIC_REFERENCE | TENON_TACTIC_SERIAL | TENON_TACTIC_DETERMINISTIC,
+    .plan = plan, .bind = bind, .run = run,
 };

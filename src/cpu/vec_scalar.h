@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vector words of the CPU kernels for any architecture: four floats, of which the compiler makes what the plain instruction set
-   has (SSE2, NEON). Products and sums round separately. The contract of each word is in vec_avx512.h. */
+/* The vector words of the CPU kernels for any architecture: four floats, of which the compiler makes what the plain instruction
+   set has (SSE2, NEON). Products and sums round separately. The contract of each word is in vec_avx512.h. */
 #ifndef TENON_CPU_VEC_H
 #define TENON_CPU_VEC_H
 

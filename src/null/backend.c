@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The smallest legal backend, and the skeleton of a new one: host memory, one tactic that accepts every problem and computes nothing.
-   Engines for it build and load anywhere, so planner, engine file and API are tested without a kernel; results stay as they were.
+/* The smallest legal backend, and the skeleton of a new one: host memory, one tactic that accepts every problem and computes
+   nothing. Engines for it build and load anywhere, so planner, engine file and API are tested without a kernel; results stay as
+   they were.
 
-   To write a backend: copy this folder, make `open` find the device and say what is missing when there is none, give memory, list the
-   tactics in a tactic.def, and let `launch` run bound steps in order. Optional pointers (kernels, graphs) stay NULL. */
+   To write a backend: copy this folder, make `open` find the device and say what is missing when there is none, give memory,
+   list the tactics in a tactic.def, and let `launch` run bound steps in order. Optional pointers (kernels, graphs) stay NULL. */
 #include "null/backend.h"
 
 #include <string.h>
 
 /* ---- its only tactic ---- */
-static tenon_status nothing_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status nothing_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                                 tenon_tactic_plan *out)
 {
     (void)cx, (void)p, (void)v, (void)device;
     out->record_bytes = sizeof(uint64_t);
@@ -30,7 +32,8 @@ static tenon_status nothing_run(const void *record, void *exec)
 }
 
 static const tenon_tactic nothing = {
-    .name = "null.nothing", .pattern = "*", .flags = TENON_TACTIC_DETERMINISTIC, .plan = nothing_plan, .bind = nothing_bind, .run = nothing_run,
+    .name = "null.nothing", .pattern = "*", .flags = TENON_TACTIC_DETERMINISTIC, .plan = nothing_plan, .bind = nothing_bind,
+    .run = nothing_run,
 };
 static const tenon_tactic *const tactics[] = {&nothing, NULL};
 
@@ -45,7 +48,8 @@ static tenon_status null_open(tenon_cx *cx, int index, int threads, tenon_device
     tenon_device *d = tenon_alloc_zero(cx, sizeof *d);
     if (!d) return TENON_NOMEM;
     tenon_cx_init_child(&d->cx, cx);
-    d->info = (tenon_device_info){.name = "null", .fingerprint = "null", .peak_flops = 1e12, .bandwidth = 1e11, .step_seconds = 1e-6, .threads = 1};
+    d->info = (tenon_device_info){.name = "null", .fingerprint = "null", .peak_flops = 1e12, .bandwidth = 1e11,
+                                  .step_seconds = 1e-6, .threads = 1};
     *out = d;
     return TENON_OK;
 }
@@ -82,8 +86,8 @@ static tenon_status null_copy(tenon_cx *cx, tenon_device *device, void *dst, con
     return TENON_OK;
 }
 
-static tenon_status null_launch(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count, void *scratch,
-                                size_t scratch_bytes)
+static tenon_status null_launch(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count,
+                                void *scratch, size_t scratch_bytes)
 {
     (void)cx, (void)device, (void)stream, (void)scratch, (void)scratch_bytes;
     for (size_t i = 0; i < count; i++) TENON_TRY(step[i].tactic->run(step[i].record, NULL));

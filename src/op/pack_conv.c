@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packed weights of convolutions, for kernels that walk panels of output channels:
 
-       pack_conv       [group][panel][r][s][c][width]   width nr, the last panel of a group a multiple of vw; zeros behind the filters
+       pack_conv       [group][panel][r][s][c][width]   width nr, the last panel of a group a multiple of vw; zeros behind filters
        pack_depthwise  [c / vw][r][s][vw]               one input channel a group, zeros behind the last channel
    A weight (k, c / group, r, s) may have any strides; one spatial axis is a kernel of one row. */
 #include "op/rule.h"
@@ -19,7 +19,8 @@ static tenon_status weight_dims(tenon_cx *cx, const tenon_node *n, int64_t *dim)
     TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 3, 4));
     const tenon_type *w = tenon_rule_type(n, 0);
     for (int i = 0; i < w->rank; i++) {
-        if (!tenon_dim_is_const(w->dim[i])) return TENON_FAIL(cx, TENON_INVALID, "%s: the weight's shape is not constant", n->op->name);
+        if (!tenon_dim_is_const(w->dim[i]))
+            return TENON_FAIL(cx, TENON_INVALID, "%s: the weight's shape is not constant", n->op->name);
         dim[i] = w->dim[i]->value;
     }
     return TENON_OK;
@@ -41,8 +42,8 @@ static tenon_status conv_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     TENON_TRY(weight_dims(cx, n, dim));
     const int64_t group = tenon_node_int(n, "group"), nr = tenon_node_int(n, "nr"), vw = tenon_node_int(n, "vw");
     if (group < 1 || vw < 1 || nr < 1 || nr % vw || dim[0] % group)
-        return TENON_FAIL(cx, TENON_INVALID, "pack_conv: group %lld, nr %lld, vw %lld, %lld filters", (long long)group, (long long)nr, (long long)vw,
-                          (long long)dim[0]);
+        return TENON_FAIL(cx, TENON_INVALID, "pack_conv: group %lld, nr %lld, vw %lld, %lld filters", (long long)group,
+                          (long long)nr, (long long)vw, (long long)dim[0]);
     const int64_t size[] = {group, tenon_ceil_div(dim[0] / group, vw), vw, dim[1], dim[2], dim[3]};
     const bool fits = tenon_product(size, 6, &count);
     return set_vector(cx, g, n, fits, count);
@@ -51,7 +52,8 @@ static tenon_status conv_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 static tenon_status conv_ref(tenon_cx *cx, tenon_eval_call *call)
 {
     const tenon_tensor *w = &call->src[0];
-    const int64_t group = tenon_node_int(call->node, "group"), nr = tenon_node_int(call->node, "nr"), vw = tenon_node_int(call->node, "vw");
+    const int64_t group = tenon_node_int(call->node, "group"), nr = tenon_node_int(call->node, "nr");
+    const int64_t vw = tenon_node_int(call->node, "vw");
     const int64_t filters = w->dim[0] / group, rows = w->rank == 4 ? w->dim[2] : 1, columns = w->dim[w->rank - 1];
     TENON_TRY(tenon_eval_alloc(cx, call, 0));
     float *out = call->dst[0].data;
@@ -82,7 +84,8 @@ static tenon_status depthwise_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     int64_t dim[4] = {0, 0, 1, 1}, count = 0;
     TENON_TRY(weight_dims(cx, n, dim));
     const int64_t vw = tenon_node_int(n, "vw");
-    if (vw < 1 || dim[1] != 1) return TENON_FAIL(cx, TENON_INVALID, "pack_depthwise: vw %lld, %lld channels a filter", (long long)vw, (long long)dim[1]);
+    if (vw < 1 || dim[1] != 1)
+        return TENON_FAIL(cx, TENON_INVALID, "pack_depthwise: vw %lld, %lld channels a filter", (long long)vw, (long long)dim[1]);
     const int64_t size[] = {tenon_ceil_div(dim[0], vw), vw, dim[2], dim[3]};
     const bool fits = tenon_product(size, 4, &count);
     return set_vector(cx, g, n, fits, count);
@@ -105,6 +108,6 @@ static tenon_status depthwise_ref(tenon_cx *cx, tenon_eval_call *call)
 }
 
 const tenon_op tenon_op_pack_depthwise = {
-    .name = "pack_depthwise", .attr = depthwise_attrs, .flags = TENON_OP_WEIGHT, .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1,
-    .infer = depthwise_infer, .ref = depthwise_ref,
+    .name = "pack_depthwise", .attr = depthwise_attrs, .flags = TENON_OP_WEIGHT, .src_min = 1, .src_max = 1, .dst_min = 1,
+    .dst_max = 1, .infer = depthwise_infer, .ref = depthwise_ref,
 };

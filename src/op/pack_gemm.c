@@ -7,7 +7,8 @@
 
 #include "base/checked.h"
 
-static const tenon_attr_def attrs[] = {{.name = "nr", .kind = TENON_ATTR_INT, .i = 16}, {.name = "vw", .kind = TENON_ATTR_INT, .i = 16}, {0}};
+static const tenon_attr_def attrs[] = {{.name = "nr", .kind = TENON_ATTR_INT, .i = 16},
+                                       {.name = "vw", .kind = TENON_ATTR_INT, .i = 16}, {0}};
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
@@ -15,7 +16,8 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_type *w = tenon_rule_type(n, 0);
     const int64_t nr = tenon_node_int(n, "nr"), vw = tenon_node_int(n, "vw");
     int64_t dim[TENON_MAX_RANK + 1] = {0}, count = 0;
-    if (vw < 1 || nr < 1 || nr % vw) return TENON_FAIL(cx, TENON_INVALID, "pack_gemm: nr %lld, vw %lld", (long long)nr, (long long)vw);
+    if (vw < 1 || nr < 1 || nr % vw)
+        return TENON_FAIL(cx, TENON_INVALID, "pack_gemm: nr %lld, vw %lld", (long long)nr, (long long)vw);
     for (int i = 0; i < w->rank; i++) {
         if (!tenon_dim_is_const(w->dim[i])) return TENON_FAIL(cx, TENON_INVALID, "pack_gemm: the weight's shape is not constant");
         dim[i] = w->dim[i]->value;
