@@ -57,7 +57,8 @@ static tenon_status count_up(tenon_onnx_call *c, tenon_value *from, tenon_value 
     return tenon_onnx_typed(c, n, out);
 }
 
-/* Which keys query i may see when `past` keys stand before the first query: j - (i + past) within [-left, right]; -1: no limit. */
+/* Which keys query i may see when `past` keys stand before the first query: j - (i + past) within [-left, right]; -1: no
+   limit. */
 static tenon_status window_mask(tenon_onnx_call *c, tenon_value *q, tenon_value *k, tenon_value *past, const int64_t *limit,
                                 tenon_value **out)
 {

@@ -144,6 +144,21 @@ tenon_status tenon_onnx_quick_gelu(tenon_onnx_call *c)
     return tenon_onnx_typed(c, n, &c->dst[0]);
 }
 
+/* a * sigmoid(alpha a) * b */
+tenon_status tenon_onnx_swiglu(tenon_onnx_call *c)
+{
+    double alpha;
+    tenon_node *n;
+    tenon_value *gate;
+    TENON_TRY(tenon_onnx_need(c, 0, "A"));
+    TENON_TRY(tenon_onnx_need(c, 1, "B"));
+    TENON_TRY(tenon_onnx_float(c, "alpha", 1, &alpha));
+    TENON_TRY(tenon_onnx_emit(c, "silu", 1, c->src, 1, &n));
+    TENON_TRY(tenon_node_set_float(c->g, n, "alpha", alpha));
+    TENON_TRY(tenon_onnx_typed(c, n, &gate));
+    return tenon_onnx_binary(c, "mul", gate, c->src[1], &c->dst[0]);
+}
+
 /* x * clip(x / 6 + 0.5, 0, 1) */
 tenon_status tenon_onnx_hard_swish(tenon_onnx_call *c)
 {
