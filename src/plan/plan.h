@@ -106,8 +106,8 @@ tenon_place *tenon_place_root(tenon_place *p);
 /* All stages but emitting. cx, arena, graph, tuner, backend and device must be set. */
 tenon_status tenon_plan_run(tenon_plan *plan);
 tenon_status tenon_plan_cover(tenon_plan *plan);
-/* Makes the problem of a group under the formats in src_format/dst_format. */
-tenon_status tenon_plan_problem(tenon_plan *plan, const tenon_group *g, const tenon_format *src, const tenon_format *dst, tenon_problem *out);
+/* Makes the problem of a group under these formats (in the order of g->src before the call), and puts g->src in the problem's order. */
+tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *g, const tenon_format *src, const tenon_format *dst, tenon_problem *out);
 tenon_status tenon_plan_storage(tenon_plan *plan);
 /* Strides and offset of a place under the layouts chosen so far, in the graph's dim pool. *possible false: a view that this layout
    cannot express. */

@@ -118,6 +118,7 @@ static tenon_status clone_sources(cloner *c)
         g->input[g->input_count++] = copy;
         c->value[v->id] = copy;
         c->out->src[i].value = copy;
+        copy->user = (void *)(uintptr_t)v; /* kept by tenon_problem_finish */
     }
     return TENON_OK;
 }
@@ -146,7 +147,7 @@ static tenon_status clone_node(cloner *c, const tenon_node *n)
     return tenon_infer_node(c->plan->cx, g, copy);
 }
 
-tenon_status tenon_plan_problem(tenon_plan *plan, const tenon_group *group, const tenon_format *src, const tenon_format *dst, tenon_problem *out)
+tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *group, const tenon_format *src, const tenon_format *dst, tenon_problem *out)
 {
     tenon_cx *cx = plan->cx;
     *out = (tenon_problem){.src_count = group->src_count, .dst_count = group->dst_count};
@@ -170,8 +171,11 @@ tenon_status tenon_plan_problem(tenon_plan *plan, const tenon_group *group, cons
         out->src[i].format = src[i];
         out->src[i].format.weight = group->src[i]->is_const;
     }
-    tenon_graph_index_uses(g);
-    return tenon_problem_finish(cx, out);
+    TENON_TRY(tenon_graph_index_uses(g));
+    TENON_TRY(tenon_problem_finish(cx, out));
+    /* canonical order: that of appearance in the text */
+    for (int i = 0; i < group->src_count; i++) group->src[i] = out->src[i].value->user;
+    return TENON_OK;
 }
 
 tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst, tenon_problem *out)

@@ -13,7 +13,7 @@ tenon_place *tenon_place_root(tenon_place *p)
 }
 
 /* ---- strides ---- */
-static bool own_strides(tenon_plan *plan, const tenon_place *p, tenon_view *out)
+static tenon_status own_strides(tenon_plan *plan, const tenon_place *p, tenon_view *out)
 {
     tenon_dim_pool *pool = plan->graph->dims;
     const tenon_type *t = &p->value->type;
@@ -26,9 +26,10 @@ static bool own_strides(tenon_plan *plan, const tenon_place *p, tenon_view *out)
     for (int i = t->rank - 1; i >= 0; i--) {
         out->stride[order[i]] = stride;
         stride = tenon_dim_mul(pool, stride, t->dim[order[i]]);
+        if (!stride) return pool->failed ? TENON_NOMEM : TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "value '%s' is too large to address", p->value->name);
     }
     out->offset = tenon_dim_const(pool, 0);
-    return !pool->failed;
+    return pool->failed ? TENON_NOMEM : TENON_OK;
 }
 
 static tenon_status strides_cut(tenon_plan *plan, const tenon_place *p, const tenon_place *cut, tenon_view *out, bool *possible)
@@ -37,16 +38,17 @@ static tenon_status strides_cut(tenon_plan *plan, const tenon_place *p, const te
     *possible = true;
     if (p == cut) {
         const tenon_place row = {.value = p->value, .kind = TENON_PLACE_OWN, .layout = TENON_ROW};
-        return own_strides(plan, &row, out) ? TENON_OK : TENON_NOMEM;
+        return own_strides(plan, &row, out);
     }
-    if (p->kind == TENON_PLACE_OWN) return own_strides(plan, p, out) ? TENON_OK : TENON_NOMEM;
+    if (p->kind == TENON_PLACE_OWN) return own_strides(plan, p, out);
     tenon_view base;
     TENON_TRY(strides_cut(plan, p->base, cut, &base, possible));
     if (!*possible) return TENON_OK;
     if (p->kind == TENON_PLACE_VIEW) return tenon_view_apply(plan->cx, plan->graph, p->view_node, p->value->index, &base, out, possible);
     *out = base;
     out->offset = tenon_dim_add(pool, base.offset, tenon_dim_mul(pool, p->part_start, base.stride[p->part_axis]));
-    return pool->failed ? TENON_NOMEM : TENON_OK;
+    if (!out->offset) return pool->failed ? TENON_NOMEM : TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "value '%s' is too large to address", p->value->name);
+    return TENON_OK;
 }
 
 tenon_status tenon_place_strides(tenon_plan *plan, const tenon_place *p, tenon_view *out, bool *possible)
@@ -416,8 +418,7 @@ tenon_status tenon_plan_storage(tenon_plan *plan)
     }
     mark_features(plan);
     TENON_TRY(tenon_graph_sort(g));
-    tenon_graph_index_uses(g);
-    return TENON_OK;
+    return tenon_graph_index_uses(g);
 }
 
 bool tenon_plan_is_free(const tenon_plan *plan, const tenon_node *n)
