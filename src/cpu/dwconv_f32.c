@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise convolution in f32 (one input and one output channel a group), channels-last on both sides, the image read in place.
-   Members share output rows, or ranges of channels when there are few rows. A row is cut into runs of up to seven pixels; runs
+   Members share output rows, or ranges of channels when there are few rows. A row is cut into runs of up to eight pixels; runs
    that touch the left or right border use the clipped kernels. Programs that the kernel cannot do run over a buffer of whole
    rows. */
 #include "cpu/epilogue_f32.h"
@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-enum { BUFFER_BYTES = 24 << 10, P_PIXELS = 0 };
+enum { BUFFER_BYTES = 24 << 10, MOST_BLOCK = 1 << 16, STREAM_BYTES = 3 << 19 };
+enum { P_PIXELS, P_BLOCK }; /* parameters of a variant; block: vectors of channels, 0: by the size of L1 */
 
 typedef struct record {
     const tenon_cpu_f32 *kernels;
@@ -21,18 +22,18 @@ typedef struct record {
     const float *weights, *x;
     int64_t x_n, x_h, x_w;              /* floats between images, rows, pixels */
     tenon_window w;
-    int pixels, channel_members;
-    int64_t channels;
+    int pixels, run, channel_members; /* run: most pixels of a kernel call, 0: the general kernel */
+    int64_t channels, block; /* block: channels that walk all rows together */
     size_t buffer_bytes;
 } record;
 _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
 static int variants(const tenon_cpu_f32 *kernels, const tenon_problem *p, tenon_variant *out, int max)
 {
-    static const int pixels[] = {7, 4};
+    static const int32_t form[][2] = {{TENON_F32_DW_PIXELS, 0}, {TENON_F32_DW_PIXELS, 2}, {TENON_F32_DW_PIXELS, MOST_BLOCK}, {4, 0}};
     int count = 0;
     (void)kernels, (void)p;
-    for (int i = 0; i < (int)TENON_COUNTOF(pixels) && count < max; i++) out[count++] = (tenon_variant){{pixels[i]}};
+    for (; count < (int)TENON_COUNTOF(form) && count < max; count++) out[count] = (tenon_variant){{form[count][0], form[count][1]}};
     return count;
 }
 
@@ -42,7 +43,8 @@ static const char *reject(const tenon_cpu_f32 *kernels, const tenon_problem *p, 
     const tenon_node *n = a->node;
     const tenon_type *x = &n->src[0]->type, *w = &n->src[1]->type;
     (void)kernels, (void)scratch;
-    if (v->p[P_PIXELS] < 0 || v->p[P_PIXELS] > TENON_F32_DW_PIXELS) return "no such variant";
+    if (v->p[P_PIXELS] < 0 || v->p[P_PIXELS] > TENON_F32_DW_PIXELS || v->p[P_BLOCK] < 0 || v->p[P_BLOCK] > MOST_BLOCK)
+        return "no such variant";
     if (x->rank < 3 || x->rank > 4) return "one or two spatial axes only";
     if (x->dtype != TENON_F32 || w->dtype != TENON_F32) return "not f32";
     if (a->pre[0] || a->pre[1] || a->pre[2]) return "a program on a source";
@@ -91,6 +93,24 @@ static int choose_channel_members(const record *r, int threads)
     return best;
 }
 
+/* Most pixels of a run; 0: only the general kernel, a pixel at a time. */
+static int longest_run(const record *r)
+{
+    const int64_t k = r->w.kernel[2], stride = r->w.stride[2];
+    if ((k != 3 && k != 5 && k != 7) || stride > 2 || r->w.dilation[2] != 1) return 0;
+    return TENON_MIN(r->pixels, r->kernels->dw_pixels[(k - 3) / 2][stride - 1]);
+}
+
+/* Vectors of channels that walk the image together: the rows under the kernel stay in L1, but calls are not too short. Images that
+   stream through L2 are read whole pixel by whole pixel. */
+static int64_t block_of(const record *r, int64_t wanted, int threads)
+{
+    const int64_t bytes = r->w.kernel[1] * r->w.in[2] * r->kernels->vw * 4;
+    const int64_t moved = r->domain.outer[0] * r->channels * (r->w.in[1] * r->w.in[2] + r->domain.y * r->domain.x) * 4 / threads;
+    if (wanted || moved > STREAM_BYTES) return wanted ? wanted : MOST_BLOCK;
+    return TENON_MAX(TENON_MIN(BUFFER_BYTES / TENON_MAX(bytes, 1), 16), 4);
+}
+
 static tenon_status bind(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_bind *b, void *out)
 {
     record *r = out;
@@ -111,6 +131,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     r->weights = b->pack[0].data;
     r->channels = x->dim[1];
     r->pixels = b->variant->p[P_PIXELS] ? b->variant->p[P_PIXELS] : TENON_F32_DW_PIXELS;
+    r->run = longest_run(r);
+    r->block = block_of(r, b->variant->p[P_BLOCK], b->threads) * kernels->vw;
     r->buffer_bytes = b->plan->scratch_bytes;
     r->channel_members = choose_channel_members(r, b->threads);
     return TENON_OK;
@@ -119,32 +141,30 @@ static tenon_status bind(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
 /* ---- run ---- */
 typedef struct span { int64_t channel, channels; } span; /* of this member */
 
-/* The kernel of a run of `pixels`, NULL: only the general one, a pixel at a time. */
-static tenon_f32_dw_fn kernel_of(const record *r, int64_t pixels, bool clipped)
-{
-    const int64_t k = r->w.kernel[2], stride = r->w.stride[2];
-    if ((k != 3 && k != 5 && k != 7) || stride > 2 || r->w.dilation[2] != 1) return NULL;
-    return r->kernels->dw[(k - 3) / 2][stride - 1][clipped][pixels];
-}
-
-/* Pixels [from, to) of one output row into y. */
+/* Pixels [from, to) of one output row into y, cut into runs that differ by one pixel at most; equal ones inside the image go to the
+   kernel together. */
 static void run_pixels(const record *r, span s, tenon_f32_dw *d, const float *const *row, int64_t from, int64_t to, float *y,
                        int64_t y_ld)
 {
-    const int64_t count = to - from, most = kernel_of(r, 1, false) ? r->pixels : 1, runs = tenon_ceil_div(count, most);
+    const int64_t stride = r->w.stride[2], width = r->w.in[2], runs = tenon_ceil_div(to - from, TENON_MAX(r->run, 1));
+    const int64_t pixels = (to - from) / runs, longer = (to - from) % runs; /* the first `longer` runs have one more */
     const float *x[TENON_F32_DW_ROWS];
     d->x = x;
     d->y_ld = y_ld;
-    for (int64_t i = 0; i < runs; i++) {
-        const int64_t a = from + count * i / runs, b = from + count * (i + 1) / runs;
-        const int64_t left = a * r->w.stride[2] - r->w.begin[2]; /* input column of tap 0 */
-        const int64_t reach = (b - a - 1) * r->w.stride[2] + (r->w.kernel[2] - 1) * r->w.dilation[2] + 1;
+    for (int64_t i = 0, at = from; i < runs; i += d->repeat) {
+        const int64_t count = pixels + (i < longer), left = at * stride - r->w.begin[2]; /* input column of tap 0 */
+        const int64_t reach = (count - 1) * stride + (r->w.kernel[2] - 1) * r->w.dilation[2] + 1;
+        const bool clipped = left < 0 || left + reach > width;
         for (int k = 0; k < d->rows; k++) x[k] = row[k] + left * r->x_w + s.channel;
         d->lo = left < 0 ? -left : 0;
-        d->hi = TENON_MIN(reach, r->w.in[2] - left);
-        d->y = y + (a - from) * y_ld;
-        const tenon_f32_dw_fn kernel = kernel_of(r, b - a, d->lo > 0 || d->hi < reach);
-        (kernel ? kernel : r->kernels->dw_any)(d);
+        d->hi = TENON_MIN(reach, width - left);
+        d->y = y + (at - from) * y_ld;
+        d->repeat = 1;
+        if (!clipped && r->run)
+            d->repeat = TENON_MIN((width - left - reach) / (count * stride) + 1, (i < longer ? longer : runs) - i);
+        if (r->run) r->kernels->dw[(r->w.kernel[2] - 3) / 2][stride - 1][clipped][count](d);
+        else r->kernels->dw_any(d);
+        at += d->repeat * count;
     }
 }
 
@@ -190,8 +210,10 @@ static tenon_status run(const void *launch, void *exec)
     tenon_split(r->domain.outer[0] * r->domain.y, 1, w->member / r->channel_members, row_members, &unit, &end);
     tenon_split(r->channels, r->kernels->vw, w->member % r->channel_members, r->channel_members, &channel, &channel_end);
     if (channel == channel_end) return TENON_OK;
-    const span s = {channel, channel_end - channel};
-    for (; unit < end; unit++) run_row(r, s, unit / r->domain.y, unit % r->domain.y, w->scratch);
+    for (; channel < channel_end; channel += r->block) {
+        const span s = {channel, TENON_MIN(r->block, channel_end - channel)};
+        for (int64_t i = unit; i < end; i++) run_row(r, s, i / r->domain.y, i % r->domain.y, w->scratch);
+    }
     return TENON_OK;
 }
 

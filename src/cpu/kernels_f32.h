@@ -13,7 +13,7 @@
 enum {
     TENON_F32_VECTORS = 4, /* most vectors a panel is wide */
     TENON_F32_ROWS = 10,   /* most rows of a tile */
-    TENON_F32_DW_PIXELS = 7,
+    TENON_F32_DW_PIXELS = 8,
     TENON_F32_DW_ROWS = 16, /* most kernel rows of a depthwise convolution */
 };
 
@@ -41,7 +41,7 @@ typedef struct tenon_f32_tile {
 } tenon_f32_tile;
 typedef void (*tenon_f32_tile_fn)(const float *const *a, const tenon_f32_tile *t);
 
-/* One run of output pixels of a depthwise convolution, all channels: y[pixel][c] = start[c] + sum over taps of x * w, then a
+/* Runs of output pixels of a depthwise convolution, all channels: y[pixel][c] = start[c] + sum over taps of x * w, then a
    clamp. w is packed [c / vw][tap][vw]. x[r] points to the input pixel of kernel row r that tap 0 of output pixel 0 reads;
    columns outside [lo, hi), counted from there, are padding. */
 typedef struct tenon_f32_dw {
@@ -50,6 +50,7 @@ typedef struct tenon_f32_dw {
     int rows;              /* kernel rows inside the image; x and w start at the first of them */
     int taps, kernel_w;    /* of the whole kernel; of one row */
     int dilation;          /* of columns; used by the general kernel */
+    int64_t repeat;        /* this many runs side by side; 1 where a run is clipped */
     const float *w;
     int64_t channels;
     const float *start;    /* NULL: zeros */
@@ -69,8 +70,9 @@ typedef struct tenon_cpu_f32 {
     tenon_f32_tile_fn tile[TENON_F32_VECTORS + 1][TENON_F32_ROWS + 1];
     /* dst[k][width] = src[k * k_stride + n * n_stride] for n < columns, zeros up to width (a multiple of vw) */
     void (*pack)(const float *src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t columns, float *dst, int64_t width);
-    tenon_f32_dw_fn dw[3][2][2][TENON_F32_DW_PIXELS + 1];           /* kernel width 3, 5, 7; stride 1, 2; inside, clipped; pixels.
-                                                                       A width may be missing: all its entries are NULL */
+    /* kernel width 3, 5, 7; stride 1, 2; inside, clipped; pixels. dw_pixels: how many at most, 0: this one is missing. */
+    tenon_f32_dw_fn dw[3][2][2][TENON_F32_DW_PIXELS + 1];
+    int dw_pixels[3][2];
     tenon_f32_dw_fn dw_any;                                         /* one pixel of any kernel */
 } tenon_cpu_f32;
 

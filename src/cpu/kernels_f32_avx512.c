@@ -10,7 +10,7 @@ TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TIL
 TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2)
 TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3) TILE(5, 3) TILE(6, 3) TILE(7, 3) TILE(8, 3)
 TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4) TILE(7, 4)
-DW_ALL(3, 1) DW_ALL(3, 2) DW_ALL(5, 1) DW_ALL(5, 2) DW_ALL(7, 1) DW_ALL(7, 2)
+DW_8(3, 1) DW_8(3, 2) DW_8(5, 1) DW_8(5, 2) DW_8(7, 1) DW_8(7, 2)
 
 const tenon_cpu_f32 tenon_cpu_f32_avx512 = {
     .isa = TENON_ISA_AVX2 | TENON_ISA_AVX512,
@@ -26,6 +26,8 @@ const tenon_cpu_f32 tenon_cpu_f32_avx512 = {
               gemm_tile_8x3},
              {0, gemm_tile_1x4, gemm_tile_2x4, gemm_tile_3x4, gemm_tile_4x4, gemm_tile_5x4, gemm_tile_6x4, gemm_tile_7x4}},
     .pack = gemm_pack,
-    .dw = {{DW_ROW(3, 1), DW_ROW(3, 2)}, {DW_ROW(5, 1), DW_ROW(5, 2)}, {DW_ROW(7, 1), DW_ROW(7, 2)}},
+    .dw = {{DW_TABLE(DW_ROW_8, 3, 1), DW_TABLE(DW_ROW_8, 3, 2)}, {DW_TABLE(DW_ROW_8, 5, 1), DW_TABLE(DW_ROW_8, 5, 2)},
+           {DW_TABLE(DW_ROW_8, 7, 1), DW_TABLE(DW_ROW_8, 7, 2)}},
+    .dw_pixels = {{8, 8}, {8, 8}, {8, 8}},
     .dw_any = dw_any,
 };
