@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Steps that only move elements: copy (between formats), transpose, expand, concat, split, gather of whole rows. Any element type of
+   plain storage, any format; concat and split of at most 16 parts. */
+#include "base/team.h"
+#include "cpu/copy_nd.h"
+#include "op/tactic.h"
+
+#include <string.h>
+
+enum { PARTS = 16 };
+typedef struct record {
+    int count;
+    tenon_copy copy[PARTS];
+} record;
+typedef struct gather_record {
+    tenon_tensor data, index, dst;
+    int64_t outer, picks, inner, axis_dim, data_outer, data_axis, dst_outer, dst_pick;
+    int bytes;
+    bool wide;
+} gather_record;
+
+static int element_bytes(tenon_dtype t) { return tenon_dtype_get(t)->bits / 8; }
+
+static const char *reject_moves(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    (void)v, (void)device, (void)scratch;
+    const tenon_anchor *a = &p->anchor[0];
+    if (a->post) return "a program after a copy";
+    for (int i = 0; i < (int)TENON_COUNTOF(a->pre); i++)
+        if (a->pre[i]) return "a program before a copy";
+    if (a->node->src_count > PARTS || a->node->dst_count > PARTS) return "more than 16 parts";
+    if (tenon_problem_src(p, a->node->src[0]) < 0) return "the source is not a source of the problem";
+    const int bits = tenon_dtype_get(a->node->src[0]->type.dtype)->bits;
+    if (bits < 8 || a->node->src[0]->type.dtype >= TENON_STRING) return "elements without plain storage";
+    for (int i = 0; i < a->node->dst_count; i++)
+        if (!a->node->dst[i] || tenon_problem_dst(p, a->node->dst[i]) < 0) return "a result is not a destination";
+    return NULL;
+}
+
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+{
+    (void)cx, (void)p, (void)v, (void)device;
+    out->record_bytes = sizeof(record);
+    return TENON_OK;
+}
+
+static const tenon_tensor *src_of(const tenon_bind *b, int i)
+{
+    return &b->src[tenon_problem_src(b->problem, b->problem->anchor[0].node->src[i])];
+}
+static const tenon_tensor *dst_of(const tenon_bind *b, int i)
+{
+    return &b->dst[tenon_problem_dst(b->problem, b->problem->anchor[0].node->dst[i])];
+}
+
+static tenon_status bind_copy(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    (void)cx;
+    record *r = out;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], y->rank, y->dim, y->stride, x->stride, element_bytes(x->dtype), y->data, x->data);
+    return TENON_OK;
+}
+
+static tenon_status bind_transpose(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    (void)cx;
+    record *r = out;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    const tenon_attr *perm = tenon_node_attr(b->problem->anchor[0].node, "perm");
+    int64_t stride[TENON_MAX_RANK] = { 0 };
+    for (int i = 0; i < y->rank; i++) stride[i] = x->stride[perm->set && perm->count ? perm->ints[i] : y->rank - 1 - i];
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], y->rank, y->dim, y->stride, stride, element_bytes(x->dtype), y->data, x->data);
+    return TENON_OK;
+}
+
+static tenon_status bind_expand(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    (void)cx;
+    record *r = out;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    int64_t stride[TENON_MAX_RANK] = { 0 };
+    for (int i = 0; i < x->rank; i++) stride[y->rank - x->rank + i] = x->dim[i] == 1 ? 0 : x->stride[i];
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], y->rank, y->dim, y->stride, stride, element_bytes(x->dtype), y->data, x->data);
+    return TENON_OK;
+}
+
+static int axis_of(const tenon_node *n, int rank)
+{
+    const int64_t axis = tenon_node_int(n, "axis");
+    return (int)(axis < 0 ? axis + rank : axis);
+}
+
+/* Parts of one tensor along an axis, and tensors of their own: both ways. */
+static void bind_parts(const tenon_bind *b, record *r, bool concat)
+{
+    const tenon_node *n = b->problem->anchor[0].node;
+    const tenon_tensor *whole = concat ? dst_of(b, 0) : src_of(b, 0);
+    const int axis = axis_of(n, whole->rank), bytes = element_bytes(whole->dtype);
+    char *at = whole->data;
+    r->count = concat ? n->src_count : n->dst_count;
+    for (int i = 0; i < r->count; i++) {
+        const tenon_tensor *part = concat ? src_of(b, i) : dst_of(b, i);
+        tenon_copy_make(&r->copy[i], part->rank, part->dim, concat ? whole->stride : part->stride, concat ? part->stride : whole->stride,
+                        bytes, concat ? at : part->data, concat ? part->data : at);
+        at += part->dim[axis] * whole->stride[axis] * bytes;
+    }
+}
+static tenon_status bind_concat(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    (void)cx;
+    bind_parts(b, out, true);
+    return TENON_OK;
+}
+static tenon_status bind_split(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    (void)cx;
+    bind_parts(b, out, false);
+    return TENON_OK;
+}
+
+static tenon_status run_copies(const void *launch, void *exec)
+{
+    const record *r = launch;
+    const tenon_worker *w = exec;
+    for (int i = 0; i < r->count; i++) tenon_copy_run(&r->copy[i], w->member, w->count);
+    return TENON_OK;
+}
+
+static const char *reject_concat(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    for (int i = 0; i < p->anchor[0].node->src_count; i++)
+        if (tenon_problem_src(p, p->anchor[0].node->src[i]) < 0) return "a part is not a source of the problem";
+    return reject_moves(p, v, device, scratch);
+}
+
+#define MOVE(op)                                                                                                            \
+    const tenon_tactic tenon_cpu_##op = {                                                                                   \
+        .name = "cpu." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .plan = plan, .bind = bind_##op, .run = run_copies,
+MOVE(copy) .reject = reject_moves };
+MOVE(transpose) .reject = reject_moves };
+MOVE(expand) .reject = reject_moves };
+MOVE(split) .reject = reject_moves };
+MOVE(concat) .reject = reject_concat };
+
+/* ---- gather: dst[outer][pick][inner] = data[outer][index[pick]][inner], inner contiguous on both sides ---- */
+static bool is_row_major(const tenon_operand *o) { return o->format.layout == TENON_ROW && o->format.ld == 0; }
+
+static const char *reject_gather(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    const tenon_node *n = p->anchor[0].node;
+    const char *why = reject_moves(p, v, device, scratch);
+    if (why) return why;
+    const int data = tenon_problem_src(p, n->src[0]), index = tenon_problem_src(p, n->src[1]);
+    if (index < 0) return "the indices are not a source of the problem";
+    if (!is_row_major(&p->src[data]) || !is_row_major(&p->src[index]) || !is_row_major(&p->dst[0])) return "not dense row-major";
+    const tenon_dtype t = n->src[1]->type.dtype;
+    return t == TENON_I32 || t == TENON_I64 ? NULL : "indices are neither i32 nor i64";
+}
+
+static tenon_status plan_gather(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+{
+    (void)cx, (void)p, (void)v, (void)device;
+    out->record_bytes = sizeof(gather_record);
+    return TENON_OK;
+}
+
+static tenon_status bind_gather(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    (void)cx;
+    gather_record *r = out;
+    *r = (gather_record){ .data = *src_of(b, 0), .index = *src_of(b, 1), .dst = *dst_of(b, 0), .outer = 1, .inner = 1 };
+    const int axis = axis_of(b->problem->anchor[0].node, r->data.rank);
+    for (int i = 0; i < r->data.rank; i++) *(i < axis ? &r->outer : i > axis ? &r->inner : &r->axis_dim) = i == axis ? r->data.dim[i] : (i < axis ? r->outer : r->inner) * r->data.dim[i];
+    r->picks = tenon_tensor_count(&r->index);
+    r->bytes = element_bytes(r->data.dtype);
+    r->wide = r->index.dtype == TENON_I64;
+    return TENON_OK;
+}
+
+static tenon_status run_gather(const void *launch, void *exec)
+{
+    const gather_record *r = launch;
+    const tenon_worker *w = exec;
+    const size_t line = (size_t)(r->inner * r->bytes);
+    int64_t begin, end;
+    tenon_split(r->outer * r->picks, 1, w->member, w->count, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t pick = i % r->picks;
+        int64_t at = r->wide ? ((const int64_t *)r->index.data)[pick] : ((const int32_t *)r->index.data)[pick];
+        if (at < 0) at += r->axis_dim;
+        if (at < 0 || at >= r->axis_dim) /* every member reports its own; the cx of all but member 0 is not to be touched */
+            return w->member == 0 ? TENON_FAIL(w->cx, TENON_INVALID, "gather: index %lld of %lld", (long long)at, (long long)r->axis_dim)
+                                  : TENON_INVALID;
+        memcpy((char *)r->dst.data + (size_t)i * line, (const char *)r->data.data + (size_t)(i / r->picks * r->axis_dim + at) * line, line);
+    }
+    return TENON_OK;
+}
+
+const tenon_tactic tenon_cpu_gather = {
+    .name = "cpu.gather", .pattern = "gather", .flags = TENON_TACTIC_DETERMINISTIC, .reject = reject_gather, .plan = plan_gather,
+    .bind = bind_gather, .run = run_gather,
+};
