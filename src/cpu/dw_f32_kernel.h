@@ -9,31 +9,32 @@
 
 #include "cpu/kernels_f32.h"
 
-/* Column j of the run's input; those outside the image are zeros. The arrays have constant indices alone, so they are registers. */
-#define DW_COLUMN(j)                                                                                                               \
-    if (j < columns) {                                                                                                             \
-        x[j] = clipped && (j < lo || j >= hi) ? v_zero() : full ? v_load(p) : v_load_n(p, n);                                      \
-        p += x_ld;                                                                                                                 \
+/* Column j of the run's input; those outside the image are zeros. Arrays indexed by constants alone are registers. */
+#define DW_COLUMN(j)                                                                                                             \
+    if (j < columns) {                                                                                                           \
+        x[j] = clipped && (j < lo || j >= hi) ? v_zero() : full ? v_load(p) : v_load_n(p, n);                                    \
+        p += x_ld;                                                                                                               \
     }
-#define DW_COLUMNS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20)
+#define DW_COLUMNS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14)                           \
+    F(15) F(16) F(17) F(18) F(19) F(20)
 #define DW_PIXELS(F, s) F(0, s) F(1, s) F(2, s) F(3, s) F(4, s) F(5, s) F(6, s) F(7, s)
 #define DW_START(t, s) y[t] = first;
-#define DW_MULTIPLY(t, s)                                                                                                          \
+#define DW_MULTIPLY(t, s)                                                                                                        \
     if (t < pixels) y[t] = v_fma(x[t * stride + s], weight, y[t]);
-#define DW_TAP(s)                                                                                                                  \
-    if (s < kernel_w) {                                                                                                            \
-        const vf weight = v_load(w + s * VW);                                                                                      \
-        DW_PIXELS(DW_MULTIPLY, s)                                                                                                  \
+#define DW_TAP(s)                                                                                                                \
+    if (s < kernel_w) {                                                                                                          \
+        const vf weight = v_load(w + s * VW);                                                                                    \
+        DW_PIXELS(DW_MULTIPLY, s)                                                                                                \
     }
-#define DW_FINISH(t, s)                                                                                                            \
-    if (t < pixels) {                                                                                                              \
-        if (clamp) y[t] = v_min(clamp_hi, v_max(clamp_lo, y[t]));                                                                  \
-        if (full) v_store(to + t * y_ld, y[t]);                                                                                    \
-        else v_store_n(to + t * y_ld, y[t], n);                                                                                    \
+#define DW_FINISH(t, s)                                                                                                          \
+    if (t < pixels) {                                                                                                            \
+        if (clamp) y[t] = v_min(clamp_hi, v_max(clamp_lo, y[t]));                                                                \
+        if (full) v_store(to + t * y_ld, y[t]);                                                                                  \
+        else v_store_n(to + t * y_ld, y[t], n);                                                                                  \
     }
 
-/* One vector of channels; n of them valid. All pixels take one tap before the next: each accumulator waits for its last sum, so as
-   many independent ones as there are pixels stand between. */
+/* One vector of channels; n of them valid. All pixels take one tap before the next: each accumulator waits for its last sum, so
+   as many independent ones as there are pixels stand between. */
 TENON_INLINE void dw_vector(const int pixels, const int kernel_w, const int stride, const int clipped, const int full,
                             const tenon_f32_dw *d, int64_t run, int64_t c, int64_t n)
 {
@@ -71,8 +72,9 @@ TENON_INLINE void dw_run(const int pixels, const int kernel_w, const int stride,
     static void dw_##k##s##s##_##p##_clipped(const tenon_f32_dw *d) { dw_run(p, k, s, 1, d); }
 #define DW_4(k, s) DW(1, k, s) DW(2, k, s) DW(3, k, s) DW(4, k, s)
 #define DW_8(k, s) DW_4(k, s) DW(5, k, s) DW(6, k, s) DW(7, k, s) DW(8, k, s)
-#define DW_ROW_4(k, s, suffix) dw_##k##s##s##_1##suffix, dw_##k##s##s##_2##suffix, dw_##k##s##s##_3##suffix, dw_##k##s##s##_4##suffix
-#define DW_ROW_8(k, s, suffix)                                                                                                    \
+#define DW_ROW_4(k, s, suffix)                                                                                                   \
+    dw_##k##s##s##_1##suffix, dw_##k##s##s##_2##suffix, dw_##k##s##s##_3##suffix, dw_##k##s##s##_4##suffix
+#define DW_ROW_8(k, s, suffix)                                                                                                   \
     DW_ROW_4(k, s, suffix), dw_##k##s##s##_5##suffix, dw_##k##s##s##_6##suffix, dw_##k##s##s##_7##suffix, dw_##k##s##s##_8##suffix
 #define DW_TABLE(row, k, s) {{0, row(k, s, )}, {0, row(k, s, _clipped)}}
 

@@ -30,10 +30,12 @@ _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
 static int variants(const tenon_cpu_f32 *kernels, const tenon_problem *p, tenon_variant *out, int max)
 {
-    static const int32_t form[][2] = {{TENON_F32_DW_PIXELS, 0}, {TENON_F32_DW_PIXELS, 2}, {TENON_F32_DW_PIXELS, MOST_BLOCK}, {4, 0}};
+    static const int32_t form[][2] = {{TENON_F32_DW_PIXELS, 0}, {TENON_F32_DW_PIXELS, 2}, {TENON_F32_DW_PIXELS, MOST_BLOCK},
+                                      {4, 0}};
     int count = 0;
     (void)kernels, (void)p;
-    for (; count < (int)TENON_COUNTOF(form) && count < max; count++) out[count] = (tenon_variant){{form[count][0], form[count][1]}};
+    for (; count < (int)TENON_COUNTOF(form) && count < max; count++)
+        out[count] = (tenon_variant){{form[count][0], form[count][1]}};
     return count;
 }
 
@@ -101,8 +103,8 @@ static int longest_run(const record *r)
     return TENON_MIN(r->pixels, r->kernels->dw_pixels[(k - 3) / 2][stride - 1]);
 }
 
-/* Vectors of channels that walk the image together: the rows under the kernel stay in L1, but calls are not too short. Images that
-   stream through L2 are read whole pixel by whole pixel. */
+/* Vectors of channels that walk the image together: the rows under the kernel stay in L1, but calls are not too short. Images
+   that stream through L2 are read whole pixel by whole pixel. */
 static int64_t block_of(const record *r, int64_t wanted, int threads)
 {
     const int64_t bytes = r->w.kernel[1] * r->w.in[2] * r->kernels->vw * 4;
@@ -141,8 +143,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
 /* ---- run ---- */
 typedef struct span { int64_t channel, channels; } span; /* of this member */
 
-/* Pixels [from, to) of one output row into y, cut into runs that differ by one pixel at most; equal ones inside the image go to the
-   kernel together. */
+/* Pixels [from, to) of one output row into y, cut into runs that differ by one pixel at most; equal ones inside the image go to
+   the kernel together. */
 static void run_pixels(const record *r, span s, tenon_f32_dw *d, const float *const *row, int64_t from, int64_t to, float *y,
                        int64_t y_ld)
 {

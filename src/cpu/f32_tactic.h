@@ -20,7 +20,7 @@
         (void)device;                                                                                                            \
         return reject(&tenon_cpu_f32_##isa_name, p, v, scratch);                                                                 \
     }                                                                                                                            \
-    static tenon_status plan_##isa_name(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v,                              \
+    static tenon_status plan_##isa_name(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v,                            \
                                         const tenon_device *device, tenon_tactic_plan *out)                                      \
     {                                                                                                                            \
         (void)device;                                                                                                            \

@@ -102,7 +102,10 @@ static void run_panel(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, c
 {
     const int64_t width = tenon_product_f32_width(p, panel), columns = TENON_MIN(p->width, p->columns - panel * p->width);
     const int64_t row = c->first_row + first, column = c->column + panel * p->width;
-    tenon_f32_tile t = {.a_offset = c->a_offset, .start = e->start ? e->start + column : NULL};
+    tenon_f32_tile t = {.a_offset = c->a_offset, .start = e->start ? e->start + column : NULL, .add_ld = e->add.x, .lo = e->lo,
+                        .hi = e->hi};
+    const float *add = NULL;
+    if (e->has_add) add = (const float *)(const void *)tenon_map_at(&e->add, d, tenon_map_outer(&e->add, d, c->outer), row, column);
     t.last = (int)(columns - (width - p->kernels->vw));
     if (e->direct) {
         const tenon_map *to = &e->result[0];
@@ -119,13 +122,8 @@ static void run_panel(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, c
         t.ldb = 0;
         t.b = b(user, panel, block, &t.ldb);
         if (!t.ldb) t.ldb = width;
-        if (block == p->block_count - 1 && e->direct) {
-            if (e->has_add) {
-                t.add = (const float *)(const void *)tenon_map_at(&e->add, d, tenon_map_outer(&e->add, d, c->outer), row, column);
-                t.add_ld = e->add.x;
-            }
-            t.clamp = e->clamp, t.lo = e->lo, t.hi = e->hi;
-        }
+        t.add = block == 0 && e->direct ? add : NULL; /* before anything is stored: the residual may lie where the result goes */
+        t.clamp = block == p->block_count - 1 && e->direct && e->clamp;
         run_tiles(p, &t, (int)(width / p->kernels->vw), p->block[block].k, c->row + first, rows);
     }
     if (!e->direct) tenon_epilogue_f32_run(e, d, c->outer, row, rows, column, columns, c->tile, width);

@@ -6,7 +6,8 @@
          for a panel of columns (KC x width of it stays in L1 or L2)
            for blocks of K, for tiles of rows: one kernel call
 
-   The first blocks of K leave their sums in the destination, or in a tile buffer when a program follows. */
+   The first blocks of K leave their sums in the destination, or in a tile buffer when a program follows. A residual is added with
+   the first block, so that it may lie exactly where the result goes. */
 #ifndef TENON_CPU_PRODUCT_F32_H
 #define TENON_CPU_PRODUCT_F32_H
 

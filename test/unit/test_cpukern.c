@@ -81,7 +81,7 @@ static double distance(const tenon_tensor *got, const tenon_tensor *want)
 
 /* Runs one tactic with one variant; the largest error relative to the result, or a negative number after a failed check. */
 static double run_tactic(bench *b, tenon_arena *arena, const tenon_problem *p, const tenon_tactic *t, const tenon_variant *v,
-                         const tenon_tensor *src, const tenon_tensor *want, tenon_heap *heap)
+                         const tenon_tensor *src, const tenon_tensor *want, int residual, tenon_heap *heap)
 {
     tenon_tactic_plan plan = {0};
     tenon_tensor in[TENON_PROBLEM_SRC], out[TENON_PROBLEM_DST], packed[TENON_MAX_PACK];
@@ -101,19 +101,24 @@ static double run_tactic(bench *b, tenon_arena *arena, const tenon_problem *p, c
     }
     if (plan.scratch_bytes && !(scratch = tenon_heap_alloc(heap, plan.scratch_bytes * (size_t)b->threads))) return -1;
     if (scratch) memset(scratch, 0xff, plan.scratch_bytes * (size_t)b->threads);
+    if (residual >= 0) { /* the result goes where the residual lies */
+        memcpy(out[0].data, src[residual].data, (size_t)extent(&out[0]) * sizeof(float));
+        in[residual].data = out[0].data;
+    }
     const tenon_bind bind = {.problem = p, .variant = v, .plan = &plan, .src = in, .dst = out, .pack = packed,
                              .threads = b->threads, .device = b->device};
     if (!CHECK_OK(&b->cx, t->bind(&b->cx, &bind, record))) return -1;
     const tenon_launch launch = {.tactic = t, .record = record};
-    for (int again = 0; again < 2; again++)
+    for (int again = 0; again < (residual >= 0 ? 1 : 2); again++)
         if (!CHECK_OK(&b->cx, tenon_backend_cpu.launch(&b->cx, b->device, NULL, &launch, 1, scratch, plan.scratch_bytes)))
             return -1;
     for (int i = 0; i < p->dst_count; i++) error = fmax(error, distance(&out[i], &want[i]));
     return error;
 }
 
-/* Every tactic but the reference, at the given value of the symbols. At least one must take the problem. */
-static void check_problem(bench *b, const char *text, const int64_t *symbol)
+/* Every tactic but the reference, at the given value of the symbols. At least one must take the problem. `residual`: a source that
+   shares its bytes with the result, or -1. */
+static void check_problem(bench *b, const char *text, const int64_t *symbol, int residual)
 {
     tenon_arena arena;
     tenon_heap heap;
@@ -134,7 +139,7 @@ static void check_problem(bench *b, const char *text, const int64_t *symbol)
         if (tenon_tactic_rejects(*t, &p, v, b->device, tenon_cpu()->isa, &reason)) continue;
         const int count = (*t)->variants ? (*t)->variants(&p, b->device, v + 1, 15) : 0;
         for (int i = 0; i <= count; i++) {
-            const double error = run_tactic(b, &arena, &p, *t, &v[i], src, want, &heap);
+            const double error = run_tactic(b, &arena, &p, *t, &v[i], src, want, residual, &heap);
             if (!(error >= 0 && error < 1e-5))
                 fprintf(stderr, "%s, %s, variant %d %d %d, %d threads: error %g\n", text, (*t)->name, v[i].p[0], v[i].p[1],
                         v[i].p[2], b->threads, error);
@@ -193,10 +198,10 @@ static void check_symbols(bench *b)
 {
     static const int64_t values[][1] = {{1}, {3}, {5}};
     for (int i = 0; i < 3; i++) {
-        check_problem(b, "matmul:f32,a[1..5@2]x11x40,40x70:w|bias,gelu", values[i]);
-        check_problem(b, "matmul:f32,2x4xa[1..5]x16,2x4x16x(a):p0132", values[i]);
-        check_problem(b, "conv:f32,na[1..5@4]c20h7w7:cl,k24c20r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl", values[i]);
-        check_problem(b, "conv:f32,na[1..5@4]c20h7w7:cl,k20c1r3s3:w,group=20,pads=1+1+1+1|bias>_:cl", values[i]);
+        check_problem(b, "matmul:f32,a[1..5@2]x11x40,40x70:w|bias,gelu", values[i], -1);
+        check_problem(b, "matmul:f32,2x4xa[1..5]x16,2x4x16x(a):p0132", values[i], -1);
+        check_problem(b, "conv:f32,na[1..5@4]c20h7w7:cl,k24c20r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl", values[i], -1);
+        check_problem(b, "conv:f32,na[1..5@4]c20h7w7:cl,k20c1r3s3:w,group=20,pads=1+1+1+1|bias>_:cl", values[i], -1);
     }
 }
 
@@ -248,8 +253,11 @@ int main(void)
         bench b = {.threads = threads[i]};
         tenon_cx_init_default(&b.cx);
         if (!CHECK_OK(&b.cx, tenon_backend_cpu.open(&b.cx, 0, threads[i], &b.device))) break;
-        for (size_t k = 0; k < TENON_COUNTOF(problems); k++) check_problem(&b, problems[k], NULL);
+        for (size_t k = 0; k < TENON_COUNTOF(problems); k++) check_problem(&b, problems[k], NULL, -1);
         check_symbols(&b);
+        check_problem(&b, "matmul:f32,9x1100,1100x40:w|bias,add,relu", NULL, 3);
+        check_problem(&b, "conv:f32,n1c300h5w6:cl,k40c300r3s3:w,pads=1+1+1+1|bias,add>_:cl", NULL, 3);
+        check_problem(&b, "matmul:f32,9x1100,1100x40:w|bias,add,silu", NULL, 3);
         check_refusals(&b);
         tenon_backend_cpu.close(&b.device);
     }
