@@ -169,6 +169,14 @@ static size_t tile_bytes(const tenon_cpu_f32 *kernels)
 }
 static size_t pointer_bytes(void) { return TENON_PRODUCT_ROWS * sizeof(float *); }
 
+static int64_t packed_k(const tenon_problem *p)
+{
+    const tenon_type *w = &p->anchor[0].node->src[1]->type;
+    int64_t k = 1;
+    for (int i = 1; i < w->rank; i++) k *= w->dim[i]->value;
+    return k;
+}
+
 static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v,
                          tenon_tactic_plan *out)
 {
@@ -183,6 +191,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv, .src = {weight, -1, -1, -1},
                                 .attr = {g.group, (int64_t)vectors_of(kernels, p, v) * kernels->vw, kernels->vw}};
     out->src_packed = UINT32_C(1) << weight;
+    out->in_place = tenon_product_f32_one_block(packed_k(p), TENON_PRODUCT_KC);
     return TENON_OK;
 }
 

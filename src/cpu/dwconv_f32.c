@@ -78,6 +78,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     out->pack_count = 1;
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_depthwise, .src = {weight, -1, -1, -1}, .attr = {kernels->vw}};
     out->src_packed = UINT32_C(1) << weight;
+    out->in_place = true;
     return TENON_OK;
 }
 

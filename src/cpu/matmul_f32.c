@@ -112,6 +112,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
         out->pack_count = 1;
         out->pack[0] = (tenon_pack){.op = &tenon_op_pack_gemm, .src = {src, -1, -1, -1}, .attr = {width, kernels->vw}};
         out->src_packed = UINT32_C(1) << src;
+        out->in_place = tenon_product_f32_one_block(b->dim[b->rank - 2]->hi, v->p[P_KC] ? v->p[P_KC] : TENON_PRODUCT_KC);
     } else {
         out->scratch_bytes += (size_t)(longest_block(b->dim[b->rank - 2]->hi) * width * 4);
     }

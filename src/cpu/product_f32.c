@@ -15,7 +15,7 @@ bool tenon_product_f32_init(tenon_product_f32 *p, const tenon_cpu_f32 *kernels, 
     p->panels = tenon_ceil_div(columns, p->width);
     /* a K that is only a little longer than kc is not cut; very long ones are cut into fewer, longer pieces */
     kc = TENON_MAX(kc, tenon_ceil_div(k, TENON_PRODUCT_SEGMENTS / 4));
-    if (k <= kc + kc / 3) kc = k;
+    if (tenon_product_f32_one_block(k, kc)) kc = k;
     for (int i = 0; i < count; i++) {
         const int64_t length = segment[i].length, pieces = TENON_MAX((length + kc / 2) / TENON_MAX(kc, 1), 1);
         for (int64_t j = 0; j < pieces; j++) {
@@ -105,7 +105,8 @@ static void run_panel(const tenon_product_f32 *p, const tenon_epilogue_f32 *e, c
     tenon_f32_tile t = {.a_offset = c->a_offset, .start = e->start ? e->start + column : NULL, .add_ld = e->add.x, .lo = e->lo,
                         .hi = e->hi};
     const float *add = NULL;
-    if (e->has_add) add = (const float *)(const void *)tenon_map_at(&e->add, d, tenon_map_outer(&e->add, d, c->outer), row, column);
+    if (e->has_add) add = (const float *)(const void *)tenon_map_at(&e->add, d, tenon_map_outer(&e->add, d, c->outer), row,
+                                                                    column);
     t.last = (int)(columns - (width - p->kernels->vw));
     if (e->direct) {
         const tenon_map *to = &e->result[0];

@@ -35,6 +35,8 @@ typedef struct tenon_tactic_plan {
     int pack_count;
     tenon_pack pack[TENON_MAX_PACK];
     uint32_t src_packed;      /* bit i: source i is read only through its packed form (its own bytes are not kept) */
+    bool in_place;            /* result 0 may lie exactly on an operand that only the (last) post program, or the program alone,
+                                 reads: each of its elements is read before it is written, and only for that element */
     int kernel_count;
     tenon_kernel_source kernel[TENON_MAX_KERNELS];
 } tenon_tactic_plan;

@@ -89,7 +89,7 @@ static void share_operands(packer *k)
 {
     for (size_t i = 0; i < k->plan->step_count; i++) {
         const tenon_plan_step *s = &k->plan->step[i];
-        if (!s->problem || s->conversion) continue;
+        if (!s->problem || s->conversion || !s->choice->plan.in_place) continue;
         tenon_place *dst = s->dst_place[0];
         if (dst->kind != TENON_PLACE_OWN || !in_block(dst) || dst->first_step != (int)i) continue;
         for (int j = 0; j < s->src_count; j++) {
