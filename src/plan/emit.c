@@ -8,11 +8,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-const uint32_t tenon_section_element_bytes[TENON_SECTION_COUNT] = {
-    1, sizeof(tenon_rec_dim), sizeof(tenon_rec_symbol), sizeof(tenon_rec_range), sizeof(tenon_rec_binding), sizeof(tenon_rec_profile),
-    sizeof(tenon_rec_slot), sizeof(tenon_rec_step), sizeof(uint32_t), sizeof(tenon_rec_weight), 1, sizeof(tenon_rec_source), sizeof(tenon_rec_kernel), 1, 1,
-};
-
 void tenon_emitter_init(tenon_emitter *em, tenon_cx *cx, tenon_arena *arena)
 {
     *em = (tenon_emitter){.cx = cx, .arena = arena};

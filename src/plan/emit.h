@@ -22,7 +22,6 @@ struct tenon_emitter {
     size_t dim_capacity;
 };
 
-extern const uint32_t tenon_section_element_bytes[TENON_SECTION_COUNT];
 void tenon_emitter_init(tenon_emitter *em, tenon_cx *cx, tenon_arena *arena);
 void tenon_emitter_free(tenon_emitter *em);
 /* Number of records in a section so far. */
@@ -39,7 +38,7 @@ tenon_status tenon_emit_weight(tenon_emitter *em, const tenon_tensor *data, cons
 tenon_status tenon_emit_constant(tenon_emitter *em, tenon_place *p);
 tenon_status tenon_emit_pack(tenon_emitter *em, const tenon_plan_step *s, const tenon_pack *pack, uint32_t *out);
 tenon_status tenon_emit_finish(tenon_emitter *em);
-/* The finished image (writer.c), from the cx's heap. */
+/* The finished image (writer.c), freed by tenon_free_aligned. */
 tenon_status tenon_emit_image(tenon_emitter *em, uint8_t **data, size_t *bytes);
 
 #endif

@@ -11,7 +11,7 @@ typedef struct gatherer { tenon_plan *plan; tenon_group *group; tenon_graph *gra
 
 static bool is_literal(const tenon_value *v)
 {
-    return v->is_const && v->data && tenon_dtype_get(v->data->dtype)->bits > 0 && tenon_tensor_count(v->data) <= LITERAL;
+    return v->is_const && v->data && !tenon_plan_is_source(v) && tenon_dtype_get(v->data->dtype)->bits > 0 && tenon_tensor_count(v->data) <= LITERAL;
 }
 
 static tenon_status gather(gatherer *k, tenon_value *v)

@@ -120,6 +120,11 @@ tenon_status tenon_place_strides_cut(tenon_plan *plan, const tenon_place *p, con
 bool tenon_plan_is_free(const tenon_plan *plan, const tenon_node *n);
 /* A small integer tensor whose contents are expressions: evaluated with the shapes, no step. */
 bool tenon_plan_is_symbolic(const tenon_value *v);
+/* A weight of the model that refit may replace. One number, or integers, may be part of a step's text or of its shapes: those stay. */
+static inline bool tenon_plan_is_source(const tenon_value *v)
+{
+    return v->source_name && v->data && tenon_is_float(v->type.dtype) && tenon_tensor_count(v->data) > 1;
+}
 tenon_status tenon_plan_choose(tenon_plan *plan);
 tenon_status tenon_plan_memory(tenon_plan *plan);
 

@@ -53,19 +53,22 @@ typedef struct programmer {
     uint32_t source[64]; int source_count;
 } programmer;
 
+/* A constant without a name of the model's is kept too, unnamed, because programs read it. */
 static tenon_status add_source(tenon_emitter *em, const tenon_value *v, const tenon_tensor *t, uint32_t *out)
 {
     tenon_rec_source s = {.dtype = t->dtype, .rank = (uint32_t)t->rank, .bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t))};
-    TENON_TRY(tenon_emit_string(em, v->source_name ? v->source_name : v->name, &s.name));
+    TENON_TRY(tenon_emit_string(em, tenon_plan_is_source(v) ? v->source_name : NULL, &s.name));
     const uint32_t count = tenon_emit_count(em, TENON_SECTION_SOURCES);
     const tenon_rec_source *known = (const void *)em->section[TENON_SECTION_SOURCES].data;
-    for (uint32_t i = 0; i < count; i++)
-        if (known[i].name == s.name) {
+    tenon_buf *data = &em->section[TENON_SECTION_WEIGHT_DATA];
+    for (int i = 0; i < t->rank; i++) s.dim[i] = t->dim[i];
+    for (uint32_t i = 0; i < count; i++) {
+        const bool same = known[i].name == s.name && known[i].dtype == s.dtype && known[i].rank == s.rank && memcmp(known[i].dim, s.dim, sizeof s.dim) == 0;
+        if (same && (s.bytes == 0 || memcmp(data->data + known[i].offset, t->data, s.bytes) == 0)) {
             *out = i;
             return TENON_OK;
         }
-    for (int i = 0; i < t->rank; i++) s.dim[i] = t->dim[i];
-    tenon_buf *data = &em->section[TENON_SECTION_WEIGHT_DATA];
+    }
     tenon_buf_align(data, TENON_ENGINE_ALIGN);
     s.offset = data->length;
     tenon_buf_bytes(data, t->data, s.bytes);
@@ -91,7 +94,7 @@ static tenon_status clone_leaf(programmer *p, tenon_value *v, tenon_value **out)
     tenon_plan *plan = p->em->plan;
     const tenon_tensor *t;
     TENON_TRY(tenon_eval_const(p->em->cx, plan->graph, v, &t));
-    if (!v->source_name && tenon_tensor_count(t) <= LITERAL) return tenon_graph_const(p->graph, v->name, t, false, out);
+    if (!tenon_plan_is_source(v) && tenon_tensor_count(t) <= LITERAL) return tenon_graph_const(p->graph, v->name, t, false, out);
     if (p->source_count == (int)TENON_COUNTOF(p->source)) return TENON_FAIL(p->em->cx, TENON_UNSUPPORTED, "refit: a weight made of more than %zu sources", TENON_COUNTOF(p->source));
     tenon_type type;
     TENON_TRY(clone_type(p->graph, &v->type, &type));

@@ -358,7 +358,8 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
 
 tenon_status tenon_context_prepare(tenon_context *c)
 {
-    if (!c->shapes_dirty && !c->binding_dirty) return TENON_OK;
+    const uint32_t generation = c->engine->generation;
+    if (!c->shapes_dirty && !c->binding_dirty && c->generation == generation) return TENON_OK;
     if (c->shapes_dirty) TENON_TRY(evaluate(c));
     for (uint32_t i = 0; i < c->profile->slot_count; i++) TENON_TRY(resolve_slot(c, i));
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
@@ -366,5 +367,6 @@ tenon_status tenon_context_prepare(tenon_context *c)
         if (status != TENON_OK) return tenon_fail_in(&c->cx, status, "step '%s': ", tenon_engine_string(c->engine, c->engine->step[c->profile->step_first + i].name));
     }
     c->shapes_dirty = c->binding_dirty = false;
+    c->generation = generation;
     return TENON_OK;
 }

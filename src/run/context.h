@@ -34,6 +34,7 @@ struct tenon_context {
     tenon_launch *launch;
     tenon_segment *segment;      uint32_t segment_count;
     bool shapes_dirty, binding_dirty, in_queue;
+    uint32_t generation;         /* of the engine when bound */
 };
 
 /* Evaluates, resolves and binds what changed. */

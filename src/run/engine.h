@@ -36,6 +36,8 @@ typedef enum {
     TENON_SECTION_COUNT
 } tenon_section_kind;
 
+extern const uint32_t tenon_section_element_bytes[TENON_SECTION_COUNT]; /* of one record; image.c */
+
 typedef struct tenon_rec_section { uint32_t kind, element_bytes; uint64_t offset, bytes, hash; } tenon_rec_section;
 
 typedef struct tenon_rec_header {
@@ -164,6 +166,8 @@ struct tenon_engine {
     void **kernel_handle;
     tenon_cx *own_cx;                      /* of the arena; outlives the cx the engine was loaded with */
     tenon_arena arena;                     /* of the parsed problems */
+    struct tenon_refit *refit;             /* weights replaced so far (refit.c); NULL: none */
+    _Atomic uint32_t generation;           /* counts refits: contexts bind again when it moved */
 };
 
 /* What the loader makes of a step record. */
@@ -183,7 +187,7 @@ static inline const char *tenon_engine_string(const tenon_engine *e, uint32_t of
 struct tenon_engine_image {
     uint8_t *data;
     size_t bytes;
-    enum { TENON_IMAGE_MAPPED, TENON_IMAGE_HEAP } kind;
+    enum { TENON_IMAGE_MAPPED, TENON_IMAGE_HEAP } kind; /* HEAP: of tenon_alloc_aligned */
 };
 tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_image, const tenon_load_options *options, const char *what, tenon_engine **out);
 void tenon_engine_retain(tenon_engine *engine);

@@ -73,12 +73,19 @@ tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine
 tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const void **data, size_t *bytes)
 {
     (void)cx;
-    *data = engine->data;
-    *bytes = engine->bytes;
+    const uint8_t *image;
+    tenon_engine_image_now(engine, &image, bytes);
+    *data = image;
     return TENON_OK;
 }
 
-tenon_status tenon_engine_save(tenon_cx *cx, const tenon_engine *engine, const char *path) { return tenon_file_save(cx, path, engine->data, engine->bytes); }
+tenon_status tenon_engine_save(tenon_cx *cx, const tenon_engine *engine, const char *path)
+{
+    const uint8_t *image;
+    size_t bytes;
+    tenon_engine_image_now(engine, &image, &bytes);
+    return tenon_file_save(cx, path, image, bytes);
+}
 
 /* ---- JSON ---- */
 static json_t *dims_json(const tenon_engine *e, const uint32_t *dim, uint32_t rank)

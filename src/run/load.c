@@ -160,16 +160,16 @@ unsigned tenon_device_have(const tenon_backend *backend)
     return strcmp(backend->name, "cpu") == 0 ? tenon_cpu()->isa : 0;
 }
 
-static void image_free(const tenon_allocator *alloc, struct tenon_engine_image *image)
+static void image_free(tenon_cx *cx, struct tenon_engine_image *image)
 {
     if (!image) return;
     if (image->kind == TENON_IMAGE_MAPPED) {
         tenon_file_map map = {.data = image->data, .bytes = image->bytes, .mapped = true};
         tenon_file_map_close(&map);
     } else {
-        alloc->free(alloc->user, image->data);
+        tenon_free_aligned(cx, image->data);
     }
-    alloc->free(alloc->user, image);
+    tenon_free(cx, image);
 }
 
 static void engine_free(tenon_engine *e)
@@ -178,10 +178,11 @@ static void engine_free(tenon_engine *e)
         if (e->kernel_handle[i]) e->backend->kernel_unload(e->device, e->kernel_handle[i]);
     for (uint32_t i = 0; e->weight_address && e->backend && !e->backend->host_memory && i < e->weight_count; i++)
         if (e->weight_address[i]) e->backend->release(e->device, e->weight_address[i]);
+    tenon_refit_free(e);
     tenon_arena_free(&e->arena);
     if (e->device) e->backend->close(&e->device);
+    image_free(e->own_cx, e->image);
     const tenon_allocator alloc = e->alloc;
-    image_free(&alloc, e->image);
     tenon_cx *own = e->own_cx;
     alloc.free(alloc.user, e);
     alloc.free(alloc.user, own);
@@ -203,7 +204,7 @@ tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_ima
     if (!e || !own) {
         tenon_free(cx, e);
         tenon_free(cx, own);
-        image_free(&cx->alloc, take_image);
+        image_free(cx, take_image);
         return TENON_NOMEM;
     }
     /* the arena of an engine outlives the cx it was loaded with */
@@ -249,10 +250,10 @@ tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t byt
 {
     *out = NULL;
     if (!data || bytes == 0) return TENON_FAIL(cx, TENON_INVALID, "engine data is empty");
-    uint8_t *copy = tenon_alloc(cx, bytes);
+    uint8_t *copy = tenon_alloc_aligned(cx, bytes, TENON_ENGINE_PAGE);
     struct tenon_engine_image *image = copy ? new_image(cx, copy, bytes, false) : NULL;
     if (!image) {
-        tenon_free(cx, copy);
+        tenon_free_aligned(cx, copy);
         return TENON_NOMEM;
     }
     memcpy(copy, data, bytes);
