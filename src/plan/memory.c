@@ -206,6 +206,41 @@ static tenon_status collect(packer *k)
     return TENON_OK;
 }
 
+static bool try_order(packer *k, uint64_t *best, uint64_t *best_offset)
+{
+    const uint64_t end = pack(k);
+    if (end >= *best) return false;
+    *best = end;
+    for (size_t i = 0; i < k->count; i++) best_offset[i] = k->item[i].offset;
+    return true;
+}
+
+/* From the largest-first order, single items are moved to the front of others as long as that helps: a bounded number of tries in a
+   fixed sequence, so that the same plan comes out every time. */
+static tenon_status improve_order(packer *k, uint64_t *best, uint64_t *best_offset)
+{
+    enum { TRIES = 600 };
+    size_t *kept = tenon_arena_array(k->plan->arena, k->count + 1, sizeof *kept);
+    if (!kept) return TENON_NOMEM;
+    sort_items(k, BY_BYTES);
+    uint64_t current = pack(k), random = 1;
+    for (int i = 0; i < TRIES && k->count > 2 && *best > k->plan->lower_bound_bytes; i++) {
+        memcpy(kept, k->order, k->count * sizeof *kept);
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const size_t from = (size_t)(random >> 33) % k->count, to = (size_t)(random >> 13) % (from + 1);
+        const size_t moved = k->order[from];
+        memmove(&k->order[to + 1], &k->order[to], (from - to) * sizeof *k->order);
+        k->order[to] = moved;
+        (void)try_order(k, best, best_offset);
+        uint64_t end = 0;
+        for (size_t n = 0; n < k->count; n++)
+            if (k->item[n].share < 0) end = TENON_MAX(end, k->item[n].offset + k->item[n].bytes);
+        if (end <= current) current = end;
+        else memcpy(k->order, kept, k->count * sizeof *kept);
+    }
+    return TENON_OK;
+}
+
 tenon_status tenon_plan_memory(tenon_plan *plan)
 {
     packer k = {.plan = plan};
@@ -214,14 +249,13 @@ tenon_status tenon_plan_memory(tenon_plan *plan)
     uint64_t *best_offset = tenon_arena_array(plan->arena, k.count + 1, sizeof *best_offset);
     if (!k.order || !best_offset) return TENON_NOMEM;
     share_operands(&k);
+    plan->lower_bound_bytes = lower_bound(&k);
     uint64_t best = UINT64_MAX;
-    for (ordering by = BY_BYTES; by < ORDERS; by++) {
+    for (ordering by = BY_BYTES; by < ORDERS && best > plan->lower_bound_bytes; by++) {
         sort_items(&k, by);
-        const uint64_t end = pack(&k);
-        if (end >= best) continue;
-        best = end;
-        for (size_t i = 0; i < k.count; i++) best_offset[i] = k.item[i].offset;
+        try_order(&k, &best, best_offset);
     }
+    TENON_TRY(improve_order(&k, &best, best_offset));
     for (size_t i = 0; i < k.count; i++) {
         size_t root = i;
         while (k.item[root].share >= 0) root = (size_t)k.item[root].share;
@@ -229,6 +263,5 @@ tenon_status tenon_plan_memory(tenon_plan *plan)
         else plan->step[k.item[i].step].workspace_offset = best_offset[root];
     }
     plan->block_bytes = k.count ? best : 0;
-    plan->lower_bound_bytes = lower_bound(&k);
     return TENON_OK;
 }
