@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .library import shared
 Path = Union[str, os.PathLike]
 Shape = Sequence[int]
 Arrays = Mapping[str, np.ndarray]
+Range = tuple[tuple[int, ...], ...]         # minimum, optimum, maximum
 
 ffi, c = shared.ffi, shared.c
 
@@ -49,35 +51,89 @@ def _address(array: np.ndarray) -> Any:
     return ffi.cast("void *", array.ctypes.data)
 
 
+class Opened:
+    """A tenon_engine and what it says of itself: what an Engine and its contexts share, and freed after the last of them. Contexts
+    hold this and not the Engine, whose pool holds them: so nothing waits for the garbage collector."""
+
+    def __init__(self, handle: Any) -> None:
+        """Takes a tenon_engine * over."""
+        self.handle = handle
+        weakref.finalize(self, _destroy, "tenon_engine", handle).atexit = False
+        self.inputs: tuple[TensorInfo, ...] = ()
+        self.outputs: tuple[TensorInfo, ...] = ()
+        info = ffi.new("tenon_binding_info *")
+        with shared.session() as session:
+            for index in range(c.tenon_engine_binding_count(handle)):
+                session.check(c.tenon_engine_binding(session.cx, handle, index, info))
+                if info.io == c.TENON_INPUT:
+                    self.inputs += (_tensor_info(info),)
+                else:
+                    self.outputs += (_tensor_info(info),)
+            count = c.tenon_engine_profile_count(handle)
+            self.profiles: tuple[dict[str, Range], ...] = tuple(
+                {i.name: self._range(session, p, i) for i in self.inputs} for p in range(count))
+        self.host_memory = self.inspect()["backend"] != "cuda"
+
+    def _range(self, session: Any, profile: int, info: TensorInfo) -> Range:
+        rank = len(info.shape)
+        three = [ffi.new("int64_t[]", max(rank, 1)) for _ in range(3)]
+        session.check(c.tenon_engine_profile_shape(session.cx, self.handle, profile, info.name.encode(), *three))
+        return tuple(tuple(dims[0:rank]) for dims in three)
+
+    def inspect(self) -> dict[str, Any]:
+        out = ffi.new("char **")
+        with shared.session() as session:
+            session.check(c.tenon_engine_inspect(session.cx, self.handle, out))
+            return json.loads(shared.take_text(session, out))
+
+    def check(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The inputs as dense arrays of the right names, types and ranks."""
+        if not isinstance(inputs, Mapping):
+            raise TypeError(f"inputs: a dict of arrays by name, not {type(inputs).__name__}")
+        known = {i.name for i in self.inputs}
+        for name in inputs:
+            if name not in known:
+                raise InvalidError(f"there is no input '{name}'; the engine has {_names(self.inputs)}")
+        arrays = {}
+        for info in self.inputs:
+            if info.name not in inputs:
+                raise InvalidError(f"input '{info.name}' is missing; the engine wants {_names(self.inputs)}")
+            value = inputs[info.name]
+            if not isinstance(value, (np.ndarray, np.generic)):
+                value = np.asarray(value, info.dtype)
+            if value.dtype != info.dtype:
+                raise InvalidError(f"input '{info.name}': type {value.dtype} given, the engine wants {info.dtype}")
+            if value.ndim != len(info.shape):
+                raise InvalidError(f"input '{info.name}': shape {value.shape} has rank {value.ndim}, the engine wants "
+                                   f"rank {len(info.shape)}, {_shape_text(info.shape)}")
+            arrays[info.name] = np.require(value, requirements="CA") if value.ndim else np.asarray(value)
+        return arrays
+
+
 class Engine:
     """A built network. Immutable but for refit, and safe to share: each run that overlaps another gets a context of its own, kept
     for later runs. Made by tenon.build and tenon.load."""
 
     def __init__(self, handle: Any) -> None:
         """Takes a tenon_engine * over."""
-        self._engine = ffi.gc(handle, lambda p: c.tenon_engine_destroy(ffi.new("tenon_engine **", p)))
+        self._opened = Opened(handle)
         self._pool: dict[int, list[Context]] = {}
         self._lock = threading.Lock()
-        self.inputs: tuple[TensorInfo, ...] = ()
-        self.outputs: tuple[TensorInfo, ...] = ()
-        info = ffi.new("tenon_binding_info *")
-        with shared.session() as session:
-            for index in range(c.tenon_engine_binding_count(self._engine)):
-                session.check(c.tenon_engine_binding(session.cx, self._engine, index, info))
-                if info.io == c.TENON_INPUT:
-                    self.inputs += (_tensor_info(info),)
-                else:
-                    self.outputs += (_tensor_info(info),)
-            count = c.tenon_engine_profile_count(self._engine)
-            self.profiles: tuple[dict[str, tuple[tuple[int, ...], ...]], ...] = tuple(
-                {i.name: self._range(session, p, i) for i in self.inputs} for p in range(count))
-        self._host_memory = self.inspect()["backend"] != "cuda"
 
-    def _range(self, session: Any, profile: int, info: TensorInfo) -> tuple[tuple[int, ...], ...]:
-        rank = len(info.shape)
-        three = [ffi.new("int64_t[]", max(rank, 1)) for _ in range(3)]
-        session.check(c.tenon_engine_profile_shape(session.cx, self._engine, profile, info.name.encode(), *three))
-        return tuple(tuple(dims[0:rank]) for dims in three)
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """In the network's order."""
+        return self._opened.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """In the network's order."""
+        return self._opened.outputs
+
+    @property
+    def profiles(self) -> tuple[dict[str, Range], ...]:
+        """For each profile, by input name: minimum, optimum and maximum shape."""
+        return self._opened.profiles
 
     # --- files ---
 
@@ -89,23 +145,20 @@ class Engine:
     def save(self, path: Path) -> None:
         """Writes the engine file, whole or not at all."""
         with shared.session() as session:
-            session.check(c.tenon_engine_save(session.cx, self._engine, os.fsencode(path)))
+            session.check(c.tenon_engine_save(session.cx, self._opened.handle, os.fsencode(path)))
 
     def bytes(self) -> builtins.bytes:
         """A copy of the engine file's content, for tenon.load."""
         data, size = ffi.new("void **"), ffi.new("size_t *")
         with shared.session() as session:
-            session.check(c.tenon_engine_data(session.cx, self._engine, data, size))
+            session.check(c.tenon_engine_data(session.cx, self._opened.handle, data, size))
         return builtins.bytes(ffi.buffer(data[0], size[0]))
 
     __bytes__ = bytes
 
     def inspect(self) -> dict[str, Any]:
         """What the engine holds: bindings, and for each profile its steps (problem, tactic, time at build) and memory."""
-        out = ffi.new("char **")
-        with shared.session() as session:
-            session.check(c.tenon_engine_inspect(session.cx, self._engine, out))
-            return json.loads(shared.take_text(session, out))
+        return self._opened.inspect()
 
     def __repr__(self) -> str:
         def tell(infos: tuple[TensorInfo, ...]) -> str:
@@ -116,7 +169,7 @@ class Engine:
 
     def context(self, profile: int = 0) -> Context:
         """A context of your own, for one thread at a time; keeps the engine alive."""
-        return Context(self, profile)
+        return Context(self._opened, profile)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs the network on an array for each input and gives new arrays by output name.
@@ -124,7 +177,7 @@ class Engine:
         Types must be exact and shapes within a profile (of several the one whose optimum is nearest), else InvalidError. Arrays
         that are not dense are copied. May be called from several threads at once.
         """
-        arrays = self._check(inputs)
+        arrays = self._opened.check(inputs)
         profile = self._fitting({name: a.shape for name, a in arrays.items()})
         with self._lease(profile) as context:
             return context._run(arrays)
@@ -150,7 +203,7 @@ class Engine:
                 value = (rng.standard_normal(shape) if plain else np.zeros(shape)).astype(info.dtype)
             arrays[info.name] = value
         arrays.update(given)            # unknown names, for the check to tell
-        arrays = self._check(arrays)
+        arrays = self._opened.check(arrays)
         found = {name: a.shape for name, a in arrays.items()}
         with self._lease(self._fitting(found)) as context:
             times = context._times(arrays, seconds)
@@ -164,33 +217,10 @@ class Engine:
             for name, value in weights.items():
                 array = np.asarray(value, order="C")
                 dtype = dtypes.from_numpy(array.dtype, f"weight '{name}'")
-                session.check(c.tenon_engine_set_weight(session.cx, self._engine, name.encode(), dtype, _address(array), array.nbytes))
-            session.check(c.tenon_engine_refit(session.cx, self._engine))
+                session.check(c.tenon_engine_set_weight(session.cx, self._opened.handle, name.encode(), dtype, _address(array), array.nbytes))
+            session.check(c.tenon_engine_refit(session.cx, self._opened.handle))
 
     # --- inside ---
-
-    def _check(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The inputs as dense arrays of the right names, types and ranks."""
-        if not isinstance(inputs, Mapping):
-            raise TypeError(f"inputs: a dict of arrays by name, not {type(inputs).__name__}")
-        known = {i.name for i in self.inputs}
-        for name in inputs:
-            if name not in known:
-                raise InvalidError(f"there is no input '{name}'; the engine has {_names(self.inputs)}")
-        arrays = {}
-        for info in self.inputs:
-            if info.name not in inputs:
-                raise InvalidError(f"input '{info.name}' is missing; the engine wants {_names(self.inputs)}")
-            value = inputs[info.name]
-            if not isinstance(value, (np.ndarray, np.generic)):
-                value = np.asarray(value, info.dtype)
-            if value.dtype != info.dtype:
-                raise InvalidError(f"input '{info.name}': type {value.dtype} given, the engine wants {info.dtype}")
-            if value.ndim != len(info.shape):
-                raise InvalidError(f"input '{info.name}': shape {value.shape} has rank {value.ndim}, the engine wants "
-                                   f"rank {len(info.shape)}, {_shape_text(info.shape)}")
-            arrays[info.name] = np.require(value, requirements="CA") if value.ndim else np.asarray(value)
-        return arrays
 
     def _fitting(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
         """The profile that takes the shapes, of several the one whose optimum is nearest."""
@@ -217,7 +247,7 @@ class Engine:
         with self._lock:
             free = self._pool.setdefault(profile, [])
             context = free.pop() if free else None
-        context = context or Context(self, profile)
+        context = context or Context(self._opened, profile)
         try:
             yield context
         finally:
@@ -226,28 +256,28 @@ class Engine:
 
 
 class Context:
-    """Memory and state of one run at a time. Belongs to one thread at a time."""
+    """Memory and state of one run at a time. Belongs to one thread at a time. Made by Engine.context."""
 
-    def __init__(self, engine: Engine, profile: int = 0) -> None:
-        """engine is kept alive; profile: index of the shapes' range that runs must keep to."""
-        self.engine, self.profile = engine, profile
+    def __init__(self, opened: Opened, profile: int) -> None:
+        self._opened, self.profile = opened, profile
         options, out = ffi.new("tenon_context_options *"), ffi.new("tenon_context **")
         options.profile = profile
         with shared.session() as session:
-            session.check(c.tenon_context_create(session.cx, engine._engine, options, out))
-        self._context = ffi.gc(out[0], lambda p: c.tenon_context_destroy(ffi.new("tenon_context **", p)))
+            session.check(c.tenon_context_create(session.cx, opened.handle, options, out))
+        self._context = out[0]
+        self._device: dict[str, tuple[Any, int]] = {}      # memory of ours on a device that cannot read the host's
+        weakref.finalize(self, _destroy_context, out[0], opened, self._device).atexit = False
         self._rank, self._dims = ffi.new("int *"), ffi.new("int64_t[]", c.TENON_MAX_RANK)
         self._data, self._size = ffi.new("void **"), ffi.new("size_t *")
-        self._chars = {i.name: ffi.new("char[]", i.name.encode()) for i in engine.inputs + engine.outputs}
-        self._device: dict[str, tuple[Any, int]] = {}      # memory of ours on a device that cannot read the host's
+        self._chars = {i.name: ffi.new("char[]", i.name.encode()) for i in opened.inputs + opened.outputs}
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """As Engine.run, in this context and profile."""
-        return self._run(self.engine._check(inputs))
+        return self._run(self._opened.check(inputs))
 
     def profile_steps(self, inputs: Arrays) -> list[tuple[str, float]]:
         """Runs once, timing each step by itself: (step, seconds) in the order of the steps."""
-        arrays = self.engine._check(inputs)
+        arrays = self._opened.check(inputs)
         kept = self._bind(arrays)
         steps: list[tuple[str, float]] = []
         note = ffi.callback("tenon_profile_fn", lambda user, step, layer, seconds: steps.append((shared.text(layer), seconds)))
@@ -265,39 +295,39 @@ class Context:
 
     def _place(self, name: str, size: int) -> Any:
         """Device memory of at least so many bytes for a binding."""
-        place, room = self._device.get(name, (None, -1))
+        place, room = self._device.get(name, (ffi.NULL, -1))
         if room < size:
-            engine, out = self.engine._engine, ffi.new("void **")
+            out = ffi.new("void **")
             with shared.session() as session:
-                session.check(c.tenon_device_alloc(session.cx, engine, size, out))
-            place = ffi.gc(out[0], lambda p: c.tenon_device_free(ffi.NULL, engine, p))
-            self._device[name] = (place, size)
+                session.check(c.tenon_device_alloc(session.cx, self._opened.handle, size, out))
+                c.tenon_device_free(session.cx, self._opened.handle, place)
+            place, self._device[name] = out[0], (out[0], size)
         return place
 
     def _bind(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Sets shapes and addresses; gives new output arrays, save those whose size only the run tells."""
-        engine = self.engine
+        opened = self._opened
         for name, array in arrays.items():
             self._call(c.tenon_context_set_shape(self._context, self._chars[name], array.ndim, array.shape or ffi.NULL))
         outputs = {}
-        for info in engine.outputs:
+        for info in opened.outputs:
             shape = self._shape(info.name)
             if min(shape, default=0) >= 0:
                 outputs[info.name] = np.empty(shape, info.dtype)
         for name, array in (*arrays.items(), *outputs.items()):
             address = _address(array)
-            if not engine._host_memory:
+            if not opened.host_memory:
                 address = self._place(name, array.nbytes)
                 if name in arrays:
                     with shared.session() as session:
-                        session.check(c.tenon_device_upload(session.cx, engine._engine, address, _address(array), array.nbytes))
+                        session.check(c.tenon_device_upload(session.cx, opened.handle, address, _address(array), array.nbytes))
             self._call(c.tenon_context_set_address(self._context, self._chars[name], address, array.nbytes))
         return outputs
 
     def _run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self._bind(arrays)
         self._call(c.tenon_context_run(self._context))
-        return {info.name: self._result(info, outputs.get(info.name)) for info in self.engine.outputs}
+        return {info.name: self._result(info, outputs.get(info.name)) for info in self._opened.outputs}
 
     def _result(self, info: TensorInfo, array: np.ndarray | None) -> np.ndarray:
         """The output's array, filled from the context or the device if the run did not write it itself."""
@@ -308,7 +338,7 @@ class Context:
             array = np.empty(self._shape(info.name), info.dtype)
         if info.name in self._device and self._data[0] == self._device[info.name][0]:
             with shared.session() as session:
-                session.check(c.tenon_device_download(session.cx, self.engine._engine, _address(array), self._data[0], array.nbytes))
+                session.check(c.tenon_device_download(session.cx, self._opened.handle, _address(array), self._data[0], array.nbytes))
         else:                           # owned by the context, on the host
             array = np.empty(self._shape(info.name), info.dtype)
             ffi.memmove(_address(array), self._data[0], array.nbytes)
@@ -330,6 +360,18 @@ class Context:
             self._call(status)
         del kept
         return times
+
+
+def _destroy(kind: str, handle: Any) -> None:
+    getattr(c, kind + "_destroy")(ffi.new(kind + " **", handle))
+
+
+def _destroy_context(context: Any, opened: Opened, device: Mapping[str, tuple[Any, int]]) -> None:
+    """`opened` is an argument so that the engine is there until now."""
+    with shared.session() as session:
+        for place, _ in device.values():
+            c.tenon_device_free(session.cx, opened.handle, place)
+    _destroy("tenon_context", context)
 
 
 def _tensor_info(info: Any) -> TensorInfo:
