@@ -62,7 +62,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
 static size_t scratch_floats(int64_t t, int64_t d, int64_t dv)
 {
     const size_t padded = ((size_t)t + 63) / 64 * 64; /* whole panels of any width up to 4 vectors */
-    return padded * (size_t)d + padded * (((size_t)dv + 15) / 16 * 16) + BLOCK * padded + padded + BLOCK * HEAD_MAX;
+    return padded * (size_t)d + padded * (((size_t)dv + 31) / 32 * 32) + BLOCK * padded + padded + BLOCK * HEAD_MAX;
 }
 
 static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
@@ -107,7 +107,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     r->block = r->f32->rows[2];
     r->t_padded = (r->t + r->width - 1) / r->width * r->width;
     r->dv_padded = (r->dv + r->f32->vw - 1) / r->f32->vw * r->f32->vw;
-    r->pack_values = r->dv_padded != r->dv;
+    /* A fused projection's pitch puts the rows of V in few sets of the first cache, so many queries read a packed copy. */
+    r->pack_values = r->dv_padded != r->dv || r->s >= 3 * r->block;
     r->scale = tenon_node_attr(n, "scale")->set ? (float)tenon_node_float(n, "scale") : 1.0f / sqrtf((float)r->d);
     r->causal = tenon_node_int(n, "is_causal") != 0;
     if (n->src_count > 3 && n->src[3]) {
@@ -127,13 +128,15 @@ static void pack_head(const record *r, int64_t batch, int64_t head, work *w)
         r->f32->pack(k + j * r->k.stride[2], 1, r->k.stride[2], r->d, TENON_MIN(r->t - j, r->width), w->keys + j * r->d, r->width);
     if (!r->pack_values) return;
     const float *v = (const float *)r->v.data + batch * r->v.stride[0] + head / r->repeat * r->v.stride[1];
-    r->f32->pack(v, r->v.stride[2], 1, r->t, r->dv, w->values, r->dv_padded);
+    for (int64_t j = 0; j < r->dv; j += r->width)
+        r->f32->pack(v + j, r->v.stride[2], 1, r->t, TENON_MIN(r->dv - j, r->width), w->values + j * r->t, r->width);
 }
 
-/* c[n rows][columns] = a * b in tiles of at most the kernels' rows; b's panels are `width` wide and `panel` floats apart. */
-static void product(const record *r, const float *const *a, int64_t n, int64_t depth, const float *b, int64_t ldb, int64_t width, int64_t panel,
-                    float *c, int64_t ldc, int64_t columns)
+/* c[n rows][columns] = a * b, n at most a block; b's panels are two vectors wide and `panel` floats apart. */
+static void product(const record *r, const float *const *a, int64_t n, int64_t depth, const float *b, int64_t ldb, int64_t panel, float *c,
+                    int64_t ldc, int64_t columns)
 {
+    const int64_t width = r->width;
     const tenon_f32_segment segment = { 0, depth };
     const int vw = r->f32->vw;
     for (int64_t j = 0; j < columns; j += width, b += panel) {
@@ -168,7 +171,7 @@ static void run_block(const record *r, int64_t batch, int64_t head, int64_t quer
     const float *v = (const float *)r->v.data + batch * r->v.stride[0] + head / r->repeat * r->v.stride[1];
     const int64_t seen = r->causal ? TENON_MIN(r->t, query + n) : r->t; /* keys that any of the rows sees */
     for (int64_t i = 0; i < n; i++) a[i] = q + (query + i) * r->q.stride[2];
-    product(r, a, n, r->d, w->keys, r->width, r->width, r->width * r->d, w->scores, r->t_padded, seen);
+    product(r, a, n, r->d, w->keys, r->width, r->width * r->d, w->scores, r->t_padded, seen);
     for (int64_t i = 0; i < n; i++) {
         float *row = w->scores + i * r->t_padded;
         const int64_t keys = r->causal ? TENON_MIN(r->t, query + i + 1) : r->t;
@@ -177,8 +180,8 @@ static void run_block(const record *r, int64_t batch, int64_t head, int64_t quer
         else memset(row + keys, 0, (size_t)(seen - keys) * sizeof *row);
         a[i] = row;
     }
-    product(r, a, n, seen, r->pack_values ? w->values : v, r->pack_values ? r->dv_padded : r->v.stride[2], r->width, r->width,
-            w->result, HEAD_MAX, r->dv);
+    product(r, a, n, seen, r->pack_values ? w->values : v, r->pack_values ? r->width : r->v.stride[2],
+            r->pack_values ? r->width * r->t : r->width, w->result, HEAD_MAX, r->dv);
     const int64_t first = (batch * r->heads + head) * r->s + query;
     for (int64_t i = 0; i < n; i++) {
         float *value = w->result + i * HEAD_MAX, *to = tenon_row_post_target(&r->post, first + i, value);
@@ -194,7 +197,7 @@ static tenon_status run(const void *launch, void *exec)
     const int64_t blocks = (r->s + r->block - 1) / r->block, padded = (r->t + 63) / 64 * 64;
     work w = { .keys = t->scratch };
     w.values = w.keys + padded * r->d;
-    w.scores = w.values + padded * r->dv_padded;
+    w.scores = w.values + padded * ((r->dv + 31) / 32 * 32);
     w.mask = w.scores + BLOCK * padded;
     w.result = w.mask + padded;
     int64_t begin, end, packed = -1;
