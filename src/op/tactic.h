@@ -16,7 +16,7 @@ typedef struct tenon_tactic tenon_tactic;
 typedef struct tenon_variant { int32_t p[8]; } tenon_variant;
 typedef struct tenon_reason { char text[192]; } tenon_reason;
 
-enum { TENON_MAX_PACK = 6, TENON_RECORD_MAX = 16384, TENON_MAX_KERNELS = 4 };
+enum { TENON_MAX_PACK = 6, TENON_RECORD_MAX = 32768, TENON_MAX_KERNELS = 4 };
 
 /* A packed weight: the result of one TENON_OP_WEIGHT operator (op/pack_*.c) on one or more weight sources. */
 typedef struct tenon_pack {
@@ -39,6 +39,7 @@ typedef struct tenon_tactic_plan {
                                  reads: each of its elements is read before it is written, and only for that element */
     int kernel_count;
     tenon_kernel_source kernel[TENON_MAX_KERNELS];
+    int shape_count;          /* numbers that the kernels read from the shape block */
 } tenon_tactic_plan;
 
 typedef struct tenon_bind {
@@ -52,6 +53,13 @@ typedef struct tenon_bind {
     int threads;
     tenon_device *device;
     void *const *kernel;         /* loaded kernels, in plan order (CUDA) */
+    /* The shape block: what depends on sizes is not in the launch record but in shape_count numbers in device memory, so that a
+       graph captured from the records stays right when sizes change. bind writes `shape`; whoever binds copies it to
+       `shape_device` before the launch. Grids are sized for src_most and dst_most: dims (alone are set) at the upper end of the
+       bucket of shapes; surplus blocks find that they are surplus and exit. All unset where the plan's shape_count is 0. */
+    int64_t *shape;
+    const void *shape_device;
+    const tenon_tensor *src_most, *dst_most;
 } tenon_bind;
 
 /* What a CPU tactic's run gets; one a team member. */
@@ -67,6 +75,7 @@ enum {
     TENON_TACTIC_DETERMINISTIC = 1u << 1, /* same bits at every run with the same thread count */
     TENON_TACTIC_BARRIER = 1u << 2,       /* calls tenon_team_barrier itself */
     TENON_TACTIC_SERIAL = 1u << 3,        /* run by member 0 alone */
+    TENON_TACTIC_HOST = 1u << 4,          /* CUDA: its run works on the host, so no graph can hold it */
 };
 
 struct tenon_tactic {
@@ -126,7 +135,10 @@ typedef struct tenon_backend {
     tenon_status (*kernel_compile)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
     tenon_status (*kernel_load)(tenon_cx *cx, tenon_device *device, const void *image, size_t bytes, const char *entry, void **kernel);
     void (*kernel_unload)(tenon_device *device, void *kernel);
-    /* Graph segments (CUDA); NULL: steps are launched one by one. */
+    /* Whether engines can be built here (a machine may run them and lack the compiler); NULL: always. */
+    tenon_status (*can_build)(tenon_cx *cx, tenon_device *device);
+    /* Graph segments (CUDA); NULL: steps are launched one by one. Between begin and end the launches of the calling thread are
+       recorded, not run, and other threads' launches on the device wait. `stream` as in launch. */
     tenon_status (*graph_begin)(tenon_cx *cx, tenon_device *device, void *stream);
     tenon_status (*graph_end)(tenon_cx *cx, tenon_device *device, void *stream, void **graph);
     tenon_status (*graph_launch)(tenon_cx *cx, tenon_device *device, void *stream, void *graph);
