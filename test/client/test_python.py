@@ -226,11 +226,12 @@ def test_damaged_engine(engine, tmp_path):
     data = engine.bytes()
     path = tmp_path / "damaged.engine"
     for at in (0, 9, 40, 100, *(len(data) * part // 16 for part in range(1, 16)), len(data) - 1):
+        at = max(i for i in range(at + 1) if data[i])           # zeros may be padding between sections
         bad = bytearray(data)
         bad[at] ^= 0x40
         path.write_bytes(bad)
         for source in (path, bytes(bad)):
-            with pytest.raises(tenon.CorruptError, match="damaged|not a Tenon engine|header|hash|engine"):
+            with pytest.raises(tenon.CorruptError, match="engine"):
                 tenon.load(source)
     for bad in (data[:-1], data[:64], data + b"\0", b"", b"ftrt" + data[4:]):
         path.write_bytes(bad)
