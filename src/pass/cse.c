@@ -11,8 +11,8 @@ enum { SAME_BYTES = 64, BUCKETS = 1024 };
 static bool same_data(const tenon_value *a, const tenon_value *b)
 {
     if (!a->is_const || !b->is_const || !a->data || !b->data || !tenon_type_equal(&a->type, &b->type)) return false;
-    if (a->source_name || b->source_name) return false; /* may be replaced apart */
     const int64_t count = tenon_tensor_count(a->data);
+    if (count > 1 && (a->source_name || b->source_name)) return false; /* may be replaced apart */
     if (tenon_dtype_get(a->type.dtype)->kind == TENON_KIND_OTHER || !tenon_tensor_is_dense(a->data) || !tenon_tensor_is_dense(b->data)) return false;
     const size_t bytes = tenon_dtype_bytes(a->type.dtype, (size_t)count);
     return bytes <= SAME_BYTES && (!bytes || memcmp(a->data->data, b->data->data, bytes) == 0);
