@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands work on: an engine file, or a model that is built in memory; shapes of the command line; and a runner, which
+   is a context with its shapes set and memory for all bindings. */
+#ifndef TENON_TOOLS_TARGET_H
+#define TENON_TOOLS_TARGET_H
+
+#include "cli.h"
+
+#define CLI_OPTION_THREADS {"--threads", CLI_COUNT, false, "N", "processor cores to use; 0: all usable ones"}
+#define CLI_OPTION_DEVICE                                                                                                   \
+    {"--device", CLI_TEXT, false, "NAME[:INDEX]", "cpu, cuda, null or auto (default: cuda where there is a device, else cpu)"}
+
+/* ---- shapes ---- */
+typedef struct cli_range {
+    char input[CLI_TEXT_ROOM];
+    int rank;
+    bool single;             /* one shape was given, not a range */
+    int64_t min[TENON_MAX_RANK], opt[TENON_MAX_RANK], max[TENON_MAX_RANK];
+} cli_range;
+/* NAME=MIN:OPT:MAX or NAME=SHAPE, the value of option `option`. */
+int cli_range_parse(cli_session *s, const char *option, const char *text, cli_range *out);
+
+/* ---- models and engines ---- */
+/* Whether the file is an engine of Tenon, by its first bytes; everything else is taken for a model. */
+int cli_is_engine(cli_session *s, const char *path, bool *out);
+int cli_model_read(cli_session *s, const char *path, tenon_network **out);
+/* --device, --threads, --workspace, --level, --no-timing and --refit, as far as they are given. */
+int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config);
+int cli_config_failed(cli_session *s, const tenon_config *config);
+/* A build of one profile; with no timing when `timed` is false. */
+int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count, bool timed,
+                    tenon_engine **out);
+/* Loads an engine; --threads and --device's index hold, --device of another backend is refused. */
+int cli_engine_load(cli_session *s, const cli_args *args, const char *path, tenon_engine **out);
+
+/* ---- runs ---- */
+typedef struct cli_runner {
+    tenon_engine *engine;    /* borrowed */
+    tenon_context *context;
+    size_t count;            /* bindings */
+    void **device;           /* memory by binding; NULL: an output whose size is known only after the run */
+    size_t *bytes;
+} cli_runner;
+/* The shape of an input: the one of that name among `given`, else NULL. */
+const tenon_host_tensor *cli_tensor_find(const tenon_host_tensor *given, size_t count, const char *name);
+/* The first profile that holds the shapes (`wanted` -1), or that one. */
+int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_host_tensor *input, size_t count, int wanted, int *out);
+/* Context, shapes, addresses; the inputs' data is uploaded. */
+int cli_runner_open(cli_session *s, tenon_engine *engine, int profile, const tenon_host_tensor *input, size_t count, cli_runner *out);
+void cli_runner_close(cli_session *s, cli_runner *r);
+
+#endif
