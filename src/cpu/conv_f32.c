@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { SLAB_BYTES = 384 << 10, MAX_TAPS = 96, GAP = 16 };
+enum { SLAB_BYTES = 384 << 10, SLAB_MOST = 64 << 20, MAX_TAPS = 96, GAP = 16 };
 enum { P_VECTORS, P_SPLIT }; /* parameters of a variant */
 
 typedef struct record {
@@ -140,6 +140,9 @@ static const char *reject(const tenon_cpu_f32 *kernels, const tenon_problem *p, 
     if (taps > MAX_TAPS && !(merged && taps / w->dim[w->rank - 1]->value <= MAX_TAPS)) return "too many taps";
     for (int i = 2; i < x->rank; i++)
         if (x->dim[i]->hi > 1 << 20) return "a spatial axis without bound";
+    const int64_t rows = w->rank == 4 ? (w->dim[2]->value - 1) * (dilation->count ? dilation->ints[0] : 1) + 1 : 1;
+    if (rows * (x->dim[x->rank - 1]->hi + w->dim[w->rank - 1]->value) > SLAB_MOST / (x->dim[1]->hi + GAP) / 4)
+        return "the rows of x are too long for scratch memory";
     const char *why = a->pre[0] ? reject_pre(p, a->pre[0]) : NULL;
     const tenon_roles roles = tenon_roles_image(x->rank);
     return why ? why : tenon_epilogue_f32_reject(p, a, &roles);
@@ -169,14 +172,6 @@ static size_t tile_bytes(const tenon_cpu_f32 *kernels)
 }
 static size_t pointer_bytes(void) { return TENON_PRODUCT_ROWS * sizeof(float *); }
 
-static int64_t packed_k(const tenon_problem *p)
-{
-    const tenon_type *w = &p->anchor[0].node->src[1]->type;
-    int64_t k = 1;
-    for (int i = 1; i < w->rank; i++) k *= w->dim[i]->value;
-    return k;
-}
-
 static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon_problem *p, const tenon_variant *v,
                          tenon_tactic_plan *out)
 {
@@ -191,7 +186,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv, .src = {weight, -1, -1, -1},
                                 .attr = {g.group, (int64_t)vectors_of(kernels, p, v) * kernels->vw, kernels->vw}};
     out->src_packed = UINT32_C(1) << weight;
-    out->in_place = tenon_product_f32_one_block(packed_k(p), TENON_PRODUCT_KC);
+    out->in_place = true;
     return TENON_OK;
 }
 

@@ -107,12 +107,12 @@ static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
     const int64_t width = (int64_t)vectors_of(kernels, p, v) * kernels->vw;
     (void)cx;
     out->record_bytes = sizeof(record);
+    out->in_place = true;
     out->scratch_bytes = pointer_bytes() + tile_bytes(kernels);
     if (b_packed(p)) {
         out->pack_count = 1;
         out->pack[0] = (tenon_pack){.op = &tenon_op_pack_gemm, .src = {src, -1, -1, -1}, .attr = {width, kernels->vw}};
         out->src_packed = UINT32_C(1) << src;
-        out->in_place = tenon_product_f32_one_block(b->dim[b->rank - 2]->hi, v->p[P_KC] ? v->p[P_KC] : TENON_PRODUCT_KC);
     } else {
         out->scratch_bytes += (size_t)(longest_block(b->dim[b->rank - 2]->hi) * width * 4);
     }

@@ -15,7 +15,7 @@ bool tenon_product_f32_init(tenon_product_f32 *p, const tenon_cpu_f32 *kernels, 
     p->panels = tenon_ceil_div(columns, p->width);
     /* a K that is only a little longer than kc is not cut; very long ones are cut into fewer, longer pieces */
     kc = TENON_MAX(kc, tenon_ceil_div(k, TENON_PRODUCT_SEGMENTS / 4));
-    if (tenon_product_f32_one_block(k, kc)) kc = k;
+    if (k <= kc + kc / 3) kc = k;
     for (int i = 0; i < count; i++) {
         const int64_t length = segment[i].length, pieces = TENON_MAX((length + kc / 2) / TENON_MAX(kc, 1), 1);
         for (int64_t j = 0; j < pieces; j++) {

@@ -29,8 +29,6 @@ typedef struct tenon_product_f32 {
     struct { int16_t first, count; int32_t k; } block[TENON_PRODUCT_SEGMENTS];
 } tenon_product_f32;
 
-/* K is walked in one piece, so a tile goes to memory once: its result may lie on a program's operand. */
-static inline bool tenon_product_f32_one_block(int64_t k, int64_t kc) { return k <= kc + kc / 3; }
 /* Sets everything from segments in the order of K: long ones are cut, short ones joined to blocks of about `kc`.
    false: too many. */
 bool tenon_product_f32_init(tenon_product_f32 *p, const tenon_cpu_f32 *kernels, int vectors, int64_t columns, int64_t kc,

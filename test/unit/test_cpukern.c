@@ -102,6 +102,7 @@ static double run_tactic(bench *b, tenon_arena *arena, const tenon_problem *p, c
     if (plan.scratch_bytes && !(scratch = tenon_heap_alloc(heap, plan.scratch_bytes * (size_t)b->threads))) return -1;
     if (scratch) memset(scratch, 0xff, plan.scratch_bytes * (size_t)b->threads);
     if (residual >= 0) { /* the result goes where the residual lies */
+        CHECK(plan.in_place);
         memcpy(out[0].data, src[residual].data, (size_t)extent(&out[0]) * sizeof(float));
         in[residual].data = out[0].data;
     }
@@ -116,8 +117,8 @@ static double run_tactic(bench *b, tenon_arena *arena, const tenon_problem *p, c
     return error;
 }
 
-/* Every tactic but the reference, at the given value of the symbols. At least one must take the problem. `residual`: a source that
-   shares its bytes with the result, or -1. */
+/* Every tactic but the reference, at the given value of the symbols. At least one must take the problem. `residual`: a source
+   that shares its bytes with the result, or -1. */
 static void check_problem(bench *b, const char *text, const int64_t *symbol, int residual)
 {
     tenon_arena arena;
