@@ -172,11 +172,17 @@ static tenon_status open_backend(builder *b)
     if (strcmp(c->backend, "auto") != 0) {
         b->backend = tenon_backend_find(c->backend);
         if (!b->backend) return TENON_FAIL(b->cx, TENON_INVALID, "no backend '%s' in this build of Tenon: use auto, cpu, cuda or null", c->backend);
-        return b->backend->open(b->cx, c->device, c->threads, &b->device);
+        TENON_TRY(b->backend->open(b->cx, c->device, c->threads, &b->device));
+        return b->backend->can_build ? b->backend->can_build(b->cx, b->device) : TENON_OK;
     }
     for (size_t i = 0; tenon_backends[i]; i++) {
         b->backend = tenon_backends[i];
-        if (b->backend->open(b->cx, c->device, c->threads, &b->device) == TENON_OK) return TENON_OK;
+        if (b->backend->open(b->cx, c->device, c->threads, &b->device) == TENON_OK) {
+            if (!b->backend->can_build || b->backend->can_build(b->cx, b->device) == TENON_OK) return TENON_OK;
+            tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_DEVICE, "%s is passed over: %s", b->backend->name, b->cx->message);
+            b->backend->close(&b->device);
+            continue;
+        }
         tenon_log(b->cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "%s: %s", b->backend->name, b->cx->message);
     }
     return TENON_FAIL(b->cx, TENON_DEVICE, "no device can be opened");

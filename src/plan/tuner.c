@@ -103,7 +103,7 @@ static void fill(void *data, size_t bytes, tenon_dtype dtype, uint64_t seed)
 }
 
 typedef struct trial {
-    void *block[TENON_PROBLEM_SRC + TENON_PROBLEM_DST + TENON_MAX_PACK + 1];
+    void *block[TENON_PROBLEM_SRC + TENON_PROBLEM_DST + TENON_MAX_PACK + 2];
     int block_count;
 } trial;
 
@@ -127,6 +127,16 @@ static tenon_status trial_tensor(tenon_tuner *t, trial *tr, tenon_tensor *x, con
     const tenon_status status = t->backend->upload(t->cx, t->device, p, host, bytes);
     tenon_free(t->cx, host);
     return status;
+}
+
+/* The shape block of a trial: filled by bind, then copied to the device. */
+static tenon_status trial_shape(tenon_tuner *t, trial *tr, int count, int64_t **host, void **device)
+{
+    *host = tenon_arena_array(t->arena, (size_t)count, sizeof **host);
+    if (!*host) return TENON_NOMEM;
+    TENON_TRY(t->backend->alloc(t->cx, t->device, (size_t)count * sizeof **host, device));
+    tr->block[tr->block_count++] = *device;
+    return TENON_OK;
 }
 
 static tenon_status load_kernels(tenon_tuner *t, const tenon_tactic_plan *plan, void **kernel)
@@ -163,10 +173,16 @@ static tenon_status run_trial(tenon_tuner *t, trial *tr, const sized *s, const t
         TENON_TRY(t->backend->alloc(t->cx, t->device, plan->workspace_bytes, &workspace));
         tr->block[tr->block_count++] = workspace;
     }
+    int64_t *shape = NULL;
+    void *shape_device = NULL;
+    if (plan->shape_count) TENON_TRY(trial_shape(t, tr, plan->shape_count, &shape, &shape_device));
     TENON_TRY(load_kernels(t, plan, kernel));
     const tenon_bind bind = {.problem = p, .variant = v, .plan = plan, .src = src, .dst = dst, .pack = pack, .workspace = workspace,
-                             .threads = t->backend->info(t->device)->threads, .device = t->device, .kernel = kernel};
+                             .threads = t->backend->info(t->device)->threads, .device = t->device, .kernel = kernel,
+                             .shape = shape, .shape_device = shape_device, .src_most = src, .dst_most = dst};
     TENON_TRY(tactic->bind(t->cx, &bind, record));
+    if (plan->shape_count)
+        TENON_TRY(t->backend->upload(t->cx, t->device, shape_device, shape, (size_t)plan->shape_count * sizeof *shape));
     const tenon_launch launch = {.tactic = tactic, .record = record};
     t->measured++;
     return t->backend->time(t->cx, t->device, &launch, 1, tenon_round_up(plan->scratch_bytes, 64), t->options.budget_seconds, seconds);
@@ -288,7 +304,10 @@ static tenon_status decide(tenon_tuner *t, const sized *s, collection *col, cons
     if (!choice || !tried || !rejected) return TENON_NOMEM;
     for (size_t i = 0; i < col->count; i++) tried[i] = (tenon_timed){col->c[i].tactic, col->c[i].variant, col->c[i].seconds};
     memcpy(rejected, col->rejected, col->rejected_count * sizeof *rejected);
-    *choice = (tenon_choice){.text = s->problem->text, .tactic = best->tactic, .variant = best->variant, .plan = best->plan, .seconds = best->seconds,
+    tenon_tactic_plan plan = best->plan;
+    for (int i = 0; i < plan.kernel_count; i++) /* printed for this problem, whose memory may not last as long as the choice */
+        if (!(plan.kernel[i].source = tenon_arena_strdup(t->arena, plan.kernel[i].source))) return TENON_NOMEM;
+    *choice = (tenon_choice){.text = s->problem->text, .tactic = best->tactic, .variant = best->variant, .plan = plan, .seconds = best->seconds,
                              .timed = best->timed, .flops = s->flops, .bytes = s->bytes, .rejected = rejected, .rejected_count = col->rejected_count,
                              .tried = tried, .tried_count = col->count};
     *out = choice;

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 static size_t slot_index(const tenon_context *c, uint32_t slot) { return slot - c->profile->slot_first; }
 
@@ -20,7 +21,8 @@ static tenon_status allocate_steps(tenon_context *c)
     c->record = tenon_arena_array(a, steps + 1u, sizeof *c->record);
     c->launch = tenon_arena_array(a, steps + 1u, sizeof *c->launch);
     c->segment = tenon_arena_array(a, steps + 1u, sizeof *c->segment);
-    if (!c->src || !c->dst || !c->record || !c->launch || !c->segment) return TENON_NOMEM;
+    c->shape_first = tenon_arena_array(a, steps + 1u, sizeof *c->shape_first);
+    if (!c->src || !c->dst || !c->record || !c->launch || !c->segment || !c->shape_first) return TENON_NOMEM;
     for (uint32_t i = 0; i < steps; i++) {
         const tenon_step_state *st = &c->engine->step_state[c->profile->step_first + i];
         c->src[i] = tenon_arena_array(a, st->rec->src_count + 1u, sizeof **c->src);
@@ -32,11 +34,30 @@ static tenon_status allocate_steps(tenon_context *c)
         const bool graph_step = st->rec->flags & TENON_STEP_GRAPH;
         const unsigned flags = st->rec->flags & TENON_STEP_NO_BARRIER ? TENON_LAUNCH_NO_BARRIER : 0;
         c->launch[i] = (tenon_launch){.tactic = st->tactic, .record = c->record[i], .flags = flags};
+        const bool direct = graph_step || !c->engine->backend->graph_begin || (st->tactic->flags & TENON_TACTIC_HOST);
         tenon_segment *last = c->segment_count ? &c->segment[c->segment_count - 1] : NULL;
-        if (last && !graph_step && !last->graph_step) last->count++;
-        else c->segment[c->segment_count++] = (tenon_segment){.first = i, .count = 1, .graph_step = graph_step};
+        c->shape_first[i] = c->shape_count;
+        c->shape_count += (uint32_t)st->plan.shape_count;
+        if (last && !graph_step && !last->graph_step && last->direct == direct) {
+            last->count++;
+            continue;
+        }
+        tenon_segment *s = &c->segment[c->segment_count++];
+        *s = (tenon_segment){.first = i, .count = 1, .graph_step = graph_step, .direct = direct};
+        if (!direct && !(s->captured = tenon_arena_array(a, TENON_CAPTURES, sizeof *s->captured))) return TENON_NOMEM;
     }
     return TENON_OK;
+}
+
+static tenon_status allocate_shape(tenon_context *c)
+{
+    tenon_engine *e = c->engine;
+    if (!c->shape_count) return TENON_OK;
+    c->shape = tenon_arena_array(&c->arena, c->shape_count, sizeof *c->shape);
+    c->symbol_most = tenon_arena_array(&c->arena, e->symbol_count + 1u, sizeof *c->symbol_most);
+    c->dim_most = tenon_arena_array(&c->arena, e->dim_count + 1u, sizeof *c->dim_most);
+    if (!c->shape || !c->symbol_most || !c->dim_most) return TENON_NOMEM;
+    return e->backend->alloc(&c->cx, e->device, c->shape_count * sizeof *c->shape, &c->shape_device);
 }
 
 static tenon_status allocate_symbolic(tenon_context *c)
@@ -90,6 +111,7 @@ static tenon_status allocate(tenon_context *c, const tenon_context_options *opti
         c->symbol_value[i] = e->symbol[i].binding == TENON_NONE ? 0 : r->lo == r->hi ? r->lo : -1;
     }
     TENON_TRY(allocate_steps(c));
+    TENON_TRY(allocate_shape(c));
     TENON_TRY(allocate_symbolic(c));
     return allocate_block(c, options);
 }
@@ -99,6 +121,10 @@ static void context_free(tenon_context *c)
     tenon_engine *e = c->engine;
     for (uint32_t i = 0; c->symbolic && i < c->profile->slot_count; i++)
         if (c->symbolic[i]) e->backend->release(e->device, c->symbolic[i]);
+    for (uint32_t i = 0; i < c->segment_count; i++)
+        for (int k = 0; c->segment[i].captured && k < TENON_CAPTURES; k++)
+            if (c->segment[i].captured[k].graph) e->backend->graph_destroy(e->device, c->segment[i].captured[k].graph);
+    if (c->shape_device) e->backend->release(e->device, c->shape_device);
     if (c->owned_block) e->backend->release(e->device, c->owned_block);
     tenon_free_aligned(&c->cx, c->owned_scratch);
     tenon_heap_free(&c->heap);
@@ -319,6 +345,39 @@ static tenon_status resolve_slot(tenon_context *c, uint32_t i)
     return TENON_OK;
 }
 
+/* The upper end of the bucket that a symbol's value lies in: the range's own end, or an eighth of it, and so on, down to ranges of
+   at most 64 values, which are one bucket. A graph then serves a bucket at the price of at most eight times the blocks needed. */
+static int64_t bucket_end(const tenon_rec_range *r, int64_t value)
+{
+    int64_t end = r->hi;
+    while (end > 64 && value <= end / 8) end /= 8;
+    const int64_t step = TENON_MAX(r->divisor, 1);
+    return TENON_MIN(tenon_ceil_div(end, step) * step, r->hi);
+}
+
+static void evaluate_most(tenon_context *c)
+{
+    const tenon_engine *e = c->engine;
+    uint32_t bad;
+    if (!c->shape_count) return;
+    for (uint32_t i = 0; i < e->symbol_count; i++)
+        c->symbol_most[i] = e->symbol[i].binding == TENON_NONE ? c->symbol_value[i] : bucket_end(&c->range[i], c->symbol_value[i]);
+    /* an expression may have no value there: then the sizes themselves are the bucket */
+    if (!tenon_shape_run(e->dim, e->dim_count, c->symbol_most, c->dim_most, &bad))
+        memcpy(c->dim_most, c->dim_value, e->dim_count * sizeof *c->dim_most);
+}
+
+/* Dims of a step's tensors at the bucket's end; never below what they are now. */
+static void most_dims(const tenon_context *c, const uint32_t *slot, uint32_t count, const tenon_tensor *now, tenon_tensor *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = now[i];
+        if (slot[i] == TENON_NONE || c->engine->slot[slot[i]].kind == TENON_SLOT_HEAP) continue;
+        for (int k = 0; k < out[i].rank; k++)
+            out[i].dim[k] = TENON_MAX(now[i].dim[k], c->dim_most[c->engine->slot[slot[i]].dim[k]]);
+    }
+}
+
 static tenon_status bind_step(tenon_context *c, uint32_t i)
 {
     const tenon_engine *e = c->engine;
@@ -349,23 +408,52 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
         for (int d = 0; d < type->rank; d++) t->dim[d] = type->dim[d]->value;
         tenon_tensor_dense(t);
     }
+    tenon_tensor src_most[TENON_PROBLEM_SRC], dst_most[TENON_PROBLEM_DST];
+    const bool shape = st->plan.shape_count > 0;
+    if (shape) {
+        most_dims(c, &e->index[r->src_first], r->src_count, c->src[i], src_most);
+        most_dims(c, &e->index[r->dst_first], r->dst_count, c->dst[i], dst_most);
+    }
     const tenon_bind bind = {
+        .shape = shape ? c->shape + c->shape_first[i] : NULL,
+        .shape_device = shape ? (const int64_t *)c->shape_device + c->shape_first[i] : NULL,
+        .src_most = shape ? src_most : NULL, .dst_most = shape ? dst_most : NULL,
         .problem = st->problem, .variant = &st->variant, .plan = &st->plan, .src = c->src[i], .dst = c->dst[i], .pack = pack,
         .workspace = c->block ? c->block + r->workspace_offset : NULL, .threads = e->backend->info(e->device)->threads, .device = e->device, .kernel = kernel,
     };
     return st->tactic->bind(&c->cx, &bind, c->record[i]);
 }
 
+/* The shape block in one copy; and what the segments' records now are, for graphs made from such records. */
+static tenon_status publish_binding(tenon_context *c)
+{
+    tenon_engine *e = c->engine;
+    if (c->shape_count) TENON_TRY(e->backend->upload(&c->cx, e->device, c->shape_device, c->shape, c->shape_count * sizeof *c->shape));
+    for (uint32_t i = 0; i < c->segment_count; i++) {
+        tenon_segment *s = &c->segment[i];
+        s->key = 0;
+        for (uint32_t k = 0; s->captured && k < s->count; k++) {
+            const size_t bytes = e->step_state[c->profile->step_first + s->first + k].plan.record_bytes;
+            s->key = XXH3_64bits_withSeed(c->record[s->first + k], bytes, s->key);
+        }
+    }
+    return TENON_OK;
+}
+
 tenon_status tenon_context_prepare(tenon_context *c)
 {
     const uint32_t generation = c->engine->generation;
     if (!c->shapes_dirty && !c->binding_dirty && c->generation == generation) return TENON_OK;
-    if (c->shapes_dirty) TENON_TRY(evaluate(c));
+    if (c->shapes_dirty) {
+        TENON_TRY(evaluate(c));
+        evaluate_most(c);
+    }
     for (uint32_t i = 0; i < c->profile->slot_count; i++) TENON_TRY(resolve_slot(c, i));
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
         const tenon_status status = bind_step(c, i);
         if (status != TENON_OK) return tenon_fail_in(&c->cx, status, "step '%s': ", tenon_engine_string(c->engine, c->engine->step[c->profile->step_first + i].name));
     }
+    TENON_TRY(publish_binding(c));
     c->shapes_dirty = c->binding_dirty = false;
     c->generation = generation;
     return TENON_OK;

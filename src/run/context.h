@@ -9,8 +9,17 @@
 #include "op/eval.h"
 #include "run/load.h"
 
-/* Steps between graph steps (and between captures) are launched together. */
-typedef struct tenon_segment { uint32_t first, count; bool graph_step; } tenon_segment;
+/* A device graph made from a segment's launch records; good for whatever gives the same records again. */
+typedef struct tenon_captured { uint64_t key, last_use; uint32_t uses; void *graph; } tenon_captured;
+enum { TENON_CAPTURES = 4 };
+
+/* Steps between graph steps are launched together; where the backend has graphs, those that cannot be in one stand apart. */
+typedef struct tenon_segment {
+    uint32_t first, count;
+    bool graph_step, direct;
+    uint64_t key;                /* hash of the bound records, where graphs are used */
+    tenon_captured *captured;    /* TENON_CAPTURES of them, or NULL */
+} tenon_segment;
 
 struct tenon_context {
     tenon_cx cx;                 /* messages of this context */
@@ -33,6 +42,12 @@ struct tenon_context {
     uint8_t **record;
     tenon_launch *launch;
     tenon_segment *segment;      uint32_t segment_count;
+    /* the shape block: numbers of step i begin at shape_first[i]; on the device under shape_device */
+    int64_t *shape;              uint32_t shape_count;
+    uint32_t *shape_first;
+    void *shape_device;
+    int64_t *symbol_most, *dim_most; /* at the upper end of the bucket that the symbols' values lie in */
+    uint64_t graphs_made, graph_launches, launches; /* segments captured; launched as a graph; all launched */
     bool shapes_dirty, binding_dirty, in_queue;
     uint32_t generation;         /* of the engine when bound */
 };

@@ -8,13 +8,18 @@
 #include <string.h>
 
 /* ---- graph steps ---- */
+static size_t span_bytes(const tenon_tensor *t)
+{
+    int64_t last = 0;
+    for (int k = 0; k < t->rank; k++) last += TENON_MAX(t->dim[k] - 1, 0) * t->stride[k];
+    return tenon_dtype_bytes(t->dtype, (size_t)last + 1);
+}
+
 static tenon_status host_copy(tenon_context *c, tenon_heap *heap, tenon_tensor *t)
 {
     const tenon_engine *e = c->engine;
-    if (e->backend->host_memory || !t->data) return TENON_OK;
-    int64_t last = 0;
-    for (int k = 0; k < t->rank; k++) last += TENON_MAX(t->dim[k] - 1, 0) * t->stride[k];
-    const size_t bytes = tenon_dtype_bytes(t->dtype, (size_t)last + 1);
+    if (e->backend->host_memory || !t->data || tenon_tensor_count(t) == 0) return TENON_OK;
+    const size_t bytes = span_bytes(t);
     void *host = tenon_heap_alloc(heap, bytes);
     if (!host) return TENON_NOMEM;
     TENON_TRY(e->backend->download(&c->cx, e->device, host, t->data, bytes));
@@ -50,18 +55,77 @@ static tenon_status run_graph_step(tenon_context *c, uint32_t i)
     for (uint32_t k = 0; k < r->src_count; k++) {
         const uint32_t slot = e->index[r->src_first + k];
         if (slot != TENON_NONE && e->slot[slot].kind == TENON_SLOT_HEAP) src[k] = c->heap_entry[e->slot[slot].base];
-        else if (slot != TENON_NONE) TENON_TRY(host_copy(c, &c->heap, &src[k]));
+        else if (slot != TENON_NONE) {
+            src[k].data = c->slot[slot - c->profile->slot_first].data; /* the last run's host copy is gone */
+            TENON_TRY(host_copy(c, &c->heap, &src[k]));
+        }
     }
     for (uint32_t k = 0; k < r->dst_count; k++)
         if (e->slot[e->index[r->dst_first + k]].kind == TENON_SLOT_HEAP) dst[k] = (tenon_tensor){.dtype = TENON_DTYPE_NONE};
+        else if (!e->backend->host_memory) TENON_TRY(host_copy(c, &c->heap, &dst[k])); /* with what lies between strided elements */
     TENON_TRY(tenon_eval_graph(&c->cx, st->graph, src, (int)r->src_count, dst, (int)r->dst_count, &c->heap, NULL, NULL));
     for (uint32_t k = 0; k < r->dst_count; k++) {
         const uint32_t slot = e->index[r->dst_first + k];
-        if (e->slot[slot].kind != TENON_SLOT_HEAP) continue;
+        if (e->slot[slot].kind != TENON_SLOT_HEAP) {
+            void *device = c->slot[slot - c->profile->slot_first].data;
+            if (device == dst[k].data) continue;
+            TENON_TRY(e->backend->upload(&c->cx, e->device, device, dst[k].data, span_bytes(&dst[k])));
+            dst[k].data = device;
+            continue;
+        }
         c->heap_entry[e->slot[slot].base] = dst[k];
         TENON_TRY(take_sizes(c, slot));
     }
     return TENON_OK;
+}
+
+/* ---- device graphs ---- */
+static tenon_status launch_direct(tenon_context *c, const tenon_segment *s, void *stream)
+{
+    tenon_engine *e = c->engine;
+    return e->backend->launch(&c->cx, e->device, stream, &c->launch[s->first], s->count, c->scratch, (size_t)c->profile->scratch_bytes);
+}
+
+static tenon_status capture(tenon_context *c, const tenon_segment *s, void *stream, void **graph)
+{
+    tenon_engine *e = c->engine;
+    TENON_TRY(e->backend->graph_begin(&c->cx, e->device, stream));
+    const tenon_status status = launch_direct(c, s, stream);
+    if (status == TENON_OK) {
+        c->graphs_made++;
+        return e->backend->graph_end(&c->cx, e->device, stream, graph);
+    }
+    tenon_cx quiet; /* the launch's message is the one to keep */
+    tenon_cx_init_child(&quiet, &c->cx);
+    void *broken = NULL;
+    if (e->backend->graph_end(&quiet, e->device, stream, &broken) == TENON_OK) e->backend->graph_destroy(e->device, broken);
+    return status;
+}
+
+/* Records seen for the first time are launched as they are; the second time they become a graph; after that the graph is launched.
+   Sizes are in the shape block, so other sizes of the same bucket are the same records. */
+static tenon_status launch_captured(tenon_context *c, tenon_segment *s, void *stream)
+{
+    tenon_engine *e = c->engine;
+    tenon_captured *entry = &s->captured[0];
+    for (int i = 0; i < TENON_CAPTURES; i++) {
+        tenon_captured *other = &s->captured[i];
+        if (other->uses && other->key == s->key) {
+            entry = other;
+            break;
+        }
+        if (other->last_use < entry->last_use) entry = other;
+    }
+    if (!entry->uses || entry->key != s->key) {
+        if (entry->graph) e->backend->graph_destroy(e->device, entry->graph);
+        *entry = (tenon_captured){.key = s->key};
+    }
+    entry->last_use = c->launches;
+    if (entry->uses < 2) entry->uses++;
+    if (entry->uses < 2) return launch_direct(c, s, stream);
+    if (!entry->graph) TENON_TRY(capture(c, s, stream, &entry->graph));
+    c->graph_launches++;
+    return e->backend->graph_launch(&c->cx, e->device, stream, entry->graph);
 }
 
 /* ---- runs ---- */
@@ -70,9 +134,10 @@ tenon_status tenon_context_launch(tenon_context *c, void *stream)
     tenon_engine *e = c->engine;
     tenon_heap_free(&c->heap);
     for (uint32_t s = 0; s < c->segment_count; s++) {
-        const tenon_segment *seg = &c->segment[s];
+        tenon_segment *seg = &c->segment[s];
         if (!seg->graph_step) {
-            TENON_TRY(e->backend->launch(&c->cx, e->device, stream, &c->launch[seg->first], seg->count, c->scratch, (size_t)c->profile->scratch_bytes));
+            c->launches++;
+            TENON_TRY(seg->captured ? launch_captured(c, seg, stream) : launch_direct(c, seg, stream));
             continue;
         }
         if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, stream));

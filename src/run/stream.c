@@ -120,5 +120,6 @@ tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *s)
     while (s->head != s->tail || s->busy) pthread_cond_wait(&s->changed, &s->lock);
     const tenon_status status = take_error(cx, s);
     pthread_mutex_unlock(&s->lock);
-    return status;
+    if (status != TENON_OK || s->engine->backend->host_memory) return status;
+    return s->engine->backend->synchronize(cx, s->engine->device, NULL);
 }
