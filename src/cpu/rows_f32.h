@@ -17,6 +17,7 @@ typedef struct tenon_rows_f32 {
     /* (x - mean) / sqrt(variance + epsilon) * scale + bias; not centered: mean 0 (rms). scale, bias may be NULL */
     void (*norm)(const float *x, float *y, int64_t n, float epsilon, bool centered, const float *scale, const float *bias);
     float (*fold)(tenon_fold kind, const float *x, int64_t n);
+    float (*dot)(const float *x, const float *y, int64_t n);
     void (*fold_cols)(tenon_fold kind, const float *x, int64_t step, int64_t n, float *y, int64_t cols);
     /* y[c] = fold over taps of tap[t][c], times scale */
     void (*window)(tenon_fold kind, const float *const *tap, int64_t taps, float scale, float *y, int64_t cols);

@@ -57,6 +57,25 @@ static float fold(tenon_fold kind, const float *x, int64_t n)
     return y;
 }
 
+static float dot(const float *x, const float *y, int64_t n)
+{
+    vf a = v_zero(), b = a, c = a, d = a;
+    int64_t i = 0;
+    for (; i + 4 * VW <= n; i += 4 * VW) {
+        a = v_fma(v_load(x + i), v_load(y + i), a);
+        b = v_fma(v_load(x + i + VW), v_load(y + i + VW), b);
+        c = v_fma(v_load(x + i + 2 * VW), v_load(y + i + 2 * VW), c);
+        d = v_fma(v_load(x + i + 3 * VW), v_load(y + i + 3 * VW), d);
+    }
+    for (; i < n; i += VW) {
+        const int64_t left = n - i < VW ? n - i : VW;
+        a = v_fma(v_load_n(x + i, left), v_load_n(y + i, left), a);
+    }
+    const float sum = v_hsum(v_add(v_add(a, b), v_add(c, d)));
+    v_leave();
+    return sum;
+}
+
 TENON_INLINE void fold_columns(tenon_fold kind, const float *x, int64_t step, int64_t n, float *y, int64_t cols)
 {
     int64_t c = 0;
@@ -250,7 +269,7 @@ static void norm(const float *x, float *y, int64_t n, float epsilon, bool center
 }
 
 const tenon_rows_f32 V_NAME(tenon_rows_f32) = {
-    .softmax = softmax, .weigh = weigh, .softmax_cols = softmax_cols, .norm = norm, .fold = fold, .fold_cols = fold_cols,
+    .softmax = softmax, .weigh = weigh, .softmax_cols = softmax_cols, .norm = norm, .fold = fold, .dot = dot, .fold_cols = fold_cols,
     .window = window, .scale_shift = scale_shift, .scale_shift_cols = scale_shift_cols, .blend4 = blend4,
 };
 
