@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole networks: each built, run and compared with what onnxruntime answered, and the plan held to its bounds.
+
+Without more: ResNet-50 as bench/resnet50.py writes it, and the digits network. TENON_TEST_MODELS=all: every model of
+bench/models.py under build/models; or a comma-separated list of them. judge.py does the work, once for each model, in a process
+of its own that gives its memory back.
+"""
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+MODELS = os.path.join(TOP, "build", "models")
+SECONDS = 900
+
+# Both engines sum float32 products in orders of their own, and the difference grows with depth: 6e-7 in three layers, 2e-5 in
+# ResNet-50. What 1% in one layer moves the output by is a hundred times more, so no wrong kernel hides in it.
+TOLERANCE = 1e-4
+SENSITIVE = 100 * TOLERANCE
+
+# Steps of a plan for AVX-512, conversions counted. A convolution takes BatchNorm, activation and residual with it.
+#   convnext_tiny  18 blocks of depthwise convolution, normalisation, two products; stem 2; three transitions of 2; pool, norm, product
+#   yolo11n        88 convolutions of which one is the fixed expectation (softmax and product), 3 poolings, 2 resizes, attention of 3
+#                  steps, joins of strips that are no views, decoding of boxes
+BOUNDS = {"resnet50": 57, "mobilenet_v3_large": 66, "efficientnet_b0": 84, "bert_base": 7 * 12 + 6, "vit_b_16": 7 * 12 + 6,
+          "convnext_tiny": 4 * 18 + 2 + 6 + 3, "yolo11n": 130, "digits": 6}
+MEMORY_RATIO = 1.10
+
+
+def wanted():
+    names = os.environ.get("TENON_TEST_MODELS", "")
+    if names == "all":
+        sys.path.insert(0, os.path.join(TOP, "bench"))
+        import models
+        return ["digits"] + [".".join(one) for one in models.everything()]
+    return names.split(",") if names else ["digits", "resnet50.numpy.static1", "resnet50.numpy.dynamic"]
+
+
+def path_of(name):
+    """The model's file; ResNet-50 of numpy is written if it is not there, the others need PyTorch."""
+    if name == "digits":
+        return os.path.join(TOP, "examples", "digits", "digits.onnx")
+    path = os.path.join(MODELS, name + ".onnx")
+    if not os.path.exists(path) or not os.path.exists(path[:-5] + ".npz"):
+        model, exporter, batch = name.split(".")
+        assert exporter == "numpy", f"{path} is missing: ./dev test --all makes it"
+        subprocess.run([sys.executable, os.path.join(TOP, "bench", "models.py"), "--out", MODELS, "--model", model, "--exporter",
+                        exporter, "--batch", batch], check=True, capture_output=True)
+    return path
+
+
+@functools.cache
+def judged(name):
+    command = [sys.executable, os.path.join(HERE, "judge.py"), path_of(name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    if done.returncode != 0:
+        return {"failure": f"judge.py ended with {done.returncode}\n{done.stderr[-3000:]}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(params=wanted())
+def verdict(request):
+    result = judged(request.param)
+    if "failure" in result:
+        pytest.fail(result["failure"], pytrace=False)
+    return dict(result, model=request.param)
+
+
+def test_agrees(verdict):
+    for build, told in verdict["builds"].items():
+        for output, error in told["errors"].items():
+            assert error < TOLERANCE, f"{build}: {output} is off by {error:.2g} of its deviation"
+
+
+def test_is_sensitive(verdict):
+    for output, moved in verdict["moved by input"].items():
+        assert moved > SENSITIVE, f"{output} moves by {moved:.2g} of its deviation when the input is another"
+    for output, moved in verdict["moved by layer"].items():
+        assert moved > SENSITIVE, f"{output} moves by {moved:.2g} of its deviation when {verdict['layer']} changes by 1%"
+
+
+def test_steps(verdict):
+    if "avx512" not in verdict["isa"]:
+        pytest.skip("the bounds are those of AVX-512")
+    bound = BOUNDS[verdict["model"].split(".")[0]]
+    for build, told in verdict["builds"].items():
+        for profile in told["profiles"]:
+            assert profile["steps"] <= bound, f"{build}: {profile['steps']} steps, {profile['conversions']} of them conversions"
+
+
+def test_no_step_is_left_to_the_reference(verdict):
+    for build, told in verdict["builds"].items():
+        for profile in told["profiles"]:
+            assert profile["references"] == 0, f"{build}: " + "; ".join(profile["slow"])
+
+
+def test_memory(verdict):
+    for build, told in verdict["builds"].items():
+        for profile in told["profiles"]:
+            assert profile["ratio"] <= MEMORY_RATIO, f"{build}: the block is {profile['ratio']:.3f} times its lower bound"
