@@ -28,8 +28,8 @@ int cli_model_read(cli_session *s, const char *path, tenon_network **out);
 int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config);
 int cli_config_failed(cli_session *s, const tenon_config *config);
 /* A build of one profile; with no timing when `timed` is false. */
-int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count, bool timed,
-                    tenon_engine **out);
+int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count,
+                    bool timed, tenon_engine **out);
 /* Loads an engine; --threads and --device's index hold, --device of another backend is refused. */
 int cli_engine_load(cli_session *s, const cli_args *args, const char *path, tenon_engine **out);
 
@@ -44,9 +44,11 @@ typedef struct cli_runner {
 /* The shape of an input: the one of that name among `given`, else NULL. */
 const tenon_host_tensor *cli_tensor_find(const tenon_host_tensor *given, size_t count, const char *name);
 /* The first profile that holds the shapes (`wanted` -1), or that one. */
-int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_host_tensor *input, size_t count, int wanted, int *out);
+int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_host_tensor *input, size_t count, int wanted,
+                       int *out);
 /* Context, shapes, addresses; the inputs' data is uploaded. */
-int cli_runner_open(cli_session *s, tenon_engine *engine, int profile, const tenon_host_tensor *input, size_t count, cli_runner *out);
+int cli_runner_open(cli_session *s, tenon_engine *engine, int profile, const tenon_host_tensor *input, size_t count,
+                    cli_runner *out);
 void cli_runner_close(cli_session *s, cli_runner *r);
 
 #endif

@@ -52,7 +52,8 @@ static int unknown_option(cli_session *s, const cli_command *command, const char
     const char *known[32];
     char name[WORD + 1];
     size_t count = 0;
-    for (const cli_option *o = command->options; o && o->kind != CLI_END && count < CLI_COUNTOF(known); o++) known[count++] = o->name;
+    for (const cli_option *o = command->options; o && o->kind != CLI_END && count < CLI_COUNTOF(known); o++)
+        known[count++] = o->name;
     if (count < CLI_COUNTOF(known)) known[count++] = "--help";
     snprintf(name, sizeof name, "%.*s", (int)least(length, WORD), word);
     const char *near = cli_nearest(name, known, count);

@@ -74,7 +74,9 @@ static int find_shape(bench *b, const char *name, cli_range *out, bool *given)
         cli_range r;
         const int code = cli_range_parse(b->s, "--shape", b->args->given[i].text, &r);
         if (code != CLI_OK) return code;
-        if (!r.single) return cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range", b->args->given[i].text);
+        if (!r.single)
+            return cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range",
+                             b->args->given[i].text);
         if (strcmp(r.input, name) != 0) continue;
         if (*given) return cli_wrong(b->s, "--shape names '%s' twice", name);
         *out = r;
@@ -95,12 +97,15 @@ static int take_input(bench *b, const tenon_binding_info *info, int profile)
     const int code = find_shape(b, info->name, &r, &given);
     if (code != CLI_OK) return code;
     if (given && r.rank != info->rank)
-        return cli_fail(b->s, "--shape: input '%s' has the shape %s, %d dimensions are given", info->name, cli_shape(info).text, r.rank);
+        return cli_fail(b->s, "--shape: input '%s' has the shape %s, %d dimensions are given", info->name, cli_shape(info).text,
+                        r.rank);
     if (given) memcpy(t->dim, r.min, sizeof t->dim);
-    else if (tenon_engine_profile_shape(b->s->cx, b->engine, profile, info->name, min, t->dim, max) != TENON_OK) return cli_failed(b->s);
+    else if (tenon_engine_profile_shape(b->s->cx, b->engine, profile, info->name, min, t->dim, max) != TENON_OK)
+        return cli_failed(b->s);
     size_t bytes;
     if (!cli_tensor_bytes(t->dtype, t->rank, t->dim, &bytes))
-        return cli_fail(b->s, "input '%s': %s %s cannot be made up", t->name, tenon_dtype_name(t->dtype), cli_dims(t->rank, t->dim).text);
+        return cli_fail(b->s, "input '%s': %s %s cannot be made up", t->name, tenon_dtype_name(t->dtype),
+                        cli_dims(t->rank, t->dim).text);
     t->data = malloc(bytes ? bytes : 1);
     if (!t->data) return cli_fail(b->s, "input '%s': no memory for %zu bytes", t->name, bytes);
     b->input_count++;
@@ -120,7 +125,7 @@ static int check_shape_names(bench *b)
             size_t used = 0;
             for (size_t k = 0; k < b->input_count && used < sizeof known; k++)
                 used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", k ? ", " : "", b->input[k].name);
-            return cli_fail(b->s, "--shape: there is no input '%s'; there is %s", r.input, known);
+            return cli_fail(b->s, "--shape: there is no input '%s', but %s", r.input, known);
         }
     }
     return CLI_OK;
@@ -145,8 +150,10 @@ static int take_inputs(bench *b)
 static int run_once(worker *w)
 {
     if (!w->stream)
-        return tenon_context_run(w->runner.context) == TENON_OK ? CLI_OK : cli_fail(&w->s, "%s", tenon_context_message(w->runner.context));
-    if (tenon_context_enqueue(w->runner.context, w->stream) != TENON_OK) return cli_fail(&w->s, "%s", tenon_context_message(w->runner.context));
+        return tenon_context_run(w->runner.context) == TENON_OK ? CLI_OK
+                                                                : cli_fail(&w->s, "%s", tenon_context_message(w->runner.context));
+    if (tenon_context_enqueue(w->runner.context, w->stream) != TENON_OK)
+        return cli_fail(&w->s, "%s", tenon_context_message(w->runner.context));
     return tenon_stream_synchronize(w->s.cx, w->stream) == TENON_OK ? CLI_OK : cli_failed(&w->s);
 }
 
@@ -204,7 +211,8 @@ static int open_workers(bench *b)
         int code = cli_session_open(&w->s);
         w->draws = i == 0 && w->s.bar;
         if (code == CLI_OK) code = cli_runner_open(&w->s, b->engine, b->profile, b->input, b->input_count, &w->runner);
-        if (code == CLI_OK && b->streams > 1 && tenon_stream_create(w->s.cx, b->engine, &w->stream) != TENON_OK) code = cli_failed(&w->s);
+        if (code == CLI_OK && b->streams > 1 && tenon_stream_create(w->s.cx, b->engine, &w->stream) != TENON_OK)
+            code = cli_failed(&w->s);
         if (code != CLI_OK) return code;
     }
     return CLI_OK;
@@ -228,7 +236,8 @@ static int run_workers(bench *b)
     size_t started = 1;
     int code = CLI_OK;
     while (started < b->streams && code == CLI_OK) {
-        if (pthread_create(&thread[started], NULL, work, &b->worker[started])) code = cli_fail(b->s, "thread %zu cannot be started", started);
+        if (pthread_create(&thread[started], NULL, work, &b->worker[started]))
+            code = cli_fail(b->s, "thread %zu cannot be started", started);
         else started++;
     }
     if (code == CLI_OK) work(&b->worker[0]);
@@ -301,7 +310,8 @@ static int profile_steps(bench *b)
     json_decref(e);
     if (!b->steps) return cli_fail(b->s, "the engine's description holds no steps of profile %d", b->profile);
     for (int i = 0; i < PROFILED_RUNS; i++)
-        if (tenon_context_profile(context, on_step, b->steps) != TENON_OK) return cli_fail(b->s, "%s", tenon_context_message(context));
+        if (tenon_context_profile(context, on_step, b->steps) != TENON_OK)
+            return cli_fail(b->s, "%s", tenon_context_message(context));
     return CLI_OK;
 }
 
@@ -333,7 +343,8 @@ static int print_steps(bench *b)
         cli_table_cell(&t, "%s", json_string_value(json_object_get(order[i], "name")));
     }
     free(order);
-    printf("\nsteps: the least of %d runs each, %s together; timing them one by one adds a little to each\n", PROFILED_RUNS, cli_time(sum).text);
+    printf("\nsteps: the least of %d runs each, %s together; timing them one by one adds a little to each\n", PROFILED_RUNS,
+           cli_time(sum).text);
     return cli_table_print(b->s, &t, "  ");
 }
 
@@ -345,8 +356,9 @@ static json_t *steps_json(const bench *b)
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(b->steps); i++) {
         json_t *s = json_array_get(b->steps, i);
-        json_array_append_new(list, json_pack("{s:O,s:O,s:O,s:f}", "name", json_object_get(s, "name"), "tactic", json_object_get(s, "tactic"),
-                                              "problem", json_object_get(s, "problem"), "microseconds", 1e6 * step_seconds(s)));
+        json_array_append_new(list, json_pack("{s:O,s:O,s:O,s:f}", "name", json_object_get(s, "name"), "tactic",
+                                              json_object_get(s, "tactic"), "problem", json_object_get(s, "problem"),
+                                              "microseconds", 1e6 * step_seconds(s)));
     }
     return list;
 }
@@ -360,13 +372,15 @@ static int print_json(bench *b)
         json_object_set_new(shapes, b->input[i].name, dims);
     }
     const double rate = (double)b->all_count / b->wall;
-    json_t *j = json_pack("{s:s,s:i,s:o,s:I,s:I,s:f,s:{s:f,s:f,s:f,s:f,s:f},s:f,s:f}", "file", b->args->position[0], "profile", b->profile, "shapes",
-                          shapes, "streams", (json_int_t)b->streams, "runs", (json_int_t)b->all_count, "seconds", b->wall, "latency_ms", "min",
-                          1e3 * b->all[0], "median", 1e3 * quantile(b, 0.5), "mean", 1e3 * mean(b), "p99", 1e3 * quantile(b, 0.99), "max",
-                          1e3 * b->all[b->all_count - 1], "runs_per_second", rate, "items_per_second", rate * (double)leading(b));
+    json_t *j = json_pack("{s:s,s:i,s:o,s:I,s:I,s:f,s:{s:f,s:f,s:f,s:f,s:f},s:f,s:f}", "file", b->args->position[0], "profile",
+                          b->profile, "shapes", shapes, "streams", (json_int_t)b->streams, "runs", (json_int_t)b->all_count,
+                          "seconds", b->wall, "latency_ms", "min", 1e3 * b->all[0], "median", 1e3 * quantile(b, 0.5), "mean",
+                          1e3 * mean(b), "p99", 1e3 * quantile(b, 0.99), "max", 1e3 * b->all[b->all_count - 1], "runs_per_second",
+                          rate, "items_per_second", rate * (double)leading(b));
     int code = CLI_OK;
     if (j && b->steps) json_object_set_new(j, "steps", steps_json(b));
-    if (!j || json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9))) code = cli_fail(b->s, "the report cannot be written");
+    if (!j || json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9)))
+        code = cli_fail(b->s, "the report cannot be written");
     else putchar('\n');
     json_decref(j);
     return code;
@@ -376,10 +390,12 @@ static int print_text(bench *b)
 {
     const double rate = (double)b->all_count / b->wall;
     printf("%s, profile %d:", b->args->position[0], b->profile);
-    for (size_t i = 0; i < b->input_count; i++) printf(" %s=%s", b->input[i].name, cli_dims(b->input[i].rank, b->input[i].dim).text);
+    for (size_t i = 0; i < b->input_count; i++)
+        printf(" %s=%s", b->input[i].name, cli_dims(b->input[i].rank, b->input[i].dim).text);
     printf("\n  %zu runs in %s on %zu stream%s\n", b->all_count, cli_time(b->wall).text, b->streams, b->streams > 1 ? "s" : "");
-    printf("  latency     min %s, median %s, mean %s, p99 %s, max %s\n", cli_time(b->all[0]).text, cli_time(quantile(b, 0.5)).text,
-           cli_time(mean(b)).text, cli_time(quantile(b, 0.99)).text, cli_time(b->all[b->all_count - 1]).text);
+    printf("  latency     min %s, median %s, mean %s, p99 %s, max %s\n", cli_time(b->all[0]).text,
+           cli_time(quantile(b, 0.5)).text, cli_time(mean(b)).text, cli_time(quantile(b, 0.99)).text,
+           cli_time(b->all[b->all_count - 1]).text);
     printf("  throughput  %.1f runs a second", rate);
     if (leading(b) > 1) printf(", times %" PRId64 " (the first dimension): %.1f", leading(b), rate * (double)leading(b));
     putchar('\n');
@@ -399,7 +415,8 @@ static int build_model(bench *b)
         if (count == MAX_INPUTS) return cli_wrong(b->s, "more than %d times --shape", MAX_INPUTS);
         code = cli_range_parse(b->s, "--shape", b->args->given[i].text, &range[count]);
         if (code == CLI_OK && !range[count].single)
-            code = cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range", b->args->given[i].text);
+            code = cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range",
+                             b->args->given[i].text);
         count++;
     }
     if (code == CLI_OK) code = cli_model_read(b->s, b->args->position[0], &network);
@@ -423,7 +440,8 @@ static int take_limits(bench *b)
 {
     const cli_given *seconds = cli_find(b->args, "--seconds");
     const int64_t streams = cli_number(b->args, "--streams", 1);
-    b->limits = (limits){cli_number(b->args, "--runs", -1), cli_number(b->args, "--warmup", 10), seconds ? seconds->seconds : DEFAULT_SECONDS};
+    b->limits = (limits){cli_number(b->args, "--runs", -1), cli_number(b->args, "--warmup", 10),
+                         seconds ? seconds->seconds : DEFAULT_SECONDS};
     if (b->limits.runs >= 0 && seconds) return cli_wrong(b->s, "--runs and --seconds exclude each other");
     if (b->limits.runs == 0) return cli_wrong(b->s, "--runs 0 measures nothing");
     if (streams < 1 || streams > MAX_STREAMS) return cli_wrong(b->s, "--streams %" PRId64 ": 1 to %d", streams, MAX_STREAMS);
@@ -472,7 +490,9 @@ const cli_command cli_command_bench = {
     .min_positions = 1,
     .max_positions = 1,
     .options = options,
-    .details = "Inputs are made up: floats from -1 to 1, integers 0 or 1. A model is built in memory first, tuned for the shapes given.\n",
+    .details =
+        "Inputs are made up: floats from -1 to 1, integers 0 or 1. A model is built in memory first, tuned for the shapes\n"
+        "given.\n",
     .examples = "tenon bench model.engine\n"
                 "tenon bench model.engine --shape x=8x3x224x224 --seconds 10\n"
                 "tenon bench model.engine --streams 4 --runs 100 --json\n"

@@ -27,7 +27,8 @@ static int add_profiles(cli_session *s, const cli_args *args, tenon_config *conf
         cli_range r;
         const int code = cli_range_parse(s, "--shape", g->text, &r);
         if (code != CLI_OK) return code;
-        if (tenon_config_set_shape(config, profile, r.input, r.rank, r.min, r.opt, r.max) != TENON_OK) return cli_config_failed(s, config);
+        if (tenon_config_set_shape(config, profile, r.input, r.rank, r.min, r.opt, r.max) != TENON_OK)
+            return cli_config_failed(s, config);
         empty = false;
     }
     return empty ? cli_wrong(s, "--profile begins a set of --shape options; profile %d has none", profile) : CLI_OK;
@@ -44,10 +45,10 @@ static int64_t number(const json_t *j, const char *key) { return json_integer_va
 
 static json_t *report_json(const report *r, const json_t *e)
 {
-    json_t *j = json_pack("{s:s,s:s,s:f,s:O,s:O,s:O,s:O,s:O,s:O}", "model", r->model, "engine", r->engine_path, "build_seconds", r->seconds,
-                          "backend", json_object_get(e, "backend"), "threads", json_object_get(e, "threads"), "refittable",
-                          json_object_get(e, "refittable"), "file_bytes", json_object_get(e, "file_bytes"), "weight_bytes",
-                          json_object_get(e, "weight_bytes"), "bindings", json_object_get(e, "bindings"));
+    json_t *j = json_pack("{s:s,s:s,s:f,s:O,s:O,s:O,s:O,s:O,s:O}", "model", r->model, "engine", r->engine_path, "build_seconds",
+                          r->seconds, "backend", json_object_get(e, "backend"), "threads", json_object_get(e, "threads"),
+                          "refittable", json_object_get(e, "refittable"), "file_bytes", json_object_get(e, "file_bytes"),
+                          "weight_bytes", json_object_get(e, "weight_bytes"), "bindings", json_object_get(e, "bindings"));
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(json_object_get(e, "profiles")); i++) {
         static const char *const keys[] = {"ranges", "step_count", "conversions", "references", "memory"};
@@ -58,8 +59,9 @@ static json_t *report_json(const report *r, const json_t *e)
     }
     json_object_set_new(j, "profiles", list);
     if (r->cache_path)
-        json_object_set_new(j, "timing_cache", json_pack("{s:s,s:I,s:I}", "path", r->cache_path, "entries", (json_int_t)r->cache_after, "new",
-                                                         (json_int_t)(r->cache_after - r->cache_before)));
+        json_object_set_new(j, "timing_cache",
+                            json_pack("{s:s,s:I,s:I}", "path", r->cache_path, "entries", (json_int_t)r->cache_after, "new",
+                                      (json_int_t)(r->cache_after - r->cache_before)));
     return j;
 }
 
@@ -68,14 +70,16 @@ static void report_text(const report *r, const json_t *e)
     const json_t *profiles = json_object_get(e, "profiles");
     printf("%s: built in %s for %s, %" PRId64 " threads\n", r->engine_path, cli_time(r->seconds).text,
            json_string_value(json_object_get(e, "backend")), number(e, "threads"));
-    printf("  %s, of it weights %s\n", cli_bytes((double)number(e, "file_bytes")).text, cli_bytes((double)number(e, "weight_bytes")).text);
+    printf("  %s, of it weights %s\n", cli_bytes((double)number(e, "file_bytes")).text,
+           cli_bytes((double)number(e, "weight_bytes")).text);
     for (size_t i = 0; i < json_array_size(profiles); i++) {
         const json_t *p = json_array_get(profiles, i);
         printf("  profile %zu: %" PRId64 " steps (%" PRId64 " conversions, %" PRId64 " on the reference), activations %s\n", i,
                number(p, "step_count"), number(p, "conversions"), number(p, "references"),
                cli_bytes((double)number(json_object_get(p, "memory"), "block_bytes")).text);
     }
-    if (r->cache_path) printf("  timing cache %s: %zu entries, %zu new\n", r->cache_path, r->cache_after, r->cache_after - r->cache_before);
+    if (r->cache_path)
+        printf("  timing cache %s: %zu entries, %zu new\n", r->cache_path, r->cache_after, r->cache_after - r->cache_before);
     printf("Next: tenon bench %s\n", r->engine_path);
 }
 
@@ -89,7 +93,8 @@ static int print_report(cli_session *s, const report *r, const tenon_engine *eng
     tenon_text_free(s->cx, &text);
     if (!e) code = cli_fail(s, "the engine's description is not JSON: %s", error.text);
     else if (!as_json) report_text(r, e);
-    else if (!j || json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9))) code = cli_fail(s, "the report cannot be written");
+    else if (!j || json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9)))
+        code = cli_fail(s, "the report cannot be written");
     else putchar('\n');
     json_decref(j);
     json_decref(e);
@@ -98,7 +103,8 @@ static int print_report(cli_session *s, const report *r, const tenon_engine *eng
 
 /* ---- the command ---- */
 /* The cache is saved after a failed or cancelled build too: what was timed need not be timed again. */
-static int build(cli_session *s, const cli_args *args, tenon_network *network, tenon_config *config, report *r, tenon_engine **out)
+static int build(cli_session *s, const cli_args *args, tenon_network *network, tenon_config *config, report *r,
+                 tenon_engine **out)
 {
     tenon_timing_cache *cache = NULL;
     int code = cli_config_apply(s, args, config);
@@ -149,10 +155,12 @@ static int run(cli_session *s, const cli_args *args)
 
 static const cli_option options[] = {
     {"-o", CLI_TEXT, false, "FILE", "where the engine is written"},
-    {"--shape", CLI_TEXT, true, "NAME=RANGE", "shape of an input: SHAPE, or MIN:OPT:MAX where it varies; see `tenon help shapes`"},
+    {"--shape", CLI_TEXT, true, "NAME=RANGE",
+     "shape of an input: SHAPE, or MIN:OPT:MAX where it varies; see `tenon help shapes`"},
     {"--profile", CLI_FLAG, true, NULL, "begin a further set of --shape options, tuned on its own"},
     {"--timing-cache", CLI_TEXT, false, "FILE",
-     "keep measured times there, and use those that are there: the next build is\nfaster, and equal times give an equal engine, byte for byte"},
+     "keep measured times there, and use those that are there: the next build is\nfaster, and equal times give an equal engine, "
+     "byte for byte"},
     {"--workspace", CLI_BYTES, false, "SIZE", "most working memory that a step may take: 256M, 1G"},
     CLI_OPTION_THREADS,
     CLI_OPTION_DEVICE,
@@ -170,8 +178,9 @@ const cli_command cli_command_build = {
     .min_positions = 1,
     .max_positions = 1,
     .options = options,
-    .details = "Reads the model, rewrites it, tries the ways to compute each step on this machine and writes the fastest as an engine.\n"
-               "An engine belongs to the kind of machine and the number of threads that it was built for.\n",
+    .details =
+        "Reads the model, rewrites it, tries the ways to compute each step on this machine and writes the fastest as an engine.\n"
+        "An engine belongs to the kind of machine and the number of threads that it was built for.\n",
     .examples = "tenon build model.onnx -o model.engine\n"
                 "tenon build model.onnx -o model.engine --timing-cache times.txt --threads 4\n"
                 "tenon build model.onnx -o model.engine --shape x=1x3x224x224:4x3x224x224:8x3x224x224\n"

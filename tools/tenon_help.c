@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-static const struct { const char *name, *what, *text; } topics[] = {
+static const struct {
+    const char *name, *what, *text;
+} topics[] = {
     {"exit-codes", "what the exit codes mean",
      "0  the work is done\n"
      "1  the work failed: a message on standard error says why and names the file, input or option\n"
@@ -17,12 +19,13 @@ static const struct { const char *name, *what, *text; } topics[] = {
      "A range is three shapes joined by colons, minimum, optimum, maximum:   1x3x224x224:4x3x224x224:8x3x224x224\n"
      "A single shape stands for all three. NAME= in front says which input:  --shape image=1x3x224x224:4x3x224x224:8x3x224x224\n"
      "\n"
-     "An engine runs every shape from minimum to maximum and is tuned for the optimum. `--profile` begins a further set of ranges,\n"
-     "tuned on its own; the --shape options behind it belong to it:\n"
+     "An engine runs every shape from minimum to maximum and is tuned for the optimum. `--profile` begins a further set\n"
+     "of ranges, tuned on its own; the --shape options behind it belong to it:\n"
      "\n"
      "    tenon build m.onnx -o m.engine --shape x=1x3x224x224 --profile --shape x=1x3x224x224:16x3x224x224:32x3x224x224\n"
      "\n"
-     "Dynamic dimensions without a range are fixed to 1, and a warning says so. `tenon inspect m.onnx` shows names and dimensions.\n"},
+     "Dynamic dimensions without a range are fixed to 1, and a warning says so. `tenon inspect m.onnx` shows names\n"
+     "and dimensions.\n"},
     {"npy", "which .npy files can be read and written",
      "Files as numpy.save writes them, format version 1.0 or 2.0, C order, little-endian. The type must be the input's:\n"
      "\n"
@@ -35,8 +38,8 @@ static const struct { const char *name, *what, *text; } topics[] = {
 
 void cli_help_command(const cli_command *command)
 {
-    printf("tenon %s - %s\n\nusage: tenon %s%s%s%s\n", command->name, command->what, command->name, *command->positions ? " " : "",
-           command->positions, command->options ? " [OPTION ...]" : "");
+    printf("tenon %s - %s\n\nusage: tenon %s%s%s%s\n", command->name, command->what, command->name,
+           *command->positions ? " " : "", command->positions, command->options ? " [OPTION ...]" : "");
     if (*command->details) printf("\n%s", command->details);
     if (command->options) puts("\noptions:");
     for (const cli_option *o = command->options; o && o->kind != CLI_END; o++) {

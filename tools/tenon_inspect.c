@@ -30,9 +30,10 @@ static json_t *binding_json(const tenon_binding_info *b)
 {
     json_t *shape = json_array();
     for (int i = 0; i < b->rank; i++)
-        json_array_append_new(shape, b->dim[i] >= 0 ? json_integer(b->dim[i]) : json_string(b->dim_name[i] ? b->dim_name[i] : "?"));
-    return json_pack("{s:s,s:s,s:s,s:o}", "name", b->name, "io", b->io == TENON_INPUT ? "input" : "output", "type", tenon_dtype_name(b->dtype),
-                     "shape", shape);
+        json_array_append_new(shape,
+                              b->dim[i] >= 0 ? json_integer(b->dim[i]) : json_string(b->dim_name[i] ? b->dim_name[i] : "?"));
+    return json_pack("{s:s,s:s,s:s,s:o}", "name", b->name, "io", b->io == TENON_INPUT ? "input" : "output", "type",
+                     tenon_dtype_name(b->dtype), "shape", shape);
 }
 
 static int inspect_model(cli_session *s, const cli_args *args)
@@ -74,7 +75,8 @@ static int print_engine_bindings(cli_session *s, const json_t *e)
         for (size_t k = 0; k < json_array_size(shape) && used < sizeof dims; k++) {
             const json_t *d = json_array_get(shape, k);
             const char *x = k ? "x" : "";
-            if (json_is_integer(d)) used += (size_t)snprintf(dims + used, sizeof dims - used, "%s%" JSON_INTEGER_FORMAT, x, json_integer_value(d));
+            if (json_is_integer(d))
+                used += (size_t)snprintf(dims + used, sizeof dims - used, "%s%" JSON_INTEGER_FORMAT, x, json_integer_value(d));
             else used += (size_t)snprintf(dims + used, sizeof dims - used, "%s[%s]", x, json_string_value(d));
         }
         cli_table_row(&t, 4, (const char *const[]){text(b, "io"), text(b, "name"), text(b, "type"), dims});
@@ -86,8 +88,8 @@ static void print_profile(size_t index, json_t *p)
 {
     json_t *range;
     const char *name;
-    printf("  profile %zu: %" PRId64 " steps, %" PRId64 " conversions, %" PRId64 " on the reference", index, number(p, "step_count"),
-           number(p, "conversions"), number(p, "references"));
+    printf("  profile %zu: %" PRId64 " steps, %" PRId64 " conversions, %" PRId64 " on the reference", index,
+           number(p, "step_count"), number(p, "conversions"), number(p, "references"));
     json_object_foreach(json_object_get(p, "ranges"), name, range) {
         const int64_t lo = json_integer_value(json_array_get(range, 0)), opt = json_integer_value(json_array_get(range, 1));
         const int64_t hi = json_integer_value(json_array_get(range, 2));
@@ -108,7 +110,8 @@ static int print_steps(cli_session *s, size_t index, const json_t *profile)
         cli_table_cell(&t, "%s", text(step, "name"));
         cli_table_cell(&t, "%s", text(step, "tactic"));
         /* ~: by the cost model, not by a clock */
-        cli_table_cell(&t, "%s%.1f", json_is_true(json_object_get(step, "timed")) ? "" : "~", json_number_value(json_object_get(step, "microseconds")));
+        cli_table_cell(&t, "%s%.1f", json_is_true(json_object_get(step, "timed")) ? "" : "~",
+                       json_number_value(json_object_get(step, "microseconds")));
         cli_table_cell(&t, "%" PRId64, number(step, "weight_bytes"));
         cli_table_cell(&t, "%s", text(step, "problem"));
     }
@@ -135,8 +138,9 @@ static int print_memory(cli_session *s, const json_t *profiles)
 static int print_engine(cli_session *s, const cli_args *args, const json_t *e)
 {
     const json_t *profiles = json_object_get(e, "profiles");
-    printf("%s: an engine for %s, %" PRId64 " threads, %s, of it weights %s%s\n", args->position[0], text(e, "backend"), number(e, "threads"),
-           cli_bytes((double)number(e, "file_bytes")).text, cli_bytes((double)number(e, "weight_bytes")).text,
+    printf("%s: an engine for %s, %" PRId64 " threads, %s, of it weights %s%s\n", args->position[0], text(e, "backend"),
+           number(e, "threads"), cli_bytes((double)number(e, "file_bytes")).text,
+           cli_bytes((double)number(e, "weight_bytes")).text,
            json_is_true(json_object_get(e, "refittable")) ? ", refittable" : "");
     printf("  built by Tenon %s on %s\n", text(e, "tenon"), text(e, "built_on"));
     int code = print_engine_bindings(s, e);
@@ -175,8 +179,8 @@ static int run(cli_session *s, const cli_args *args)
     if (code != CLI_OK) return code;
     if (is_engine) return inspect_engine(s, args);
     if (cli_flag(args, "--memory") || cli_flag(args, "--steps"))
-        return cli_fail(s, "'%s' is not an engine: --memory and --steps are of engines; build it first: tenon build %s -o FILE", args->position[0],
-                        args->position[0]);
+        return cli_fail(s, "'%s' is not an engine: --memory and --steps are of engines; build it first: tenon build %s -o FILE",
+                        args->position[0], args->position[0]);
     return inspect_model(s, args);
 }
 

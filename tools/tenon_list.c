@@ -51,8 +51,8 @@ static int run(cli_session *s, const cli_args *args)
     for (size_t i = 0; i < CLI_COUNTOF(topics); i++) known |= strcmp(topics[i], what) == 0;
     if (!known) {
         const char *near = cli_nearest(what, topics, CLI_COUNTOF(topics));
-        return cli_wrong(s, "no table '%s': %s%s%s ops, tactics, passes or devices", what, near ? "did you mean '" : "", near ? near : "",
-                         near ? "'? There are" : "there are");
+        return cli_wrong(s, "no table '%s': %s%s%s ops, tactics, passes or devices", what, near ? "did you mean '" : "",
+                         near ? near : "", near ? "'? There are" : "there are");
     }
     char *text = NULL;
     if (tenon_list(s->cx, what, &text) != TENON_OK) return cli_failed(s);

@@ -71,6 +71,7 @@ int main(int argc, char **argv)
         code = command ? run_command(&s, command, argc - 2, argv + 2) : unknown_command(&s, name);
     }
     /* A full disk or a closed pipe shows only now; output that was lost must not look like success. */
-    if ((fflush(stdout) || ferror(stdout)) && code == CLI_OK) code = cli_fail(&s, "cannot write to standard output: %s", strerror(errno));
+    if ((fflush(stdout) || ferror(stdout)) && code == CLI_OK)
+        code = cli_fail(&s, "cannot write to standard output: %s", strerror(errno));
     return code;
 }

@@ -143,7 +143,8 @@ static bool scan_dict(const char *p, header *h, cli_npy *out)
 static int take_type(cli_session *s, const char *path, const char *descr, cli_npy *out)
 {
     if (descr[0] == '>')
-        return cli_fail(s, "%s: its elements are big-endian ('%s'); write it again with x.astype(x.dtype.newbyteorder('<'))", path, descr);
+        return cli_fail(s, "%s: its elements are big-endian ('%s'); write it again with x.astype(x.dtype.newbyteorder('<'))",
+                        path, descr);
     if (descr[0] == '<' || descr[0] == '|') {
         for (size_t i = 0; i < CLI_COUNTOF(types); i++) {
             if (strcmp(types[i].descr + 1, descr + 1) != 0) continue;
@@ -158,10 +159,12 @@ static int take_type(cli_session *s, const char *path, const char *descr, cli_np
 static int take_header(cli_session *s, const char *path, const char *text, cli_npy *out)
 {
     header h = {0};
-    if (!scan_dict(text, &h, out)) return cli_fail(s, "%s: the header is not one that numpy.save writes (records are not read)", path);
+    if (!scan_dict(text, &h, out))
+        return cli_fail(s, "%s: the header is not one that numpy.save writes (records are not read)", path);
     if (h.rank > TENON_MAX_RANK) return cli_fail(s, "%s: %d dimensions, at most %d are possible", path, h.rank, TENON_MAX_RANK);
     if (h.fortran && h.rank > 1)
-        return cli_fail(s, "%s: the array is in Fortran order; write it again with numpy.save(path, numpy.ascontiguousarray(x))", path);
+        return cli_fail(s, "%s: the array is in Fortran order; write it again with numpy.save(path, numpy.ascontiguousarray(x))",
+                        path);
     out->rank = h.rank;
     return take_type(s, path, h.descr, out);
 }

@@ -32,7 +32,8 @@ static int take_pairs(job *j, const char *option, pairs *out)
         const cli_given *g = &j->args->given[i];
         if (strcmp(g->option->name, option) != 0) continue;
         const char *equals = strchr(g->text, '=');
-        if (!equals || equals == g->text || !equals[1]) return cli_wrong(j->s, "%s '%s': NAME=FILE.npy is wanted", option, g->text);
+        if (!equals || equals == g->text || !equals[1])
+            return cli_wrong(j->s, "%s '%s': NAME=FILE.npy is wanted", option, g->text);
         if (out->count == MAX_TENSORS) return cli_wrong(j->s, "more than %d times %s", MAX_TENSORS, option);
         char *name = strndup(g->text, (size_t)(equals - g->text));
         if (!name) return cli_fail(j->s, "out of memory");
@@ -60,7 +61,8 @@ static int load_arrays(job *j)
 static int take_bindings(job *j)
 {
     j->binding_count = j->network ? tenon_network_binding_count(j->network) : tenon_engine_binding_count(j->engine);
-    if (j->binding_count > CLI_COUNTOF(j->binding)) return cli_fail(j->s, "%zu inputs and outputs; at most %zu are possible here", j->binding_count, CLI_COUNTOF(j->binding));
+    if (j->binding_count > CLI_COUNTOF(j->binding))
+        return cli_fail(j->s, "%zu inputs and outputs; at most %zu are possible here", j->binding_count, CLI_COUNTOF(j->binding));
     for (size_t i = 0; i < j->binding_count; i++) {
         const tenon_status status = j->network ? tenon_network_binding(j->s->cx, j->network, i, &j->binding[i])
                                                : tenon_engine_binding(j->s->cx, j->engine, i, &j->binding[i]);
@@ -81,8 +83,10 @@ static int no_such_name(job *j, const char *option, const char *name, tenon_io i
     char known[1024] = "";
     size_t used = 0;
     for (size_t i = 0; i < j->binding_count && used < sizeof known; i++)
-        if (j->binding[i].io == io) used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", used ? ", " : "", j->binding[i].name);
-    return cli_fail(j->s, "%s %s: there is no %s of that name; there is %s", option, name, io == TENON_INPUT ? "input" : "output", known);
+        if (j->binding[i].io == io)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", used ? ", " : "", j->binding[i].name);
+    return cli_fail(j->s, "%s %s: there is no %s of that name, but %s", option, name, io == TENON_INPUT ? "input" : "output",
+                    known);
 }
 
 static int check_input(job *j, size_t i)
@@ -93,13 +97,14 @@ static int check_input(job *j, size_t i)
     if (!cli_npy_feeds(a, b->dtype)) {
         const char *numpy = cli_npy_type_name(b->dtype);
         return cli_fail(j->s, "input '%s' is %s, %s holds %s; %s%s%s", b->name, tenon_dtype_name(b->dtype), j->in.path[i],
-                        a->dtype == TENON_DTYPE_NONE ? "raw elements" : tenon_dtype_name(a->dtype), numpy ? "convert it with x.astype(numpy." : "see `tenon help npy`",
-                        numpy ? numpy : "", numpy ? ")" : "");
+                        a->dtype == TENON_DTYPE_NONE ? "raw elements" : tenon_dtype_name(a->dtype),
+                        numpy ? "convert it with x.astype(numpy." : "see `tenon help npy`", numpy ? numpy : "", numpy ? ")" : "");
     }
     bool fits = b->rank == a->rank;
     for (int k = 0; fits && k < b->rank; k++) fits = b->dim[k] < 0 || b->dim[k] == a->dim[k];
     if (!fits)
-        return cli_fail(j->s, "input '%s' has the shape %s, %s holds %s", b->name, cli_shape(b).text, j->in.path[i], cli_dims(a->rank, a->dim).text);
+        return cli_fail(j->s, "input '%s' has the shape %s, %s holds %s", b->name, cli_shape(b).text, j->in.path[i],
+                        cli_dims(a->rank, a->dim).text);
     j->input[i] = (tenon_host_tensor){.name = b->name, .dtype = b->dtype, .rank = a->rank, .data = a->data};
     memcpy(j->input[i].dim, a->dim, sizeof a->dim);
     return CLI_OK;
@@ -117,7 +122,8 @@ static int check_names(job *j)
         const tenon_binding_info *b = find_binding(j, j->out.name[i], TENON_OUTPUT);
         if (!b) return no_such_name(j, "--output", j->out.name[i], TENON_OUTPUT);
         if (!cli_npy_can_hold(b->dtype))
-            return cli_fail(j->s, "output '%s': its type %s cannot be written to a .npy file", b->name, tenon_dtype_name(b->dtype));
+            return cli_fail(j->s, "output '%s': its type %s cannot be written to a .npy file", b->name,
+                            tenon_dtype_name(b->dtype));
     }
     return code;
 }
@@ -133,7 +139,8 @@ static size_t output_count(const job *j)
 static int run_reference(job *j)
 {
     const size_t count = output_count(j);
-    if (tenon_network_run_reference(j->s->cx, j->network, j->input, j->in.count, j->output, count) != TENON_OK) return cli_failed(j->s);
+    if (tenon_network_run_reference(j->s->cx, j->network, j->input, j->in.count, j->output, count) != TENON_OK)
+        return cli_failed(j->s);
     j->output_count = count;
     return CLI_OK;
 }
@@ -145,7 +152,8 @@ static int build_model(job *j)
     for (size_t i = 0; i < j->in.count; i++) {
         const tenon_host_tensor *t = &j->input[i];
         range[i] = (cli_range){.rank = t->rank};
-        if (strlen(t->name) >= sizeof range[i].input) return cli_fail(j->s, "input '%s': a name of over %d letters", t->name, CLI_TEXT_ROOM - 1);
+        if (strlen(t->name) >= sizeof range[i].input)
+            return cli_fail(j->s, "input '%s': a name of over %d letters", t->name, CLI_TEXT_ROOM - 1);
         strcpy(range[i].input, t->name);
         memcpy(range[i].min, t->dim, sizeof t->dim);
         memcpy(range[i].opt, t->dim, sizeof t->dim);
@@ -161,10 +169,13 @@ static int take_output(job *j, cli_runner *r, size_t index, tenon_host_tensor *o
     const void *data = r->device[index];
     size_t bytes = 0;
     *out = (tenon_host_tensor){.name = b->name, .dtype = b->dtype};
-    if (tenon_context_shape(r->context, b->name, &out->rank, out->dim) != TENON_OK) return cli_fail(j->s, "%s", tenon_context_message(r->context));
+    if (tenon_context_shape(r->context, b->name, &out->rank, out->dim) != TENON_OK)
+        return cli_fail(j->s, "%s", tenon_context_message(r->context));
     if (tenon_dtype_bits(b->dtype) == 0) return CLI_OK;
-    if (!data && tenon_context_output(r->context, b->name, &data, &bytes) != TENON_OK) return cli_fail(j->s, "%s", tenon_context_message(r->context));
-    if (!cli_tensor_bytes(b->dtype, out->rank, out->dim, &bytes)) return cli_fail(j->s, "output '%s' has no shape after the run", b->name);
+    if (!data && tenon_context_output(r->context, b->name, &data, &bytes) != TENON_OK)
+        return cli_fail(j->s, "%s", tenon_context_message(r->context));
+    if (!cli_tensor_bytes(b->dtype, out->rank, out->dim, &bytes))
+        return cli_fail(j->s, "output '%s' has no shape after the run", b->name);
     out->data = malloc(bytes ? bytes : 1);
     if (!out->data) return cli_fail(j->s, "out of memory");
     if (!r->device[index]) memcpy(out->data, data, bytes); /* the context's own memory is the host's */
@@ -175,8 +186,10 @@ static int take_output(job *j, cli_runner *r, size_t index, tenon_host_tensor *o
 static int run_engine(job *j)
 {
     cli_runner r = {0};
+    const int wanted = (int)cli_number(j->args, "--use-profile", -1);
     int profile = 0, code = j->network ? build_model(j) : CLI_OK;
-    if (code == CLI_OK) code = cli_profile_choose(j->s, j->engine, j->input, j->in.count, (int)cli_number(j->args, "--use-profile", -1), &profile);
+    if (code == CLI_OK)
+        code = cli_profile_choose(j->s, j->engine, j->input, j->in.count, wanted, &profile);
     if (code == CLI_OK) code = cli_runner_open(j->s, j->engine, profile, j->input, j->in.count, &r);
     if (code == CLI_OK && tenon_context_run(r.context) != TENON_OK) code = cli_fail(j->s, "%s", tenon_context_message(r.context));
     for (size_t i = 0; code == CLI_OK && i < j->binding_count; i++)
@@ -297,7 +310,8 @@ static int open_target(job *j, bool reference)
     int code = cli_is_engine(j->s, path, &is_engine);
     if (code != CLI_OK) return code;
     if (is_engine && reference) return cli_wrong(j->s, "--reference is for models; '%s' is an engine", path);
-    if (!is_engine && cli_find(j->args, "--use-profile")) return cli_wrong(j->s, "--use-profile is for engines; '%s' is a model", path);
+    if (!is_engine && cli_find(j->args, "--use-profile"))
+        return cli_wrong(j->s, "--use-profile is for engines; '%s' is a model", path);
     return is_engine ? cli_engine_load(j->s, j->args, path, &j->engine) : cli_model_read(j->s, path, &j->network);
 }
 
@@ -336,7 +350,8 @@ const cli_command cli_command_run = {
     .min_positions = 1,
     .max_positions = 1,
     .options = options,
-    .details = "A model is built in memory first, for the shapes of the inputs and without timing; build an engine where speed matters.\n"
+    .details = "A model is built in memory first, for the shapes of the inputs and without timing; build an engine where speed\n"
+               "matters.\n"
                "What files can be read: `tenon help npy`.\n",
     .examples = "tenon run model.engine --input x=x.npy --output y=y.npy\n"
                 "tenon run model.onnx --input ids=ids.npy --input mask=mask.npy --output logits=logits.npy\n"

@@ -42,7 +42,8 @@ int cli_range_parse(cli_session *s, const char *option, const char *text, cli_ra
         p++;
     }
     if (!p || *p || parts == 2)
-        return cli_wrong(s, "%s '%s': '%s' is not a shape such as 1x3x224x224 nor a range MIN:OPT:MAX of such shapes", option, text, equals + 1);
+        return cli_wrong(s, "%s '%s': '%s' is not a shape such as 1x3x224x224 nor a range MIN:OPT:MAX of such shapes", option,
+                         text, equals + 1);
     out->rank = rank[0];
     out->single = parts == 1;
     for (int i = 1; i < parts; i++)
@@ -92,7 +93,8 @@ static int split_device(cli_session *s, const char *text, char backend[16], int 
 
 int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config)
 {
-    const cli_given *device = cli_find(args, "--device"), *threads = cli_find(args, "--threads"), *level = cli_find(args, "--level");
+    const cli_given *device = cli_find(args, "--device"), *threads = cli_find(args, "--threads"),
+                    *level = cli_find(args, "--level");
     const cli_given *workspace = cli_find(args, "--workspace");
     tenon_status status = TENON_OK;
     if (device) {
@@ -103,16 +105,18 @@ int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config)
         status = tenon_config_set_device(config, backend, index);
     }
     const int too_many = 1 << 20; /* the library says what is possible */
-    if (status == TENON_OK && threads) status = tenon_config_set_threads(config, threads->number < too_many ? (int)threads->number : too_many);
-    if (status == TENON_OK && level) status = tenon_config_set_optimization_level(config, level->number < too_many ? (int)level->number : too_many);
+    if (status == TENON_OK && threads)
+        status = tenon_config_set_threads(config, threads->number < too_many ? (int)threads->number : too_many);
+    if (status == TENON_OK && level)
+        status = tenon_config_set_optimization_level(config, level->number < too_many ? (int)level->number : too_many);
     if (status == TENON_OK && workspace) status = tenon_config_set_workspace(config, (size_t)workspace->number);
     if (status == TENON_OK && cli_flag(args, "--no-timing")) status = tenon_config_set_timing(config, false);
     if (status == TENON_OK && cli_flag(args, "--refit")) status = tenon_config_set_refit(config, true);
     return status == TENON_OK ? CLI_OK : cli_config_failed(s, config);
 }
 
-int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count, bool timed,
-                    tenon_engine **out)
+int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count,
+                    bool timed, tenon_engine **out)
 {
     tenon_config *config = NULL;
     int profile = 0;
@@ -122,7 +126,8 @@ int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network
     if (code == CLI_OK && !timed && tenon_config_set_timing(config, false) != TENON_OK) code = cli_config_failed(s, config);
     if (code == CLI_OK && tenon_config_add_profile(config, &profile) != TENON_OK) code = cli_config_failed(s, config);
     for (size_t i = 0; code == CLI_OK && i < range_count; i++)
-        if (tenon_config_set_shape(config, profile, range[i].input, range[i].rank, range[i].min, range[i].opt, range[i].max) != TENON_OK)
+        if (tenon_config_set_shape(config, profile, range[i].input, range[i].rank, range[i].min, range[i].opt, range[i].max) !=
+            TENON_OK)
             code = cli_config_failed(s, config);
     if (code == CLI_OK && tenon_build(s->cx, network, config, out) != TENON_OK) code = cli_failed(s);
     cli_bar_clear(s);
@@ -157,7 +162,8 @@ static bool profile_holds(cli_session *s, const tenon_engine *engine, int profil
     return true;
 }
 
-int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_host_tensor *input, size_t count, int wanted, int *out)
+int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_host_tensor *input, size_t count, int wanted,
+                       int *out)
 {
     const int profiles = tenon_engine_profile_count(engine);
     *out = wanted;
@@ -173,8 +179,8 @@ int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_h
         return CLI_OK;
     }
     const cli_words dims = cli_dims(count ? input[0].rank : 0, count ? input[0].dim : NULL);
-    return cli_fail(s, "none of the engine's %d profiles holds the shapes given (%s=%s, ...); `tenon inspect` shows their ranges", profiles,
-                    count ? input[0].name : "", dims.text);
+    return cli_fail(s, "none of the engine's %d profiles holds the shapes given (%s=%s, ...); `tenon inspect` shows their ranges",
+                    profiles, count ? input[0].name : "", dims.text);
 }
 
 static int context_failed(cli_session *s, const cli_runner *r) { return cli_fail(s, "%s", tenon_context_message(r->context)); }
@@ -188,24 +194,30 @@ static int open_binding(cli_session *s, cli_runner *r, size_t index, const tenon
         if (dim[i] < 0) return CLI_OK; /* known after the run */
     if (b->io == TENON_OUTPUT && tenon_dtype_bits(b->dtype) == 0) return CLI_OK;
     if (!cli_tensor_bytes(b->dtype, rank, dim, &r->bytes[index]))
-        return cli_fail(s, "'%s': a binding of type %s and shape %s cannot be held", b->name, tenon_dtype_name(b->dtype), cli_dims(rank, dim).text);
+        return cli_fail(s, "'%s': a binding of type %s and shape %s cannot be held", b->name, tenon_dtype_name(b->dtype),
+                        cli_dims(rank, dim).text);
     /* an empty tensor still needs an address */
-    if (tenon_device_alloc(s->cx, r->engine, r->bytes[index] ? r->bytes[index] : 64, &r->device[index]) != TENON_OK) return cli_failed(s);
+    if (tenon_device_alloc(s->cx, r->engine, r->bytes[index] ? r->bytes[index] : 64, &r->device[index]) != TENON_OK)
+        return cli_failed(s);
     if (given && given->data && tenon_device_upload(s->cx, r->engine, r->device[index], given->data, r->bytes[index]) != TENON_OK)
         return cli_failed(s);
-    if (tenon_context_set_address(r->context, b->name, r->device[index], r->bytes[index]) != TENON_OK) return context_failed(s, r);
+    if (tenon_context_set_address(r->context, b->name, r->device[index], r->bytes[index]) != TENON_OK)
+        return context_failed(s, r);
     return CLI_OK;
 }
 
-int cli_runner_open(cli_session *s, tenon_engine *engine, int profile, const tenon_host_tensor *input, size_t count, cli_runner *out)
+int cli_runner_open(cli_session *s, tenon_engine *engine, int profile, const tenon_host_tensor *input, size_t count,
+                    cli_runner *out)
 {
     const size_t bindings = tenon_engine_binding_count(engine);
     *out = (cli_runner){.engine = engine, .count = bindings, .device = calloc(bindings + 1, sizeof *out->device),
                         .bytes = calloc(bindings + 1, sizeof *out->bytes)};
     if (!out->device || !out->bytes) return cli_fail(s, "out of memory");
-    if (tenon_context_create(s->cx, engine, &(tenon_context_options){.profile = profile}, &out->context) != TENON_OK) return cli_failed(s);
+    if (tenon_context_create(s->cx, engine, &(tenon_context_options){.profile = profile}, &out->context) != TENON_OK)
+        return cli_failed(s);
     for (size_t i = 0; i < count; i++)
-        if (tenon_context_set_shape(out->context, input[i].name, input[i].rank, input[i].dim) != TENON_OK) return context_failed(s, out);
+        if (tenon_context_set_shape(out->context, input[i].name, input[i].rank, input[i].dim) != TENON_OK)
+            return context_failed(s, out);
     for (size_t i = 0; i < bindings; i++) {
         tenon_binding_info b;
         if (tenon_engine_binding(s->cx, engine, i, &b) != TENON_OK) return cli_failed(s);
