@@ -57,7 +57,8 @@ static tenon_value value[8];
 static void program(tenon_program *p)
 {
     static const struct { const char *op; int a, b; } list[] = {
-        { "add", ~0, ~1 }, { "add", 0, ~2 }, { "relu", 1, 0 }, { "mul", 2, ~3 }, { "add", 3, ~4 }, { "min", 4, ~5 }, { "max", 5, ~6 }, { "neg", 6, 0 },
+        { "add", ~0, ~1 }, { "add", 0, ~2 }, { "relu", 1, 0 }, { "mul", 2, ~3 }, { "add", 3, ~4 }, { "min", 4, ~5 },
+            { "max", 5, ~6 }, { "neg", 6, 0 },
     };
     static const double number[] = { 0.5, 1, 3, -3 };
     memset(p, 0, sizeof *p);
@@ -131,7 +132,8 @@ int main(void)
         run_program(&code);
         const bool equal = memcmp(wanted, result, sizeof wanted) == 0;
         const double hand = best(level[i].fused, NULL), threaded = best(run_program, &code);
-        printf("%-7s hand-fused %.2f ns, threaded %.2f ns per 16 floats: %.2f%s\n", level[i].name, hand, threaded, threaded / hand,
+        printf("%-7s hand-fused %.2f ns, threaded %.2f ns per 16 floats: %.2f%s\n", level[i].name, hand, threaded,
+               threaded / hand,
                equal ? "" : "  RESULTS DIFFER");
         if (!equal) return 1;
     }

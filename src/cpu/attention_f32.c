@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attention in f32: for a block of queries of one head, scores against the transposed keys, softmax, and the product with the values
-   read in place. Heads may lie in any format with contiguous elements (views of a fused projection). Members share (batch, head)
-   pairs and blocks of queries; a member packs the keys of a head when it comes to it, so few heads cost repeated packing.
+/* Attention in f32: for a block of queries of one head, scores against the transposed keys, softmax, and the product with the
+   values read in place. Heads may lie in any format with contiguous elements (views of a fused projection). Members share
+   (batch, head) pairs and blocks of queries; a member packs the keys of a head when it comes to it, so few heads cost repeated
+   packing.
 
    Scratch of a member: keys [t / width][d][width], values when their head is no whole number of vectors, scores [rows][t]. */
 #include "base/isa.h"
@@ -65,14 +66,16 @@ static size_t scratch_floats(int64_t t, int64_t d, int64_t dv)
     return padded * (size_t)d + padded * (((size_t)dv + 31) / 32 * 32) + BLOCK * padded + padded + BLOCK * HEAD_MAX;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)v, (void)device;
     const tenon_node *n = p->anchor[0].node;
     const int64_t t = n->src[1]->type.dim[2]->hi;
     if (t > INT64_C(1) << 24) return TENON_FAIL(cx, TENON_UNSUPPORTED, "a length of keys without an upper bound");
     out->record_bytes = sizeof(record);
-    out->scratch_bytes = (scratch_floats(t, n->src[1]->type.dim[3]->value, n->src[2]->type.dim[3]->value) * sizeof(float) + 63) / 64 * 64;
+    out->scratch_bytes = (scratch_floats(t, n->src[1]->type.dim[3]->value,
+                                         n->src[2]->type.dim[3]->value) * sizeof(float) + 63) / 64 * 64;
     return TENON_OK;
 }
 
@@ -125,7 +128,8 @@ static void pack_head(const record *r, int64_t batch, int64_t head, work *w)
 {
     const float *k = (const float *)r->k.data + batch * r->k.stride[0] + head / r->repeat * r->k.stride[1];
     for (int64_t j = 0; j < r->t; j += r->width)
-        r->f32->pack(k + j * r->k.stride[2], 1, r->k.stride[2], r->d, TENON_MIN(r->t - j, r->width), w->keys + j * r->d, r->width);
+        r->f32->pack(k + j * r->k.stride[2], 1, r->k.stride[2], r->d, TENON_MIN(r->t - j, r->width), w->keys + j * r->d,
+        r->width);
     if (!r->pack_values) return;
     const float *v = (const float *)r->v.data + batch * r->v.stride[0] + head / r->repeat * r->v.stride[1];
     for (int64_t j = 0; j < r->dv; j += r->width)
@@ -133,7 +137,8 @@ static void pack_head(const record *r, int64_t batch, int64_t head, work *w)
 }
 
 /* c[n rows][columns] = a * b, n at most a block; b's panels are two vectors wide and `panel` floats apart. */
-static void product(const record *r, const float *const *a, int64_t n, int64_t depth, const float *b, int64_t ldb, int64_t panel, float *c,
+static void product(const record *r, const float *const *a, int64_t n, int64_t depth, const float *b, int64_t ldb, int64_t panel,
+                    float *c,
                     int64_t ldc, int64_t columns)
 {
     const int64_t width = r->width;
@@ -143,7 +148,8 @@ static void product(const record *r, const float *const *a, int64_t n, int64_t d
         const int64_t now = TENON_MIN(columns - j, width);
         const int vectors = (int)((now + vw - 1) / vw), most = r->f32->rows[vectors];
         for (int64_t i = 0; i < n; i += most) {
-            const tenon_f32_tile tile = { .segment = &segment, .segment_count = 1, .b = b, .ldb = ldb, .ahead = (const char *)b, .c = c + i * ldc + j,
+            const tenon_f32_tile tile = { .segment = &segment, .segment_count = 1, .b = b, .ldb = ldb, .ahead = (const char *)b,
+                                         .c = c + i * ldc + j,
                                           .ldc = ldc, .last = (int)(now - (int64_t)(vectors - 1) * vw) };
             const int64_t rows = TENON_MIN(n - i, most);
             r->f32->tile[vectors][rows](a + i, &tile);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps that only move elements: copy (between formats), transpose, expand, concat, split, gather of whole rows. Any element type of
-   plain storage, any format; concat and split of at most 16 parts. */
+/* Steps that only move elements: copy (between formats), transpose, expand, concat, split, gather of whole rows. Any element
+   type of plain storage, any format; concat and split of at most 16 parts. */
 #include "base/team.h"
 #include "cpu/copy_nd.h"
 #include "op/tactic.h"
@@ -37,7 +37,8 @@ static const char *reject_moves(const tenon_problem *p, const tenon_variant *v, 
     return NULL;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)cx, (void)p, (void)v, (void)device;
     out->record_bytes = sizeof(record);
@@ -104,7 +105,8 @@ static void bind_parts(const tenon_bind *b, record *r, bool concat)
     r->count = concat ? n->src_count : n->dst_count;
     for (int i = 0; i < r->count; i++) {
         const tenon_tensor *part = concat ? src_of(b, i) : dst_of(b, i);
-        tenon_copy_make(&r->copy[i], part->rank, part->dim, concat ? whole->stride : part->stride, concat ? part->stride : whole->stride,
+        tenon_copy_make(&r->copy[i], part->rank, part->dim, concat ? whole->stride : part->stride, concat ? part->stride
+                        : whole->stride,
                         bytes, concat ? at : part->data, concat ? part->data : at);
         at += part->dim[axis] * whole->stride[axis] * bytes;
     }
@@ -130,7 +132,8 @@ static tenon_status run_copies(const void *launch, void *exec)
     return TENON_OK;
 }
 
-static const char *reject_concat(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+static const char *reject_concat(const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                                 tenon_reason *scratch)
 {
     for (int i = 0; i < p->anchor[0].node->src_count; i++)
         if (tenon_problem_src(p, p->anchor[0].node->src[i]) < 0) return "a part is not a source of the problem";
@@ -139,7 +142,8 @@ static const char *reject_concat(const tenon_problem *p, const tenon_variant *v,
 
 #define MOVE(op)                                                                                                            \
     const tenon_tactic tenon_cpu_##op = {                                                                                   \
-        .name = "cpu." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .plan = plan, .bind = bind_##op, .run = run_copies,
+        .name = "cpu." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .plan = plan,                                  \
+        .bind = bind_##op, .run = run_copies,
 MOVE(copy) .reject = reject_moves };
 MOVE(transpose) .reject = reject_moves };
 MOVE(expand) .reject = reject_moves };
@@ -149,7 +153,8 @@ MOVE(concat) .reject = reject_concat };
 /* ---- gather: dst[outer][pick][inner] = data[outer][index[pick]][inner], inner contiguous on both sides ---- */
 static bool is_row_major(const tenon_operand *o) { return o->format.layout == TENON_ROW && o->format.ld == 0; }
 
-static const char *reject_gather(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+static const char *reject_gather(const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                                 tenon_reason *scratch)
 {
     const tenon_node *n = p->anchor[0].node;
     const char *why = reject_moves(p, v, device, scratch);
@@ -161,7 +166,8 @@ static const char *reject_gather(const tenon_problem *p, const tenon_variant *v,
     return t == TENON_I32 || t == TENON_I64 ? NULL : "indices are neither i32 nor i64";
 }
 
-static tenon_status plan_gather(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan_gather(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                                tenon_tactic_plan *out)
 {
     (void)cx, (void)p, (void)v, (void)device;
     out->record_bytes = sizeof(gather_record);
@@ -174,7 +180,8 @@ static tenon_status bind_gather(tenon_cx *cx, const tenon_bind *b, void *out)
     gather_record *r = out;
     *r = (gather_record){ .data = *src_of(b, 0), .index = *src_of(b, 1), .dst = *dst_of(b, 0), .outer = 1, .inner = 1 };
     const int axis = axis_of(b->problem->anchor[0].node, r->data.rank);
-    for (int i = 0; i < r->data.rank; i++) *(i < axis ? &r->outer : i > axis ? &r->inner : &r->axis_dim) = i == axis ? r->data.dim[i] : (i < axis ? r->outer : r->inner) * r->data.dim[i];
+    for (int i = 0; i < r->data.rank; i++) *(i < axis ? &r->outer : i > axis ? &r->inner : &r->axis_dim) = i == axis
+        ? r->data.dim[i] : (i < axis ? r->outer : r->inner) * r->data.dim[i];
     r->picks = tenon_tensor_count(&r->index);
     r->bytes = element_bytes(r->data.dtype);
     r->wide = r->index.dtype == TENON_I64;
@@ -193,9 +200,11 @@ static tenon_status run_gather(const void *launch, void *exec)
         int64_t at = r->wide ? ((const int64_t *)r->index.data)[pick] : ((const int32_t *)r->index.data)[pick];
         if (at < 0) at += r->axis_dim;
         if (at < 0 || at >= r->axis_dim) /* every member reports its own; the cx of all but member 0 is not to be touched */
-            return w->member == 0 ? TENON_FAIL(w->cx, TENON_INVALID, "gather: index %lld of %lld", (long long)at, (long long)r->axis_dim)
+            return w->member == 0 ? TENON_FAIL(w->cx, TENON_INVALID, "gather: index %lld of %lld", (long long)at,
+                                               (long long)r->axis_dim)
                                   : TENON_INVALID;
-        memcpy((char *)r->dst.data + (size_t)i * line, (const char *)r->data.data + (size_t)(i / r->picks * r->axis_dim + at) * line, line);
+        memcpy((char *)r->dst.data + (size_t)i * line,
+               (const char *)r->data.data + (size_t)(i / r->picks * r->axis_dim + at) * line, line);
     }
     return TENON_OK;
 }

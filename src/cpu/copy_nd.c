@@ -69,14 +69,16 @@ static void run_blocks(const tenon_copy *c, int member, int count)
     tenon_nd rest = *nd;
     rest.dim[c->across] = rest.dim[last] = 1;
     const int64_t ni = nd->dim[c->across], nk = nd->dim[last];
-    const int64_t bi = (ni + BLOCK - 1) / BLOCK, bk = (nk + BLOCK - 1) / BLOCK, di = nd->stride[0][c->across], sk = nd->stride[1][last];
+    const int64_t bi = (ni + BLOCK - 1) / BLOCK, bk = (nk + BLOCK - 1) / BLOCK, di = nd->stride[0][c->across], sk =
+        nd->stride[1][last];
     int64_t begin, end;
     tenon_split(tenon_nd_count(&rest, nd->rank) * bi * bk, 1, member, count, &begin, &end);
     for (int64_t b = begin; b < end; b++) {
         const int64_t outer = b / (bi * bk), i = b / bk % bi * BLOCK, k = b % bk * BLOCK;
         const int64_t to = tenon_nd_offset(&rest, 0, nd->rank, outer) + i * di + k * nd->stride[0][last];
         const int64_t from = tenon_nd_offset(&rest, 1, nd->rank, outer) + i + k * sk;
-        transpose_block(c->dst + to * c->bytes, di, c->src + from * c->bytes, sk, TENON_MIN(ni - i, BLOCK), TENON_MIN(nk - k, BLOCK), c->bytes);
+        transpose_block(c->dst + to * c->bytes, di, c->src + from * c->bytes, sk, TENON_MIN(ni - i, BLOCK),
+                        TENON_MIN(nk - k, BLOCK), c->bytes);
     }
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One engine for everything that moves elements without changing them: copies between formats, transposes, the parts of a concat. */
+/* One engine for everything that moves elements without changing them: copies between formats, transposes, the parts of a
+   concat. */
 #ifndef TENON_CPU_COPY_ND_H
 #define TENON_CPU_COPY_ND_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An index domain of any rank with the strides of several tensors over it: what pointwise programs, copies and reductions walk.
-   Broadcast tensors have stride 0. Axes are ordered by memory and merged where all tensors allow, so that most domains end as one
-   row or as rows x columns. */
+/* An index domain of any rank with the strides of several tensors over it: what pointwise programs, copies and reductions
+   walk. Broadcast tensors have stride 0. Axes are ordered by memory and merged where all tensors allow, so that most domains
+   end as one row or as rows x columns. */
 #ifndef TENON_CPU_ND_H
 #define TENON_CPU_ND_H
 

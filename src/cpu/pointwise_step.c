@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pointwise program that stands alone: any broadcast, format and class, several results of one shape. The domain is collapsed in
-   the memory order of the first result; what is left is rows x columns inside outer axes, split by rows, or by columns where there
-   are few rows. */
+/* A pointwise program that stands alone: any broadcast, format and class, several results of one shape. The domain is
+   collapsed in the memory order of the first result; what is left is rows x columns inside outer axes, split by rows, or by
+   columns where there are few rows. */
 #include "base/isa.h"
 #include "base/team.h"
 #include "cpu/nd.h"
@@ -45,10 +45,12 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return NULL;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)cx, (void)p, (void)v, (void)device;
     out->record_bytes = sizeof(record);
+    out->in_place = true;
     return TENON_OK;
 }
 
@@ -90,7 +92,8 @@ static void run_part(const record *r, int64_t row, int64_t rows, int64_t begin, 
     tenon_pw_operand operand[TENON_PROGRAM_OPERANDS];
     tenon_pw_result result[TENON_PROGRAM_RESULTS];
     for (int t = 0; t < nd->count; t++) {
-        const int64_t by_col = nd->rank > 0 ? nd->stride[t][nd->rank - 1] : 0, by_row = nd->rank > 1 ? nd->stride[t][nd->rank - 2] : 0;
+        const int64_t by_col = nd->rank > 0 ? nd->stride[t][nd->rank - 1] : 0, by_row = nd->rank > 1 ? nd->stride[t][nd->rank - 2]
+            : 0;
         const int64_t at = tenon_nd_offset(nd, t, r->outer_axes, row / r->rows) + row % r->rows * by_row + begin * by_col;
         char *p = r->base[t] ? r->base[t] + at * r->bytes[t] : NULL;
         if (t < r->code.operand_count) operand[t] = (tenon_pw_operand){ p, by_row, by_col };

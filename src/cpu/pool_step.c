@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* max_pool and average_pool of f32 maps whose channels are contiguous (1 to 3 spatial axes), with a program after them: one result
-   pixel at a time, vectors over the channels. */
+/* max_pool and average_pool of f32 maps whose channels are contiguous (1 to 3 spatial axes), with a program after them: one
+   result pixel at a time, vectors over the channels. */
 #include "base/team.h"
 #include "cpu/row_post.h"
 #include "cpu/rows_f32.h"
@@ -38,7 +38,8 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return taps <= TAPS ? NULL : "a window of more than 256 elements";
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)v, (void)device;
     const int64_t most = p->anchor[0].node->src[0]->type.dim[1]->hi;

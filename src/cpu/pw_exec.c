@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The compiler of pointwise programs and the loop that runs them over a tile.
 
-   The SSA list becomes an accumulator machine: the value in the eight registers is the newest one; a value that is wanted later is
-   spilled to a temporary tile when it is made; other operands come from memory, one value a row, an immediate, or, where a type or a
-   stride is awkward, from a temporary that a `stage` body fills without touching the registers. */
+   The SSA list becomes an accumulator machine: the value in the eight registers is the newest one; a value that is wanted
+   later is spilled to a temporary tile when it is made; other operands come from memory, one value a row, an immediate, or,
+   where a type or a stride is awkward, from a temporary that a `stage` body fills without touching the registers. */
 #include "cpu/pw_exec.h"
 
 #include "base/half.h"
@@ -115,7 +115,8 @@ static void load(builder *b, int src)
     const int k = ~src;
     if (is_const(b, src)) cell_imm(b, t->load_imm, const_of(b, src));
     else if (b->operand_temp[k] != NOWHERE) cell_port(b, t->load_temp, TENON_PW_PORT_TEMP + b->operand_temp[k], 0);
-    else if (b->kind[k] == TENON_PW_VECTOR && t->load[b->code->operand_dtype[k]]) cell_port(b, t->load[b->code->operand_dtype[k]], k, 0);
+    else if (b->kind[k] == TENON_PW_VECTOR && t->load[b->code->operand_dtype[k]]) cell_port(b, t->load[b->code->operand_dtype[k]],
+        k, 0);
     else if (b->kind[k] == TENON_PW_SPLAT && is_f32(b, k)) cell_port(b, t->load_splat, k, 0);
     else cell_port(b, t->load_any, k, 0);
 }
@@ -232,7 +233,8 @@ static bool emit_simplified(builder *b, const tenon_instr *in, const int *src)
 {
     const char *name = in->op->name;
     const tenon_pw_bodies *t = b->bodies;
-    if (strcmp(name, "clip") == 0 && is_const(b, src[1]) && is_const(b, src[2]) && !isnan(const_of(b, src[1])) && !isnan(const_of(b, src[2]))) {
+    if (strcmp(name, "clip") == 0 && is_const(b, src[1]) && is_const(b, src[2]) && !isnan(const_of(b, src[1])) &&
+        !isnan(const_of(b, src[2]))) {
         tenon_pw_cell *c = cell(b, t->clip_imm);
         c->u.imm[0] = const_of(b, src[1]);
         c->u.imm[1] = const_of(b, src[2]);
@@ -290,7 +292,8 @@ static void keep_if_wanted(builder *b, int i, int next)
     int wanted = b->uses[i];
     if (next >= 0 && takes(b, next, i) != NOWHERE) {
         const tenon_instr *in = &b->p->instr[next];
-        const bool square = in->op->pw->arity == 2 && resolve(b, in->src[0]) == resolve(b, in->src[1]) && strcmp(in->op->name, "mul") == 0;
+        const bool square = in->op->pw->arity == 2 && resolve(b, in->src[0]) == resolve(b, in->src[1]) &&
+            strcmp(in->op->name, "mul") == 0;
         wanted -= square ? 2 : 1;
     }
     if (wanted <= 0) return;
@@ -342,7 +345,8 @@ static bool fuse(const tenon_pw_bodies *t, const tenon_pw_cell *two, tenon_pw_ce
     } else if (first == t->mul_imm && second == t->add_imm) {
         out->body = t->affine_imm;
         out->u.imm[1] = y;
-    } else if ((first == t->min_imm && second == t->max_imm && y <= x) || (first == t->max_imm && second == t->min_imm && x <= y)) {
+    } else if ((first == t->min_imm && second == t->max_imm && y <= x) || (first == t->max_imm && second == t->min_imm &&
+                                                                           x <= y)) {
         out->body = t->clip_imm;
         out->u.imm[0] = TENON_MIN(x, y);
         out->u.imm[1] = TENON_MAX(x, y);
@@ -376,7 +380,8 @@ static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const
         if (b.alias[i] == i)
             for (int s = 0; s < in->op->pw->arity; s++) use(&b, resolve(&b, in->src[s]), 1);
     }
-    for (int r = 0; r < p->result_count; r++) use(&b, p->result_instr[r] < 0 ? p->result_instr[r] : resolve(&b, p->result_instr[r]), 1);
+    for (int r = 0; r < p->result_count; r++) use(&b, p->result_instr[r] < 0 ? p->result_instr[r]
+                                                  : resolve(&b, p->result_instr[r]), 1);
     code->cell_count = 0;
     keep_operand_results(&b);
     for (int i = 0; i < p->instr_count; i++) {
@@ -397,10 +402,12 @@ static tenon_status check_types(tenon_cx *cx, const tenon_program *p, const teno
 {
     for (int i = 0; i < p->operand_count; i++)
         if (!code->operand_const[i] && tenon_dtype_get(code->operand_dtype[i])->bits < 8)
-            return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: operand %d has type %s", i, tenon_dtype_name(code->operand_dtype[i]));
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: operand %d has type %s", i,
+            tenon_dtype_name(code->operand_dtype[i]));
     for (int i = 0; i < p->result_count; i++)
         if (tenon_dtype_get(code->result_dtype[i])->bits < 8)
-            return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: result %d has type %s", i, tenon_dtype_name(code->result_dtype[i]));
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: result %d has type %s", i,
+            tenon_dtype_name(code->result_dtype[i]));
     return TENON_OK;
 }
 
@@ -433,7 +440,8 @@ tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa
     for (int i = 0; i < p->result_count; i++) live(out, TENON_PW_PORT_RESULT + i, out->result_dtype[i]);
     if (p->class_ == TENON_CLASS_F32)
         for (int i = 0; bodies_of[i]; i++)
-            if ((isa & bodies_need[i]) == bodies_need[i] && compile(p, bodies_of[i], operand_kind ? operand_kind : vectors, out)) {
+            if ((isa & bodies_need[i]) == bodies_need[i] && compile(p, bodies_of[i], operand_kind ? operand_kind : vectors, out))
+            {
                 out->mode = (uint8_t)(i + 1);
                 return TENON_OK;
             }
@@ -450,7 +458,8 @@ static bool contiguous(const tenon_pw_code *code, const tenon_pw_frame *x, const
     return true;
 }
 
-void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows, int64_t cols)
+void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                  int64_t cols)
 {
     if (rows <= 0 || cols <= 0) return;
     if (code->mode == 0) {

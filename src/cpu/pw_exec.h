@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pointwise programs on the CPU. A program is compiled once, at bind time, into a tenon_pw_code of fixed size that a launch record
-   embeds; tenon_pw_run then applies it to a tile of rows x columns, as often as wanted and from any thread.
+/* Pointwise programs on the CPU. A program is compiled once, at bind time, into a tenon_pw_code of fixed size that a launch
+   record embeds; tenon_pw_run then applies it to a tile of rows x columns, as often as wanted and from any thread.
 
-   The f32 class runs as threaded code: one body an operation over eight vector registers, each ending in a tail call to the next.
-   A chunk of eight vectors is 8x1, 4x2, 2x4 or 1x8 (rows x vectors of columns), whichever wastes least. The f64 and i64 classes, and
-   everything on a CPU without AVX2, are interpreted over strips of columns.
+   The f32 class runs as threaded code: one body an operation over eight vector registers, each ending in a tail call to the
+   next. A chunk of eight vectors is 8x1, 4x2, 2x4 or 1x8 (rows x vectors of columns), whichever wastes least. The f64 and i64
+   classes, and everything on a CPU without AVX2, are interpreted over strips of columns.
 
-   Operands are read and results written at their stored type (operand->type.dtype); values outside the 8 registers live in a stack
-   frame of about 12 KB. All loads of a chunk come before its stores, so a result may lie exactly on an operand with the same strides. */
+   Operands are read and results written at their stored type (operand->type.dtype); values outside the 8 registers live in a
+   stack frame of about 12 KB. All loads of a chunk come before its stores, so a result may lie exactly on an operand with the
+   same strides. */
 #ifndef TENON_CPU_PW_EXEC_H
 #define TENON_CPU_PW_EXEC_H
 
@@ -69,9 +70,9 @@ typedef struct tenon_pw_code {
     } u;
 } tenon_pw_code;
 
-/* operand_kind: TENON_PW_VECTOR, ... for every operand of the program, in its order; NULL: all VECTOR. The operand of a has_anchor
-   program is the anchor's tile: f32 whatever the value's type is (f64 or as typed in the other classes), kind VECTOR.
-   result_dtype: what to store, NULL: the types of p->result. isa: TENON_ISA_* bits allowed. Allocates nothing.
+/* operand_kind: TENON_PW_VECTOR, ... for every operand of the program, in its order; NULL: all VECTOR. The operand of a
+   has_anchor program is the anchor's tile: f32 whatever the value's type is (f64 or as typed in the other classes), kind
+   VECTOR. result_dtype: what to store, NULL: the types of p->result. isa: TENON_ISA_* bits allowed. Allocates nothing.
    TENON_UNSUPPORTED: a type without plain storage, or more live values than a frame holds. */
 tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa, const uint8_t *operand_kind,
                               const tenon_dtype *result_dtype, tenon_pw_code *out);
@@ -81,6 +82,7 @@ bool tenon_pw_has_body(unsigned isa, const tenon_op *op);
 
 /* operand: one a program operand (entries of constants are ignored; NULL base allowed there). result: one a program result.
    rows or cols may be 0. Leaves the upper halves of the vector registers clean. */
-void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows, int64_t cols);
+void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                  int64_t cols);
 
 #endif

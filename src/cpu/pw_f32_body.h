@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bodies of pointwise programs, over the words of vec_<isa>.h; compiled by pw_f32_avx512.c and pw_f32_avx2.c.
-   The eight registers travel as arguments a..h; every body ends in a tail call, so nothing touches the stack between them.
-   Bodies know full vectors alone: a chunk at the end of the columns works on copies of its operands. */
+/* The bodies of pointwise programs, over the words of vec_<isa>.h; compiled by pw_f32_avx512.c and pw_f32_avx2.c. The eight
+   registers travel as arguments a..h; every body ends in a tail call, so nothing touches the stack between them. Bodies know
+   full vectors alone: a chunk at the end of the columns works on copies of its operands. */
 #ifndef TENON_CPU_PW_F32_BODY_H
 #define TENON_CPU_PW_F32_BODY_H
 
@@ -341,7 +341,8 @@ BODY(call3)
     FROM_TILE(x->arg[0]);
     NEXT(3);
 }
-#define ANY8(F) (v_any(F(a)) || v_any(F(b)) || v_any(F(c)) || v_any(F(d)) || v_any(F(e)) || v_any(F(f)) || v_any(F(g)) || v_any(F(h)))
+#define ANY4(F, a, b, c, d) (v_any(F(a)) || v_any(F(b)) || v_any(F(c)) || v_any(F(d)))
+#define ANY8(F) (ANY4(F, a, b, c, d) || ANY4(F, e, f, g, h))
 TENON_INLINE vm op_far(vf u) { return v_not(v_le(v_abs(u), v_set(V_TRIG_MAX))); }
 #define TRIG(name, F)                                                                                                       \
     BODY(name)                                                                                                              \
@@ -492,8 +493,10 @@ TENON_INLINE vf op_affine(vf u, vf scale, vf shift) { return v_add(v_mul(u, scal
 BODY(affine_imm)
 {
     const vf scale = v_set(q->u.imm[0]), shift = v_set(q->u.imm[1]);
-    a = op_affine(a, scale, shift), b = op_affine(b, scale, shift), c = op_affine(c, scale, shift), d = op_affine(d, scale, shift);
-    e = op_affine(e, scale, shift), f = op_affine(f, scale, shift), g = op_affine(g, scale, shift), h = op_affine(h, scale, shift);
+    a = op_affine(a, scale, shift), b = op_affine(b, scale, shift), c = op_affine(c, scale, shift);
+    d = op_affine(d, scale, shift);
+    e = op_affine(e, scale, shift), f = op_affine(f, scale, shift), g = op_affine(g, scale, shift);
+    h = op_affine(h, scale, shift);
     NEXT(1);
 }
 #define ADD_RELU(reg, p, i) reg = op_relu(v_add(reg, v_load(FLOATS(p))));
@@ -510,7 +513,8 @@ BODY(add_relu)
 #define POW_DO(reg, i) reg = v_pow_positive(reg, v_load(t + i * VW));
 TENON_INLINE vm op_pow_odd(vf u, vf v)
 {
-    const vm good = v_both(v_both(v_le(v_set(1.17549435e-38f), u), v_le(u, v_set(3.402823466e38f))), v_le(v_abs(v), v_set(1048576.0f)));
+    const vm good = v_both(v_both(v_le(v_set(1.17549435e-38f), u), v_le(u, v_set(3.402823466e38f))),
+                           v_le(v_abs(v), v_set(1048576.0f)));
     return v_not(good);
 }
 BODY(pow_mem)
@@ -599,11 +603,14 @@ static const tenon_pw_row rows[] = {
     { .name = "max", .arity = 2, .body = ANY(max_mem), .splat = ANY(max_splat), .imm = ANY(max_imm), .body_r = ANY(max_mem),
       .splat_r = ANY(max_splat), .imm_r = ANY(max_imm) },
     { .name = "prelu", .arity = 2, .body = ANY(prelu_mem), .splat = ANY(prelu_splat) },
-    { .name = "equal", .arity = 2, .body = ANY(equal_mem), .imm = ANY(equal_imm), .body_r = ANY(equal_mem), .imm_r = ANY(equal_imm) },
-    { .name = "less", .arity = 2, .body = ANY(less_mem), .imm = ANY(less_imm), .body_r = ANY(greater_mem), .imm_r = ANY(greater_imm) },
+    { .name = "equal", .arity = 2, .body = ANY(equal_mem), .imm = ANY(equal_imm), .body_r = ANY(equal_mem),
+      .imm_r = ANY(equal_imm) },
+    { .name = "less", .arity = 2, .body = ANY(less_mem), .imm = ANY(less_imm), .body_r = ANY(greater_mem),
+      .imm_r = ANY(greater_imm) },
     { .name = "less_or_equal", .arity = 2, .body = ANY(less_or_equal_mem), .imm = ANY(less_or_equal_imm),
       .body_r = ANY(greater_or_equal_mem), .imm_r = ANY(greater_or_equal_imm) },
-    { .name = "greater", .arity = 2, .body = ANY(greater_mem), .imm = ANY(greater_imm), .body_r = ANY(less_mem), .imm_r = ANY(less_imm) },
+    { .name = "greater", .arity = 2, .body = ANY(greater_mem), .imm = ANY(greater_imm), .body_r = ANY(less_mem),
+      .imm_r = ANY(less_imm) },
     { .name = "greater_or_equal", .arity = 2, .body = ANY(greater_or_equal_mem), .imm = ANY(greater_or_equal_imm),
       .body_r = ANY(less_or_equal_mem), .imm_r = ANY(less_or_equal_imm) },
     { .name = "and", .arity = 2, .body = ANY(and_mem), .body_r = ANY(and_mem) },
@@ -617,8 +624,8 @@ static const tenon_pw_row rows[] = {
 
 /* ---- the loops ---- */
 
-/* A block of at most 8 rows, and how many vectors of columns a chunk holds. 3, 5, 6 and 7 rows overlap: the same values are computed
-   twice and stored twice, after all loads of the chunk. */
+/* A block of at most 8 rows, and how many vectors of columns a chunk holds. 3, 5, 6 and 7 rows overlap: the same values are
+   computed twice and stored twice, after all loads of the chunk. */
 typedef struct shape { int64_t rows, vectors; } shape;
 TENON_INLINE shape pick_shape(int64_t rows, int64_t cols)
 {
@@ -677,8 +684,8 @@ TENON_INLINE void tile_out(const tenon_pw_frame *x, const tenon_pw_port *o, int6
     }
 }
 #define START(col) first(cell, x, col, u, u, u, u, u, u, u, u)
-/* The last columns: operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of other
-   strides go by element and look at `lanes`. */
+/* The last columns: operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of
+   other strides go by element and look at `lanes`. */
 TENON_NOINLINE static void run_tail(const tenon_pw_code *code, tenon_pw_frame *x, int64_t col, int64_t cols, int64_t vectors)
 {
     const tenon_pw_cell *cell = code->u.cell;
@@ -740,15 +747,21 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
     .load = { [TENON_F32] = ANY(load_f32), [TENON_F16] = ANY(load_f16), [TENON_BF16] = ANY(load_bf16), [TENON_I8] = ANY(load_i8),
               [TENON_U8] = ANY(load_u8), [TENON_BOOL] = ANY(load_u8), [TENON_I16] = ANY(load_i16), [TENON_U16] = ANY(load_u16),
               [TENON_I32] = ANY(load_i32), [TENON_U32] = ANY(load_u32) },
-    .stage = { [TENON_F16] = ANY(stage_f16), [TENON_BF16] = ANY(stage_bf16), [TENON_I8] = ANY(stage_i8), [TENON_U8] = ANY(stage_u8),
-               [TENON_BOOL] = ANY(stage_u8), [TENON_I16] = ANY(stage_i16), [TENON_U16] = ANY(stage_u16), [TENON_I32] = ANY(stage_i32),
+    .stage = { [TENON_F16] = ANY(stage_f16), [TENON_BF16] = ANY(stage_bf16), [TENON_I8] = ANY(stage_i8),
+               [TENON_U8] = ANY(stage_u8),
+               [TENON_BOOL] = ANY(stage_u8), [TENON_I16] = ANY(stage_i16), [TENON_U16] = ANY(stage_u16),
+               [TENON_I32] = ANY(stage_i32),
                [TENON_U32] = ANY(stage_u32) },
-    .store = { [TENON_F32] = ANY(store_f32), [TENON_F16] = ANY(store_f16), [TENON_BF16] = ANY(store_bf16), [TENON_I8] = ANY(store_i8),
-               [TENON_U8] = ANY(store_u8), [TENON_BOOL] = ANY(store_bool), [TENON_I16] = ANY(store_i16), [TENON_U16] = ANY(store_u16) },
+    .store = { [TENON_F32] = ANY(store_f32), [TENON_F16] = ANY(store_f16), [TENON_BF16] = ANY(store_bf16),
+               [TENON_I8] = ANY(store_i8),
+               [TENON_U8] = ANY(store_u8), [TENON_BOOL] = ANY(store_bool), [TENON_I16] = ANY(store_i16),
+               [TENON_U16] = ANY(store_u16) },
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
-    .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp), .load_add = ANY(load_add), .affine_imm = ANY(affine_imm),
+    .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
+        .load_add = ANY(load_add), .affine_imm = ANY(affine_imm),
     .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
-    .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm), .relu = ANY(relu_),
+    .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm),
+        .relu = ANY(relu_),
     .spill = ANY(spill), .end = ANY(end), .call = { ANY(call1), ANY(call2), ANY(call3) }, .row = rows, .run = run_rows,
 };
 

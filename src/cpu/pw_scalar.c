@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The interpreter: each step runs over a strip of columns, so that its dispatch is paid once a strip. Also the element-by-element
-   way in and out of vector bodies for types and strides that these have no words for. */
+/* The interpreter: each step runs over a strip of columns, so that its dispatch is paid once a strip. Also the
+   element-by-element way in and out of vector bodies for types and strides that these have no words for. */
 #include "cpu/pw_scalar.h"
 
 #include "base/half.h"
@@ -158,7 +158,8 @@ tenon_status tenon_pw_compile_slow(tenon_cx *cx, const tenon_program *p, tenon_p
         s->arity = pw->arity;
         s->param = (uint16_t)pool;
         for (int k = 0; k < pw->arity; k++) s->src[k] = (int8_t)in->src[k];
-        if (pool + pw->param_count > TENON_PW_POOL) return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: more than %d parameters", TENON_PW_POOL);
+        if (pool + pw->param_count > TENON_PW_POOL) return TENON_FAIL(cx, TENON_UNSUPPORTED, "pointwise: more than %d parameters",
+                                                                      TENON_PW_POOL);
         s->param_count = pw->param_count;
         for (int k = 0; k < pw->param_count; k++) out->u.slow.pool[pool++] = in->param64[k];
     }
@@ -239,7 +240,8 @@ static void run_strip(const place *at, const tenon_pw_result *result)
     }
 }
 
-void tenon_pw_run_slow(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows, int64_t cols)
+void tenon_pw_run_slow(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                       int64_t cols)
 {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t col = 0; col < cols; col += STRIP) {

@@ -7,6 +7,7 @@
 
 /* Types and constants of `out` are set. TENON_UNSUPPORTED: a row that its class does not define. */
 tenon_status tenon_pw_compile_slow(tenon_cx *cx, const tenon_program *p, tenon_pw_code *out);
-void tenon_pw_run_slow(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows, int64_t cols);
+void tenon_pw_run_slow(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                       int64_t cols);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between pw_exec.c and the body files: the frame that bodies read and the table of bodies that a file exports.
-   A chunk is eight vectors; register r = 4*b2 + 2*b1 + b0 holds the vector at p + col*cs + b2*(s1 + s2) + b1*s1 + b0*s0 of a port (bytes).
-   The steps say whether a bit of r counts rows or vectors of columns, so one body serves all four chunk shapes. */
+/* Between pw_exec.c and the body files: the frame that bodies read and the table of bodies that a file exports. A chunk is
+   eight vectors; register r = 4*b2 + 2*b1 + b0 holds the vector at p + col*cs + b2*(s1 + s2) + b1*s1 + b0*s0 of a port
+   (bytes). The steps say whether a bit of r counts rows or vectors of columns, so one body serves all four chunk shapes. */
 #ifndef TENON_CPU_PW_TABLE_H
 #define TENON_CPU_PW_TABLE_H
 
@@ -43,9 +43,11 @@ enum { TENON_PW_GUARDED = 255 };
 
 typedef struct tenon_pw_bodies {
     int width;
-    tenon_pw_any load[TENON_OPTIONAL + 1], stage[TENON_OPTIONAL + 1], store[TENON_OPTIONAL + 1]; /* by dtype, VECTOR; NULL: _any */
+    tenon_pw_any load[TENON_OPTIONAL + 1], stage[TENON_OPTIONAL + 1], store[TENON_OPTIONAL + 1]; /* by dtype, VECTOR;
+        NULL: _any */
     tenon_pw_any load_any, stage_any, store_any, load_splat, stage_splat, load_imm, stage_imm, load_temp, spill, end;
-    tenon_pw_any load_add, affine_imm, add_relu, clip_imm, store_f32_end; /* pairs, and the halves by which the compiler finds them */
+    tenon_pw_any load_add, affine_imm, add_relu, clip_imm, store_f32_end; /* pairs,
+        and the halves by which the compiler finds them */
     tenon_pw_any add_mem, mul_imm, add_imm, min_imm, max_imm, relu;
     tenon_pw_any call[TENON_PW_ARITY]; /* scalar function in the next cell, parameters in the one after */
     const tenon_pw_row *row;           /* ends with name NULL */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reductions of f32 in the two shapes that matter: along what is contiguous in memory (rows), and along outer axes while the kept
-   axis is contiguous (global pools of channels-last maps). Axes are merged first, so any list of axes that ends as one of the two
-   will do. Programs around it are steps of their own. */
+/* Reductions of f32 in the two shapes that matter: along what is contiguous in memory (rows), and along outer axes while the
+   kept axis is contiguous (global pools of channels-last maps). Axes are merged first, so any list of axes that ends as one of
+   the two will do. Programs around it are steps of their own. */
 #include "base/isa.h"
 #include "base/team.h"
 #include "cpu/nd.h"
@@ -43,7 +43,8 @@ static bool reduced_axes(const tenon_node *n, bool *reduced)
     return true;
 }
 
-/* The innermost axes in memory are all kept or all reduced, and the rest merges: known from formats alone where nothing has a pitch. */
+/* The innermost axes in memory are all kept or all reduced, and the rest merges: known from formats alone where nothing has a
+   pitch. */
 static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
 {
     (void)v, (void)device, (void)scratch;
@@ -62,7 +63,8 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return last < 0 ? "a scalar" : NULL;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)cx, (void)p, (void)v, (void)device;
     out->record_bytes = sizeof(record);
@@ -123,7 +125,8 @@ static float one(const record *r, const float *x)
 {
     const tenon_nd *nd = &r->reduced;
     const int axes = nd->rank > 0 ? nd->rank - 1 : 0;
-    const int64_t lines = tenon_nd_count(nd, axes), n = nd->rank > 0 ? nd->dim[axes] : 1, step = nd->rank > 0 ? nd->stride[0][axes] : 1;
+    const int64_t lines = tenon_nd_count(nd, axes), n = nd->rank > 0 ? nd->dim[axes] : 1, step = nd->rank > 0
+        ? nd->stride[0][axes] : 1;
     float total = start_of(r->fold);
     for (int64_t i = 0; i < lines; i++) {
         const float *p = x + tenon_nd_offset(nd, 0, axes, i);
@@ -145,7 +148,8 @@ static void many(const record *r, const float *x, float *y, int64_t cols, float 
 {
     const tenon_nd *nd = &r->reduced;
     const int axes = nd->rank > 0 ? nd->rank - 1 : 0;
-    const int64_t lines = tenon_nd_count(nd, axes), n = nd->rank > 0 ? nd->dim[axes] : 1, step = nd->rank > 0 ? nd->stride[0][axes] : 0;
+    const int64_t lines = tenon_nd_count(nd, axes), n = nd->rank > 0 ? nd->dim[axes] : 1, step = nd->rank > 0
+        ? nd->stride[0][axes] : 0;
     float *total = scratch + COLUMN_BLOCK;
     for (int64_t c = 0; c < cols; c++) total[c] = start_of(r->fold);
     for (int64_t i = 0; i < lines; i++) {
@@ -166,11 +170,13 @@ static tenon_status run(const void *launch, void *exec)
     int64_t begin, end;
     if (!r->columns) {
         tenon_split(tenon_nd_count(nd, nd->rank), 1, w->member, w->count, &begin, &end);
-        for (int64_t i = begin; i < end; i++) r->y[tenon_nd_offset(nd, 1, nd->rank, i)] = one(r, r->x + tenon_nd_offset(nd, 0, nd->rank, i));
+        for (int64_t i = begin; i < end; i++) r->y[tenon_nd_offset(nd, 1, nd->rank, i)] =
+            one(r, r->x + tenon_nd_offset(nd, 0, nd->rank, i));
         return TENON_OK;
     }
     const int axes = nd->rank - 1;
-    const int64_t cols = nd->dim[axes], width = cols / w->count < COLUMN_BLOCK ? 64 : COLUMN_BLOCK, blocks = (cols + width - 1) / width;
+    const int64_t cols = nd->dim[axes], width = cols / w->count < COLUMN_BLOCK ? 64 : COLUMN_BLOCK, blocks =
+        (cols + width - 1) / width;
     tenon_split(tenon_nd_count(nd, axes) * blocks, 1, w->member, w->count, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         const int64_t col = i % blocks * width;

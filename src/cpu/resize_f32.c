@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* resize of f32 maps, nearest and linear over the two image axes, channels contiguous, with a program after it: a result pixel is one
-   or four source pixels. Which they are is computed for each row and column as it comes: a division beside many channels. */
+/* resize of f32 maps, nearest and linear over the two image axes, channels contiguous, with a program after it: a result pixel
+   is one or four source pixels. Which they are is computed for each row and column as it comes: a division beside many
+   channels. */
 #include "base/team.h"
 #include "cpu/row_post.h"
 #include "cpu/rows_f32.h"
@@ -37,7 +38,8 @@ static int word(const tenon_node *n, const char *attr, const char *const *words,
 /* Scales of all four axes, or sizes, as attributes; images and channels are not resized. */
 static const char *reject_extent(const tenon_node *n)
 {
-    const tenon_attr *scales = tenon_node_attr(n, "scales"), *sizes = tenon_node_attr(n, "sizes"), *axes = tenon_node_attr(n, "axes");
+    const tenon_attr *scales = tenon_node_attr(n, "scales"), *sizes = tenon_node_attr(n, "sizes"), *axes =
+        tenon_node_attr(n, "axes");
     const tenon_type *x = &n->src[0]->type, *y = &n->dst[0]->type;
     if (axes->count) return "axes are listed";
     if (scales->count != 4 && sizes->count != 4) return "scales or sizes are no attribute of four entries";
@@ -60,12 +62,14 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     const char *mode = tenon_node_attr(n, "mode")->s;
     if (strcmp(mode, "nearest") != 0 && strcmp(mode, "linear") != 0) return "neither nearest nor linear";
     if (tenon_node_int(n, "antialias") || tenon_node_int(n, "exclude_outside")) return "antialias or exclude_outside";
-    if (word(n, "coordinate_transformation_mode", transform_words, TRANSFORMS) < 0) return "an uncommon transformation of coordinates";
+    if (word(n, "coordinate_transformation_mode", transform_words,
+             TRANSFORMS) < 0) return "an uncommon transformation of coordinates";
     if (word(n, "nearest_mode", rounding_words, ROUNDINGS) < 0) return "an unknown nearest_mode";
     return reject_extent(n);
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)v, (void)device;
     const int64_t most = p->anchor[0].node->src[0]->type.dim[1]->hi;
@@ -90,7 +94,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     r->image = x->stride[0];
     r->channels = x->dim[1];
     for (int i = 0; i < 2; i++) {
-        const double scale = scales->count ? (double)(float)scales->floats[i + 2] : (double)y->dim[i + 2] / (double)TENON_MAX(x->dim[i + 2], 1);
+        const double scale = scales->count ? (double)(float)scales->floats[i + 2]
+            : (double)y->dim[i + 2] / (double)TENON_MAX(x->dim[i + 2], 1);
         r->axis[i] = (axis_map){ x->dim[i + 2], y->dim[i + 2], x->stride[i + 2], scale };
     }
     return TENON_OK;
@@ -106,7 +111,8 @@ static double source_of(const record *r, const axis_map *m, int64_t i)
 }
 static int64_t nearest_of(rounding how, double x)
 {
-    return (int64_t)(how == PREFER_FLOOR ? ceil(x - 0.5) : how == PREFER_CEIL ? floor(x + 0.5) : how == FLOOR ? floor(x) : ceil(x));
+    return (int64_t)(how == PREFER_FLOOR ? ceil(x - 0.5) : how == PREFER_CEIL ? floor(x + 0.5) : how == FLOOR ? floor(x)
+                     : ceil(x));
 }
 static int64_t inside(int64_t i, int64_t count) { return i < 0 ? 0 : i >= count ? count - 1 : i; }
 
@@ -153,6 +159,7 @@ static tenon_status run(const void *launch, void *exec)
 }
 
 const tenon_tactic tenon_cpu_resize_f32 = {
-    .name = "cpu.resize_f32", .pattern = "resize", .flags = TENON_TACTIC_DETERMINISTIC, .reject = reject, .plan = plan, .bind = bind,
+    .name = "cpu.resize_f32", .pattern = "resize", .flags = TENON_TACTIC_DETERMINISTIC, .reject = reject, .plan = plan, .bind =
+        bind,
     .run = run,
 };

@@ -24,7 +24,8 @@ const char *tenon_row_post_reject(const tenon_problem *p, const tenon_anchor *a)
         if (a->post->operand_scalar[i]) continue;
         const tenon_value *v = a->post->operand[i];
         if (tenon_problem_src(p, v) < 0) return "an operand of the program is not a source";
-        if (tenon_dtype_get(v->type.dtype)->bits < 8 || v->type.rank > y->type.rank) return "an operand of the program does not fit";
+        if (tenon_dtype_get(v->type.dtype)->bits < 8 ||
+            v->type.rank > y->type.rank) return "an operand of the program does not fit";
     }
     return NULL;
 }
@@ -96,7 +97,8 @@ void tenon_row_post_run(const tenon_row_post *r, int64_t row, const float *value
     tenon_pw_operand operand[TENON_PROGRAM_OPERANDS];
     tenon_pw_result result[TENON_PROGRAM_RESULTS];
     operand[0] = (tenon_pw_operand){ value, 0, 1 };
-    for (int i = 1; i < r->operand_count; i++) operand[i] = (tenon_pw_operand){ r->base[i] ? tenon_row_post_at(r, i, row) : NULL, 0, r->col[i] };
+    for (int i = 1; i < r->operand_count; i++) operand[i] = (tenon_pw_operand){ r->base[i] ? tenon_row_post_at(r, i, row) : NULL,
+                                                                               0, r->col[i] };
     for (int i = 0; i < r->result_count; i++) {
         const int t = r->operand_count + i;
         result[i] = (tenon_pw_result){ tenon_row_post_at(r, t, row), 0, r->col[t] };

@@ -11,7 +11,8 @@ typedef enum { TENON_FOLD_SUM, TENON_FOLD_MAX, TENON_FOLD_MIN, TENON_FOLD_SQUARE
 
 typedef struct tenon_rows_f32 {
     void (*softmax)(const float *x, float *y, int64_t n);
-    /* y = e^(x * scale + mask - max) unnormalised, returns 1 / sum (0 for a row of nothing but -inf); mask may be NULL; y may be x */
+    /* y = e^(x * scale + mask - max) unnormalised, returns 1 / sum (0 for a row of nothing but -inf); mask may be NULL; y may be
+       x */
     float (*weigh)(const float *x, const float *mask, float scale, float *y, int64_t n);
     void (*softmax_cols)(const float *x, int64_t x_step, float *y, int64_t y_step, int64_t n, int64_t cols);
     /* (x - mean) / sqrt(variance + epsilon) * scale + bias; not centered: mean 0 (rms). scale, bias may be NULL */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Row kernels over the words of vec_<isa>.h. Sums run in four vectors; the last vector of a row is masked, its other lanes hold what
-   the operation ignores. */
+/* Row kernels over the words of vec_<isa>.h. Sums run in four vectors; the last vector of a row is masked, its other lanes
+   hold what the operation ignores. */
 #ifndef TENON_CPU_ROWS_F32_KERNEL_H
 #define TENON_CPU_ROWS_F32_KERNEL_H
 
@@ -269,7 +269,8 @@ static void norm(const float *x, float *y, int64_t n, float epsilon, bool center
 }
 
 const tenon_rows_f32 V_NAME(tenon_rows_f32) = {
-    .softmax = softmax, .weigh = weigh, .softmax_cols = softmax_cols, .norm = norm, .fold = fold, .dot = dot, .fold_cols = fold_cols,
+    .softmax = softmax, .weigh = weigh, .softmax_cols = softmax_cols, .norm = norm, .fold = fold, .dot = dot, .fold_cols =
+        fold_cols,
     .window = window, .scale_shift = scale_shift, .scale_shift_cols = scale_shift_cols, .blend4 = blend4,
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax, layer_norm and rms_norm of f32 along an axis that is contiguous in memory, with a program after them, row by row; and
-   softmax along any other axis of dense row-major tensors, many columns at once. */
+/* Softmax, layer_norm and rms_norm of f32 along an axis that is contiguous in memory, with a program after them, row by row;
+   and softmax along any other axis of dense row-major tensors, many columns at once. */
 #include "base/isa.h"
 #include "base/team.h"
 #include "cpu/row_post.h"
@@ -59,7 +59,8 @@ static const char *reject_source(const tenon_problem *p)
     return a->node->src[0]->type.dtype == TENON_F32 ? NULL : "the source is not f32";
 }
 
-static const char *reject_softmax(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+static const char *reject_softmax(const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                                  tenon_reason *scratch)
 {
     (void)v, (void)device, (void)scratch;
     const tenon_anchor *a = &p->anchor[0];
@@ -69,7 +70,8 @@ static const char *reject_softmax(const tenon_problem *p, const tenon_variant *v
     const tenon_operand *x = &p->src[tenon_problem_src(p, a->node->src[0])];
     if (contiguous(x, axis_of(a->node))) return NULL;
     if (a->post) return "a program after a softmax along an axis that is not contiguous";
-    return dense_rows(x) && dense_rows(&p->dst[0]) && a->node->dst[0]->type.dtype == TENON_F32 ? NULL : "neither contiguous along the axis nor dense row-major";
+    return dense_rows(x) && dense_rows(&p->dst[0]) && a->node->dst[0]->type.dtype == TENON_F32 ? NULL
+        : "neither contiguous along the axis nor dense row-major";
 }
 
 static bool is_row_vector(const tenon_problem *p, const tenon_value *v, const tenon_dim *length)
@@ -95,11 +97,13 @@ static const char *reject_norm(const tenon_problem *p, const tenon_variant *v, c
     if (axis_of(n) != x->rank - 1) return "not along the last axis alone";
     if (!contiguous(&p->src[tenon_problem_src(p, n->src[0])], x->rank - 1)) return "the last axis is not contiguous";
     for (int i = 1; i < n->src_count; i++)
-        if (n->src[i] && !is_row_vector(p, n->src[i], x->dim[x->rank - 1])) return "scale or bias is no f32 vector along the axis";
+        if (n->src[i] && !is_row_vector(p, n->src[i], x->dim[x->rank - 1]))
+            return "scale or bias is no f32 vector along the axis";
     return NULL;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)cx, (void)v, (void)device;
     const tenon_type *x = &p->anchor[0].node->src[0]->type;
@@ -163,7 +167,8 @@ static void run_columns(const record *r, const tenon_worker *w)
     tenon_split(r->outer * blocks, 1, w->member, w->count, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         const int64_t col = i % blocks * COLUMNS_AT_ONCE, at = i / blocks * r->length * r->inner + col;
-        r->kernels->softmax_cols(r->from + at, r->inner, r->to + at, r->inner, r->length, TENON_MIN(r->inner - col, COLUMNS_AT_ONCE));
+        r->kernels->softmax_cols(r->from + at, r->inner, r->to + at, r->inner, r->length,
+                                 TENON_MIN(r->inner - col, COLUMNS_AT_ONCE));
     }
 }
 

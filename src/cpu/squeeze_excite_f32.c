@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Squeeze-excite as one step: the mean of each channel over the image, a small 1x1 convolution, a second one, each with its program of
-   constants (relu, silu, hard_sigmoid, ...). Three steps of a microsecond each become one with two barriers; the two products are dots
-   with rows of the unpacked weights. The scaling of the map by the result belongs to whoever reads the map next. */
+/* Squeeze-excite as one step: the mean of each channel over the image, a small 1x1 convolution, a second one, each with its
+   program of constants (relu, silu, hard_sigmoid, ...). Three steps of a microsecond each become one with two barriers; the
+   two products are dots with rows of the unpacked weights. The scaling of the map by the result belongs to whoever reads the
+   map next. */
 #include "base/isa.h"
 #include "base/team.h"
 #include "cpu/pw_exec.h"
@@ -53,7 +54,8 @@ static const char *reject_conv(const tenon_problem *p, const tenon_anchor *a, co
     const tenon_type *t = &n->src[1]->type;
     if (w < 0 || t->dtype != TENON_F32 || t->rank != 4 || p->src[w].format.layout != TENON_ROW || p->src[w].format.ld)
         return "weights are not f32, dense and row-major";
-    if (!tenon_dim_is(t->dim[2], 1) || !tenon_dim_is(t->dim[3], 1) || tenon_node_int(n, "group") != 1) return "not a 1x1 convolution";
+    if (!tenon_dim_is(t->dim[2], 1) || !tenon_dim_is(t->dim[3], 1) || tenon_node_int(n, "group") != 1)
+        return "not a 1x1 convolution";
     if (!tenon_dim_is_const(t->dim[0]) || !tenon_dim_is_const(t->dim[1]) || t->dim[0]->value > MOST || t->dim[1]->value > MOST)
         return "channels that are not constant, or more than 65536";
     const tenon_attr *pads = tenon_node_attr(n, "pads");
@@ -81,10 +83,12 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return p->dst_count == 1 && p->dst[0].value == result_of(&p->anchor[2]) ? NULL : "an inner result is wanted too";
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out)
 {
     (void)cx, (void)v, (void)device;
-    const size_t in = (size_t)p->anchor[1].node->src[1]->type.dim[1]->value, hidden = (size_t)p->anchor[1].node->src[1]->type.dim[0]->value;
+    const size_t in = (size_t)p->anchor[1].node->src[1]->type.dim[1]->value, hidden =
+        (size_t)p->anchor[1].node->src[1]->type.dim[0]->value;
     const size_t last = (size_t)p->anchor[2].node->src[1]->type.dim[0]->value;
     out->record_bytes = sizeof(record);
     out->workspace_bytes = (in + 32 + hidden + 32) * sizeof(float);
@@ -134,9 +138,11 @@ static void mean_part(const record *r, int64_t image, int64_t begin, int64_t end
 }
 
 /* Results [begin, end) of a layer; y's elements are `step` apart. */
-static void layer_part(const record *r, const layer *l, const float *x, float *y, int64_t step, int64_t begin, int64_t end, float *line)
+static void layer_part(const record *r, const layer *l, const float *x, float *y, int64_t step, int64_t begin, int64_t end,
+                       float *line)
 {
-    for (int64_t i = begin; i < end; i++) line[i - begin] = r->kernels->dot(x, l->w + i * l->in, l->in) + (l->bias ? l->bias[i] : 0.0f);
+    for (int64_t i = begin; i < end; i++) line[i - begin] = r->kernels->dot(x, l->w + i * l->in, l->in) + (l->bias ? l->bias[i]
+        : 0.0f);
     if (l->has_program && begin < end) {
         const tenon_pw_operand operand[TENON_PROGRAM_OPERANDS] = { { line, 0, 1 } };
         const tenon_pw_result result = { y + begin * step, 0, step };
@@ -161,12 +167,14 @@ static tenon_status run(const void *launch, void *exec)
         tenon_split(r->layer[1].out, 1, w->member, w->count, &begin, &end);
         const int64_t step = r->y.dim[1] > 1 ? r->y.stride[1] : 1;
         layer_part(r, &r->layer[1], r->hidden, (float *)r->y.data + image * r->y.stride[0], step, begin, end, w->scratch);
-        /* The next image writes `mean`, which all have read, and `hidden` only after a barrier that all pass when done with it. */
+        /* The next image writes `mean`, which all have read, and `hidden` only after a barrier that all pass when done with it.
+           */
     }
     return TENON_OK;
 }
 
 const tenon_tactic tenon_cpu_squeeze_excite_f32 = {
-    .name = "cpu.squeeze_excite_f32", .pattern = "reduce_mean;conv;conv", .flags = TENON_TACTIC_DETERMINISTIC | TENON_TACTIC_BARRIER,
+    .name = "cpu.squeeze_excite_f32", .pattern = "reduce_mean;conv;conv", .flags =
+        TENON_TACTIC_DETERMINISTIC | TENON_TACTIC_BARRIER,
     .reject = reject, .plan = plan, .bind = bind, .run = run,
 };

@@ -19,7 +19,8 @@ static const int32_t first_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0,
 
 TENON_INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
 TENON_INLINE void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
-TENON_INLINE __m256i v_first_int(int64_t n) { return _mm256_loadu_si256((const __m256i *)(const void *)(first_lanes + 8 - (n >= 8 ? 8 : n))); }
+TENON_INLINE __m256i v_first_int(int64_t n) { return _mm256_loadu_si256((const __m256i *)(const void *)(first_lanes + 8 - (n >= 8
+    ? 8 : n))); }
 TENON_INLINE vm v_first(int64_t n) { return _mm256_castsi256_ps(v_first_int(n)); }
 TENON_INLINE vf v_load_n(const float *p, int64_t n) { return _mm256_maskload_ps(p, v_first_int(n)); }
 TENON_INLINE void v_store_n(float *p, vf a, int64_t n) { _mm256_maskstore_ps(p, v_first_int(n), a); }
@@ -82,7 +83,8 @@ TENON_INLINE vf v_scale(vf p, vf n)
 TENON_INLINE vf v_lookup16(const float *table, vf t)
 {
     const __m256i i = _mm256_castps_si256(t);
-    const __m256 lo = _mm256_permutevar8x32_ps(_mm256_load_ps(table), i), hi = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), i);
+    const __m256 lo = _mm256_permutevar8x32_ps(_mm256_load_ps(table), i), hi =
+        _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), i);
     return _mm256_blendv_ps(lo, hi, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
 }
 TENON_INLINE __m128 v_halves_add(vf a) { return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
@@ -152,7 +154,8 @@ TENON_INLINE vf v_load_i32(const void *p, int64_t n) { return _mm256_cvtepi32_ps
 TENON_INLINE vf v_load_u32(const void *p, int64_t n) /* the high 16 bits and the low 16 bits apart: one rounding, in the sum */
 {
     const __m256i x = _mm256_maskload_epi32(p, v_first_int(n));
-    const __m256 hi = _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 16)), lo = _mm256_cvtepi32_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff)));
+    const __m256 hi = _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 16)), lo = _mm256_cvtepi32_ps(_mm256_and_si256(x,
+        _mm256_set1_epi32(0xffff)));
     return _mm256_fmadd_ps(hi, _mm256_set1_ps(65536.0f), lo);
 }
 TENON_INLINE __m128i v_clip_int16(vf a, float lo, float hi) /* values in int32, packed to 16 bits by truncation */
@@ -162,7 +165,10 @@ TENON_INLINE __m128i v_clip_int16(vf a, float lo, float hi) /* values in int32, 
     const __m256i low = _mm256_and_si256(k, _mm256_set1_epi32(0xffff));
     return _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
 }
-TENON_INLINE void v_store_f16(void *p, vf a, int64_t n) { v_put16(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), n); }
+TENON_INLINE void v_store_f16(void *p, vf a, int64_t n)
+{
+    v_put16(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), n);
+}
 TENON_INLINE vf v_round_f16(vf a) { return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
 TENON_INLINE __m256i v_bf16_bits(vf a)
 {
@@ -187,7 +193,8 @@ TENON_INLINE void v_store_low8(void *p, __m128i x16, int64_t n)
 }
 TENON_INLINE void v_store_i8(void *p, vf a, int64_t n) { v_store_low8(p, v_clip_int16(a, -128.0f, 127.0f), n); }
 TENON_INLINE void v_store_u8(void *p, vf a, int64_t n) { v_store_low8(p, v_clip_int16(a, 0.0f, 255.0f), n); }
-TENON_INLINE void v_store_bool(void *p, vf a, int64_t n) { v_store_low8(p, v_clip_int16(v_one_if(v_ne(a, v_zero())), 0.0f, 1.0f), n); }
+TENON_INLINE void v_store_bool(void *p, vf a, int64_t n) { v_store_low8(p, v_clip_int16(v_one_if(v_ne(a, v_zero())), 0.0f, 1.0f),
+                                                                        n); }
 TENON_INLINE void v_leave(void) { _mm256_zeroupper(); }
 
 #endif

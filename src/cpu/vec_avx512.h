@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vector words of the CPU kernels on AVX-512: sixteen floats. vec_avx2.h and vec_scalar.h define the same words, so that a kernel
-   is written once in a <family>_kernel.h and compiled by three small files. Only always_inline functions: see know-how on leaks. */
+/* The vector words of the CPU kernels on AVX-512: sixteen floats. vec_avx2.h and vec_scalar.h define the same words, so that a
+   kernel is written once in a <family>_kernel.h and compiled by three small files. Only always_inline functions: see know-how
+   on leaks. */
 #ifndef TENON_CPU_VEC_H
 #define TENON_CPU_VEC_H
 
@@ -18,7 +19,8 @@ typedef __mmask16 vm;
 TENON_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 TENON_INLINE void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
 TENON_INLINE vm v_first(int64_t n) { return (vm)(n >= 16 ? 0xffffu : (1u << n) - 1u); }
-TENON_INLINE vf v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); } /* n in 0..VW; the rest is 0 */
+TENON_INLINE vf v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); } /* n in 0..VW;
+    the rest is 0 */
 TENON_INLINE void v_store_n(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 TENON_INLINE vf v_set(float x) { return _mm512_set1_ps(x); }
 TENON_INLINE vf v_undefined(void) { return _mm512_undefined_ps(); }
@@ -70,7 +72,8 @@ TENON_INLINE vf v_gather(const float *p, vi index) { return _mm512_i32gather_ps(
 /* p * 2^floor(n), correct into the denormals and past the largest float. */
 TENON_INLINE vf v_scale(vf p, vf n) { return _mm512_scalef_ps(p, n); }
 /* table[low 4 bits of t's pattern], table of 16 floats aligned to 64 bytes */
-TENON_INLINE vf v_lookup16(const float *table, vf t) { return _mm512_permutexvar_ps(_mm512_castps_si512(t), _mm512_load_ps(table)); }
+TENON_INLINE vf v_lookup16(const float *table, vf t) { return _mm512_permutexvar_ps(_mm512_castps_si512(t),
+                                                                                    _mm512_load_ps(table)); }
 TENON_INLINE float v_hsum(vf a) { return _mm512_reduce_add_ps(a); }
 TENON_INLINE float v_hmax(vf a) { return _mm512_reduce_max_ps(a); }
 TENON_INLINE float v_hmin(vf a) { return _mm512_reduce_min_ps(a); }
@@ -121,9 +124,12 @@ TENON_INLINE void v_store_i16(void *p, vf a, int64_t n)
 {
     _mm512_mask_cvtepi32_storeu_epi16(p, v_first(n), v_clip_int(a, -32768.0f, 32767.0f));
 }
-TENON_INLINE void v_store_u16(void *p, vf a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi16(p, v_first(n), v_clip_int(a, 0.0f, 65535.0f)); }
-TENON_INLINE void v_store_i8(void *p, vf a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n), v_clip_int(a, -128.0f, 127.0f)); }
-TENON_INLINE void v_store_u8(void *p, vf a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n), v_clip_int(a, 0.0f, 255.0f)); }
+TENON_INLINE void v_store_u16(void *p, vf a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi16(p, v_first(n),
+    v_clip_int(a, 0.0f, 65535.0f)); }
+TENON_INLINE void v_store_i8(void *p, vf a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n),
+                                                                                          v_clip_int(a, -128.0f, 127.0f)); }
+TENON_INLINE void v_store_u8(void *p, vf a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n),
+                                                                                          v_clip_int(a, 0.0f, 255.0f)); }
 TENON_INLINE void v_store_bool(void *p, vf a, int64_t n)
 {
     _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n), _mm512_maskz_set1_epi32(v_ne(a, v_zero()), 1));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of float vectors in the words of vec_<isa>.h: a few ulp, NaN and infinities as the scalar references have them.
-   exp: a table of 2^(j/16) and a cubic, since that needs the fewest instructions. erf and gelu: 1 - erf is exp of a polynomial, which
-   keeps the relative precision of the tail. Polynomials are minimax fits; the reductions of log, tanh, sin and cos are Cody and Waite's. */
+   exp: a table of 2^(j/16) and a cubic, since that needs the fewest instructions. erf and gelu: 1 - erf is exp of a
+   polynomial, which keeps the relative precision of the tail. Polynomials are minimax fits; the reductions of log, tanh, sin
+   and cos are Cody and Waite's. */
 #ifndef TENON_CPU_VEC_MATH_H
 #define TENON_CPU_VEC_MATH_H
 
@@ -155,7 +156,8 @@ TENON_INLINE vf v_gelu(vf x)
 }
 TENON_INLINE vf v_gelu_tanh(vf x)
 {
-    const vf u = v_mul(x, v_fma(v_mul(x, x), v_set(-2.0f * 0.79788456080286536f * 0.044715f), v_set(-2.0f * 0.79788456080286536f)));
+    const vf u = v_mul(x, v_fma(v_mul(x, x), v_set(-2.0f * 0.79788456080286536f * 0.044715f),
+                                v_set(-2.0f * 0.79788456080286536f)));
     return v_div(x, v_add(v_set(1.0f), v_exp(u)));
 }
 TENON_INLINE vf v_hard_swish(vf x)
@@ -202,7 +204,8 @@ TENON_INLINE vf v_tan(vf x)
     return v_sel(v_eq(x, v_zero()), x, v_sel(odd, v_neg(v_div(c, s)), v_div(s, c)));
 }
 
-/* x^y for normal finite x > 0: log(x) in two floats (atanh series of s = (m-1)/(m+1), its rounding error kept), times y, then exp. */
+/* x^y for normal finite x > 0: log(x) in two floats (atanh series of s = (m-1)/(m+1), its rounding error kept), times y, then
+   exp. */
 TENON_INLINE vf v_pow_positive(vf x, vf y)
 {
     vf e;

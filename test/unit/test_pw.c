@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pointwise programs on the CPU: every row of the f32 class against its scalar functions (ulp over a range, special values), random
-   programs over operands of all kinds, types and tile shapes against tenon_program_eval_f32, at every instruction set this machine has. */
+/* Pointwise programs on the CPU: every row of the f32 class against its scalar functions (ulp over a range, special values),
+   random programs over operands of all kinds, types and tile shapes against tenon_program_eval_f32, at every instruction set
+   this machine has. */
 #include "base/half.h"
 #include "base/isa.h"
 #include "check.h"
@@ -25,11 +26,15 @@ static const tenon_op *op_of(const char *name) { return tenon_op_find(name, strl
 /* ---- one row ---- */
 typedef struct range { const char *name; float lo, hi, ulp, lo2, hi2; } range; /* lo2, hi2: of the second operand */
 static const range ranges[] = {
-    { "exp", -87, 88, 2, 0, 0 }, { "log", 1e-30f, 1e30f, 2, 0, 0 }, { "sqrt", 0, 1e30f, 0.51f, 0, 0 }, { "rsqrt", 1e-20f, 1e20f, 2, 0, 0 },
-    { "reciprocal", 1e-20f, 1e20f, 0.51f, 0, 0 }, { "erf", -5, 5, 2, 0, 0 }, { "sigmoid", -80, 80, 3, 0, 0 }, { "tanh", -10, 10, 3, 0, 0 },
+    { "exp", -87, 88, 2, 0, 0 }, { "log", 1e-30f, 1e30f, 2, 0, 0 }, { "sqrt", 0, 1e30f, 0.51f, 0, 0 },
+        { "rsqrt", 1e-20f, 1e20f, 2, 0, 0 },
+    { "reciprocal", 1e-20f, 1e20f, 0.51f, 0, 0 }, { "erf", -5, 5, 2, 0, 0 }, { "sigmoid", -80, 80, 3, 0, 0 },
+        { "tanh", -10, 10, 3, 0, 0 },
     { "sin", -20000, 20000, 0, 0, 0 }, { "cos", -20000, 20000, 0, 0, 0 }, { "tan", -1.5f, 1.5f, 4, 0, 0 },
-    { "softplus", -80, 80, 4, 0, 0 }, { "softsign", -1e6f, 1e6f, 2, 0, 0 }, { "mish", -80, 80, 6, 0, 0 }, { "silu", -80, 80, 4, 0, 0 },
-    { "gelu", -1, 10, 8, 0, 0 }, { "gelu_tanh", -1, 10, 8, 0, 0 }, { "hard_swish", -2.5f, 10, 3, 0, 0 }, { "hard_sigmoid", -2, 8, 3, 0, 0 },
+    { "softplus", -80, 80, 4, 0, 0 }, { "softsign", -1e6f, 1e6f, 2, 0, 0 }, { "mish", -80, 80, 6, 0, 0 },
+        { "silu", -80, 80, 4, 0, 0 },
+    { "gelu", -1, 10, 8, 0, 0 }, { "gelu_tanh", -1, 10, 8, 0, 0 }, { "hard_swish", -2.5f, 10, 3, 0, 0 },
+        { "hard_sigmoid", -2, 8, 3, 0, 0 },
     { "elu", -80, 80, 3, 0, 0 }, { "celu", -80, 80, 3, 0, 0 }, { "selu", -80, 80, 3, 0, 0 }, { "pow", 1e-3f, 1e3f, 3, -10, 10 },
     { "add", 0, 100, 0.51f, 0, 100 }, { "sub", 0, 100, 0.51f, -100, 0 }, { "mul", -100, 100, 0.51f, -100, 100 },
     { "div", -100, 100, 0.51f, 1e-3f, 100 },
@@ -88,7 +93,8 @@ static bool same(float a, float b) { return (isnan(a) && isnan(b)) || a == b; }
 /* Special values give what the scalar function gives; a tiny result may be flushed by neither. */
 static void test_special(world *w, const tenon_op *op, int level)
 {
-    static const float special[] = { 0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 3.402823466e38f, -3.402823466e38f, 1e-40f, -1e-40f,
+    static const float special[] = { 0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 3.402823466e38f, -3.402823466e38f,
+                                    1e-40f, -1e-40f,
                                      0.5f, 2.5f, -2.5f, 1e10f, -1e10f, 100.0f, -100.0f, 3.0f, 1.17549435e-38f };
     const int n = (int)TENON_COUNTOF(special);
     for (int i = 0; i < COUNT; i++) {
@@ -166,9 +172,11 @@ static void test_rows(world *w)
 
 /* ---- random programs ---- */
 enum { ROWS = 23, COLS = 150 };
-static const char *const smooth[] = { "add", "sub", "mul", "max", "min", "relu", "sigmoid", "tanh", "abs", "neg", "hard_swish", "where",
+static const char *const smooth[] = { "add", "sub", "mul", "max", "min", "relu", "sigmoid", "tanh", "abs", "neg", "hard_swish",
+                                     "where",
                                       "clip", "less", "softsign", "atan", "erf", "prelu" };
-static const tenon_dtype operand_types[] = { TENON_F32, TENON_F32, TENON_F32, TENON_F16, TENON_BF16, TENON_I8, TENON_U8, TENON_I16, TENON_U16,
+static const tenon_dtype operand_types[] = { TENON_F32, TENON_F32, TENON_F32, TENON_F16, TENON_BF16, TENON_I8, TENON_U8,
+                                            TENON_I16, TENON_U16,
                                              TENON_BOOL, TENON_I32, TENON_U32, TENON_F64, TENON_I64 };
 
 typedef struct memory { TENON_ALIGNED(64) uint8_t bytes[ROWS * COLS * 3 * 8]; } memory;
@@ -199,7 +207,8 @@ static void random_program(world *w, uint8_t *kind)
         in_->op = op_of(smooth[random_below((int)TENON_COUNTOF(smooth))]);
         in_->dtype = TENON_F32;
         for (int k = 0; k < in_->op->pw->arity; k++)
-            in_->src[k] = (int16_t)(i > 0 && random_below(3) > 0 ? i - 1 - random_below(i > 4 ? 4 : i) : ~random_below(p->operand_count));
+            in_->src[k] = (int16_t)(i > 0 && random_below(3) > 0 ? i - 1 - random_below(i > 4 ? 4 : i) :
+            ~random_below(p->operand_count));
     }
     p->result_count = 1 + (random_below(3) == 0 ? random_below(TENON_PROGRAM_RESULTS) : 0);
     for (int r = 0; r < p->result_count; r++) {
@@ -260,7 +269,8 @@ static void check_program(world *w, int level, int round)
             float x[TENON_PROGRAM_OPERANDS], y[TENON_PROGRAM_RESULTS];
             for (int i = 0; i < p->operand_count; i++)
                 x[i] = p->operand_scalar[i] ? (float)p->operand_value[i]
-                                            : (float)tenon_tensor_get_f64(&src[i], row * operand[i].row_stride + col * operand[i].col_stride);
+                                            : (float)tenon_tensor_get_f64(&src[i], row * operand[i].row_stride + col *
+                                            operand[i].col_stride);
             tenon_program_eval_f32(p, x, y);
             for (int r = 0; r < p->result_count; r++) {
                 const double a = tenon_tensor_get_f64(&dst[r], row * result[r].row_stride + col * result[r].col_stride);
@@ -268,7 +278,8 @@ static void check_program(world *w, int level, int round)
                 if (dst[r].dtype == TENON_BOOL) b = b != 0;
                 else if (!tenon_is_float(dst[r].dtype)) b = tenon_dtype_round(dst[r].dtype, nearbyint(b));
                 if (!close(dst[r].dtype, a, b) && bad++ < 2)
-                    fprintf(stderr, "%s round %d: %dx%d result %d (%s) at %d,%d = %g, wanted %g\n", level_name[level], round, rows, cols, r,
+                    fprintf(stderr, "%s round %d: %dx%d result %d (%s) at %d,%d = %g, wanted %g\n", level_name[level], round,
+                    rows, cols, r,
                             tenon_dtype_name(dst[r].dtype), row, col, a, b);
             }
         }
@@ -281,7 +292,8 @@ static void check_program(world *w, int level, int round)
     CHECK(bad == 0);
     if (bad)
         for (int i = 0; i < p->instr_count; i++)
-            fprintf(stderr, "  %d: %s %d %d %d\n", i, p->instr[i].op->name, p->instr[i].src[0], p->instr[i].src[1], p->instr[i].src[2]);
+            fprintf(stderr, "  %d: %s %d %d %d\n", i, p->instr[i].op->name, p->instr[i].src[0], p->instr[i].src[1],
+            p->instr[i].src[2]);
 }
 
 /* x += y on the place of x, rows that overlap in a block. */
