@@ -71,27 +71,32 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     return TENON_OK;
 }
 
+/* The part of one axis' window that lies inside the map, [first, last) of the kernel; padded: also what counts as padding. */
+typedef struct span { int64_t at, first, last, padded; } span;
+static span span_of(const tenon_window *w, int axis, int64_t o)
+{
+    span s = { .at = o * w->stride[axis] - w->begin[axis] };
+    const int64_t d = w->dilation[axis], k = w->kernel[axis];
+    s.first = s.at < 0 ? TENON_MIN(k, (-s.at + d - 1) / d) : 0;
+    s.last = TENON_MAX(s.first, TENON_MIN(k, (w->in[axis] - s.at + d - 1) / d));
+    s.padded = TENON_MIN(k, (w->in[axis] + w->end[axis] - s.at + d - 1) / d);
+    return s;
+}
+
 /* Pointers of the taps inside the map; *counted: what an average divides by. */
 static int64_t taps_of(const record *r, int64_t row, const float **tap, int64_t *counted)
 {
     const tenon_window *w = &r->window;
     const int64_t pixel = row % w->out_count, n = row / w->out_count;
-    const int64_t o[3] = { pixel / (w->out[1] * w->out[2]), pixel / w->out[2] % w->out[1], pixel % w->out[2] };
+    const span z = span_of(w, 0, pixel / (w->out[1] * w->out[2])), y = span_of(w, 1, pixel / w->out[2] % w->out[1]),
+               x = span_of(w, 2, pixel % w->out[2]);
     int64_t count = 0;
-    *counted = 0;
-    for (int64_t t = 0; t < w->kernel_count; t++) {
-        const int64_t at[3] = { t / (w->kernel[1] * w->kernel[2]), t / w->kernel[2] % w->kernel[1], t % w->kernel[2] };
-        int64_t offset = n * r->image;
-        bool inside = true, padded = true;
-        for (int k = 0; k < 3; k++) {
-            const int64_t i = o[k] * w->stride[k] + at[k] * w->dilation[k] - w->begin[k];
-            inside = inside && i >= 0 && i < w->in[k];
-            padded = padded && i < w->in[k] + w->end[k];
-            offset += i * r->step[k];
+    for (int64_t i = z.first; i < z.last; i++)
+        for (int64_t j = y.first; j < y.last; j++) {
+            const float *p = r->x + n * r->image + (z.at + i * w->dilation[0]) * r->step[0] + (y.at + j * w->dilation[1]) * r->step[1];
+            for (int64_t k = x.first; k < x.last; k++) tap[count++] = p + (x.at + k * w->dilation[2]) * r->step[2];
         }
-        *counted += r->include_pad ? padded : inside;
-        if (inside) tap[count++] = r->x + offset;
-    }
+    *counted = r->include_pad ? z.padded * y.padded * x.padded : count;
     return count;
 }
 
