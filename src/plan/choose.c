@@ -33,11 +33,12 @@ static double copy_seconds(const tenon_plan *plan, const tenon_type *t)
     return info->step_seconds + 2 * opt_bytes(plan, t) / (info->bandwidth * 0.5);
 }
 
-static tenon_status format_of(tenon_plan *plan, const tenon_value *v, tenon_format *out, bool *is_format)
+/* TENON_STRIDED when it has strides that are no format; *possible false when it has none at all. */
+static tenon_status format_of(tenon_plan *plan, const tenon_value *v, tenon_format *out, bool *possible)
 {
     tenon_view view;
-    TENON_TRY(tenon_place_strides(plan, tenon_place_of(v), &view, is_format));
-    if (*is_format) *is_format = tenon_format_of_strides(plan->graph->dims, &v->type, &view, out);
+    TENON_TRY(tenon_place_strides(plan, tenon_place_of(v), &view, possible));
+    if (*possible && !tenon_format_of_strides(plan->graph->dims, &v->type, &view, out)) *out = (tenon_format){.layout = TENON_STRIDED};
     return TENON_OK;
 }
 
@@ -51,6 +52,7 @@ static tenon_status operand_formats(tenon_plan *plan, const tenon_group *g, mode
         const tenon_value *v = g->src[i];
         bool ok;
         TENON_TRY(format_of(plan, v, &e->src[i], &ok));
+        ok = ok && (m == MODE_DIRECT || e->src[i].layout != TENON_STRIDED);
         e->convert_src[i] = !ok || (m == MODE_ROW && !plain_row(&e->src[i])) ||
                             (m == MODE_CLAST && v->type.rank >= 3 && !v->is_const && e->src[i].layout != TENON_CLAST);
         if (!e->convert_src[i]) continue;
@@ -60,6 +62,7 @@ static tenon_status operand_formats(tenon_plan *plan, const tenon_group *g, mode
     for (int i = 0; i < g->dst_count; i++) {
         bool ok;
         TENON_TRY(format_of(plan, g->dst[i], &e->dst[i], &ok));
+        ok = ok && (m == MODE_DIRECT || e->dst[i].layout != TENON_STRIDED);
         e->convert_dst[i] = !ok;
         if (ok) continue;
         e->dst[i] = (tenon_format){.layout = g->dst[i]->type.rank >= 3 ? target : TENON_ROW};
@@ -82,6 +85,8 @@ static bool converts_any(const evaluation *e, const tenon_group *g)
 {
     for (int i = 0; i < g->src_count; i++)
         if (e->convert_src[i]) return true;
+    for (int i = 0; i < g->dst_count; i++)
+        if (e->convert_dst[i]) return true;
     return false;
 }
 
