@@ -94,6 +94,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     const tenon_node *n = b->problem->anchor[0].node;
     memset(r, 0, sizeof *r);
     TENON_TRY(tenon_row_post_bind(cx, b, &b->problem->anchor[0], 3, &r->post));
+    tenon_row_post_seal(&r->post);
     r->f32 = best_f32();
     r->rows = tenon_rows_f32_best();
     r->q = b->src[tenon_problem_src(b->problem, n->src[0])];

@@ -57,7 +57,15 @@ void tenon_nd_simplify(tenon_nd *nd, int by)
         if (nd->dim[i] != 1) move_axis(nd, i, rank++);
     for (int i = 1; i < rank; i++)
         for (int k = i; k > 0 && magnitude(nd->stride[by][k]) > magnitude(nd->stride[by][k - 1]); k--) swap_axes(nd, k, k - 1);
-    int last = 0;
+    nd->rank = rank;
+    tenon_nd_merge(nd);
+}
+
+void tenon_nd_merge(tenon_nd *nd)
+{
+    int last = 0, rank = 0;
+    for (int i = 0; i < nd->rank; i++)
+        if (nd->dim[i] != 1) move_axis(nd, i, rank++);
     for (int i = 1; i < rank; i++) {
         if (can_merge(nd, last, i)) {
             const int64_t d = nd->dim[last];
@@ -80,9 +88,9 @@ int64_t tenon_nd_count(const tenon_nd *nd, int axes)
 int64_t tenon_nd_offset(const tenon_nd *nd, int t, int axes, int64_t i)
 {
     int64_t offset = 0;
-    for (int k = axes - 1; k >= 0; k--) {
+    for (int k = axes - 1; k > 0; k--) {
         offset += i % nd->dim[k] * nd->stride[t][k];
         i /= nd->dim[k];
     }
-    return offset;
+    return axes > 0 ? offset + i * nd->stride[t][0] : 0;
 }

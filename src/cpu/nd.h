@@ -20,6 +20,8 @@ int tenon_nd_add(tenon_nd *nd, const tenon_tensor *t);
 int tenon_nd_add_strides(tenon_nd *nd, const int64_t *stride);
 /* Drops axes of size 1, sorts the rest by the strides of tensor `by` (outermost first), merges neighbours. */
 void tenon_nd_simplify(tenon_nd *nd, int by);
+/* The same in the order the axes have: flat indices keep their meaning. */
+void tenon_nd_merge(tenon_nd *nd);
 int64_t tenon_nd_count(const tenon_nd *nd, int axes); /* elements of the outermost `axes` axes */
 /* Element offset of tensor `t` at flat index `i` of the outermost `axes` axes. */
 int64_t tenon_nd_offset(const tenon_nd *nd, int t, int axes, int64_t i);

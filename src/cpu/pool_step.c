@@ -58,6 +58,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     tenon_tensor y = b->dst[0]; /* all results have the anchor's dims */
     TENON_TRY(tenon_window_get(cx, n, x, tenon_node_attr(n, "kernel_shape")->ints, &y, &r->window));
     TENON_TRY(tenon_row_post_bind(cx, b, a, 1, &r->post));
+    tenon_row_post_seal(&r->post);
     r->kernels = tenon_rows_f32_best();
     r->fold = n->op == &tenon_op_max_pool ? TENON_FOLD_MAX : TENON_FOLD_SUM;
     r->include_pad = n->op == &tenon_op_average_pool && tenon_node_int(n, "count_include_pad") != 0;
@@ -77,9 +78,10 @@ static span span_of(const tenon_window *w, int axis, int64_t o)
 {
     span s = { .at = o * w->stride[axis] - w->begin[axis] };
     const int64_t d = w->dilation[axis], k = w->kernel[axis];
-    s.first = s.at < 0 ? TENON_MIN(k, (-s.at + d - 1) / d) : 0;
-    s.last = TENON_MAX(s.first, TENON_MIN(k, (w->in[axis] - s.at + d - 1) / d));
-    s.padded = TENON_MIN(k, (w->in[axis] + w->end[axis] - s.at + d - 1) / d);
+    const int64_t before = -s.at, after = w->in[axis] - s.at, padded = after + w->end[axis]; /* in elements of the map */
+    s.first = before > 0 ? TENON_MIN(k, d == 1 ? before : (before + d - 1) / d) : 0;
+    s.last = TENON_MAX(s.first, TENON_MIN(k, d == 1 ? after : (after + d - 1) / d));
+    s.padded = TENON_MIN(k, d == 1 ? padded : (padded + d - 1) / d);
     return s;
 }
 

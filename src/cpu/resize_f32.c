@@ -86,6 +86,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     const tenon_tensor *x = &b->src[tenon_problem_src(b->problem, n->src[0])], *y = &b->dst[0];
     const tenon_attr *scales = tenon_node_attr(n, "scales");
     TENON_TRY(tenon_row_post_bind(cx, b, &b->problem->anchor[0], 1, &r->post));
+    tenon_row_post_seal(&r->post);
     r->kernels = tenon_rows_f32_best();
     r->transform = (transform)word(n, "coordinate_transformation_mode", transform_words, TRANSFORMS);
     r->rounding = (rounding)word(n, "nearest_mode", rounding_words, ROUNDINGS);

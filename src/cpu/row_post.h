@@ -24,6 +24,8 @@ const char *tenon_row_post_reject(const tenon_problem *p, const tenon_anchor *a)
 tenon_status tenon_row_post_bind(tenon_cx *cx, const tenon_bind *b, const tenon_anchor *a, int axis, tenon_row_post *out);
 /* A further tensor over the same domain (broadcast): its number for tenon_row_post_at. */
 int tenon_row_post_add(tenon_row_post *r, const tenon_tensor *t, int axis);
+/* After the last tensor: merges axes, so that finding a row takes few divisions. */
+static inline void tenon_row_post_seal(tenon_row_post *r) { tenon_nd_merge(&r->nd); }
 static inline char *tenon_row_post_at(const tenon_row_post *r, int tensor, int64_t row)
 {
     return r->base[tensor] + tenon_nd_offset(&r->nd, tensor, r->nd.rank, row) * r->bytes[tensor];

@@ -124,6 +124,7 @@ static tenon_status bind_rows(tenon_cx *cx, const tenon_bind *b, int axis, recor
 {
     TENON_TRY(tenon_row_post_bind(cx, b, &b->problem->anchor[0], axis, &r->post));
     r->x = tenon_row_post_add(&r->post, source(b, 0), axis);
+    tenon_row_post_seal(&r->post);
     return TENON_OK;
 }
 
