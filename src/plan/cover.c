@@ -104,9 +104,12 @@ static bool same_shape(const tenon_value *a, const tenon_value *b)
     return true;
 }
 
+/* Values are also used by nodes inside bodies, which are no steps of their own. */
+static bool is_outermost(const tenon_plan *plan, const tenon_node *n) { return (size_t)n->id < plan->graph->node_count && plan->graph->node[n->id] == n; }
+
 static bool may_follow(const tenon_plan *plan, const tenon_group *g, const tenon_value *domain, const tenon_node *n)
 {
-    if (!n || n->dead || group_of(n) || !is_pointwise(n) || g->node_count >= TENON_GROUP_NODES || !same_shape(n->dst[0], domain)) return false;
+    if (!n || n->dead || !is_outermost(plan, n) || group_of(n) || !is_pointwise(n) || g->node_count >= TENON_GROUP_NODES || !same_shape(n->dst[0], domain)) return false;
     for (int i = 0; i < n->src_count; i++) {
         const tenon_value *v = n->src[i];
         if (!v || v->is_const) continue;

@@ -121,7 +121,6 @@ static tenon_status check_dims(checker *k)
         NEED(k, leaf || (r->a < i && r->b < i && r->c < i), "dims", "record %u uses a later one", i);
         NEED(k, r->kind != TENON_DIM_SYM || (r->value >= 0 && (uint64_t)r->value < e->symbol_count), "dims", "record %u: no such symbol", i);
     }
-    NEED(k, e->symbol_count <= e->dim_count, "symbols", "more symbols than dims");
     for (uint32_t i = 0; i < e->symbol_count; i++) {
         const tenon_rec_symbol *s = &e->symbol[i];
         NEED(k, is_string(e, s->name), "symbols", "name of %u", i);

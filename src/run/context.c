@@ -320,6 +320,17 @@ static tenon_status check_extent(tenon_context *c, const tenon_rec_slot *s, cons
     return TENON_FAIL(&c->cx, TENON_CORRUPT, "engine section slots: '%s' reaches outside its storage", tenon_engine_string(e, s->name));
 }
 
+tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i)
+{
+    const tenon_engine *e = c->engine;
+    const tenon_rec_slot *s = &e->slot[c->profile->slot_first + i];
+    for (uint32_t k = 0; k < s->count; k++) {
+        const int64_t v = c->dim_value[e->index[s->base + k]];
+        TENON_TRY(e->backend->upload(&c->cx, e->device, (int64_t *)c->symbolic[i] + k, &v, sizeof v));
+    }
+    return TENON_OK;
+}
+
 static tenon_status resolve_slot(tenon_context *c, uint32_t i)
 {
     const tenon_rec_slot *s = &c->engine->slot[c->profile->slot_first + i];
@@ -337,12 +348,7 @@ static tenon_status resolve_slot(tenon_context *c, uint32_t i)
     const int64_t offset = s->offset == TENON_NONE ? 0 : c->dim_value[s->offset];
     TENON_TRY(check_extent(c, s, t, offset, bytes));
     t->data = base + tenon_dtype_bytes(t->dtype, (size_t)offset);
-    if (s->kind != TENON_SLOT_SYMBOLIC) return TENON_OK;
-    for (uint32_t k = 0; k < s->count; k++) {
-        const int64_t v = c->dim_value[c->engine->index[s->base + k]];
-        TENON_TRY(c->engine->backend->upload(&c->cx, c->engine->device, base + k * sizeof v, &v, sizeof v));
-    }
-    return TENON_OK;
+    return s->kind == TENON_SLOT_SYMBOLIC ? tenon_context_write_symbolic(c, i) : TENON_OK;
 }
 
 /* The upper end of the bucket that a symbol's value lies in: the range's own end, or an eighth of it, and so on, down to ranges of

@@ -54,6 +54,8 @@ struct tenon_context {
 
 /* Evaluates, resolves and binds what changed. */
 tenon_status tenon_context_prepare(tenon_context *c);
+/* Contents of SYMBOLIC slot `i` of the profile from the dims' values. */
+tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i);
 /* Runs the prepared steps; `stream` is the backend's or NULL. */
 tenon_status tenon_context_launch(tenon_context *c, void *stream);
 /* Index of a binding by name; message in c->cx when there is none. */

@@ -27,7 +27,7 @@ static tenon_status host_copy(tenon_context *c, tenon_heap *heap, tenon_tensor *
     return TENON_OK;
 }
 
-/* A data-dependent symbol takes the size its heap slot turned out to have. */
+/* A data-dependent symbol takes the size its heap slot turned out to have; tensors whose contents are sizes follow. */
 static tenon_status take_sizes(tenon_context *c, uint32_t slot)
 {
     const tenon_engine *e = c->engine;
@@ -41,9 +41,19 @@ static tenon_status take_sizes(tenon_context *c, uint32_t slot)
         changed = true;
     }
     uint32_t bad;
-    if (changed && !tenon_shape_run(e->dim, e->dim_count, c->symbol_value, c->dim_value, &bad))
+    if (!changed) return TENON_OK;
+    if (!tenon_shape_run(e->dim, e->dim_count, c->symbol_value, c->dim_value, &bad))
         return TENON_FAIL(&c->cx, TENON_INVALID, "shape expression %u cannot be evaluated for the sizes found while running", bad);
+    for (uint32_t i = 0; i < c->profile->slot_count; i++)
+        if (e->slot[c->profile->slot_first + i].kind == TENON_SLOT_SYMBOLIC) TENON_TRY(tenon_context_write_symbolic(c, i));
     return TENON_OK;
+}
+
+/* What the last run left is gone when the next begins, or fails. */
+static void forget_results(tenon_context *c)
+{
+    tenon_heap_free(&c->heap);
+    for (uint32_t i = 0; i < c->profile->heap_count; i++) c->heap_entry[i] = (tenon_tensor){.dtype = TENON_DTYPE_NONE};
 }
 
 static tenon_status run_graph_step(tenon_context *c, uint32_t i)
@@ -132,7 +142,7 @@ static tenon_status launch_captured(tenon_context *c, tenon_segment *s, void *st
 tenon_status tenon_context_launch(tenon_context *c, void *stream)
 {
     tenon_engine *e = c->engine;
-    tenon_heap_free(&c->heap);
+    forget_results(c);
     for (uint32_t s = 0; s < c->segment_count; s++) {
         tenon_segment *seg = &c->segment[s];
         if (!seg->graph_step) {
@@ -161,7 +171,7 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
     if (c->in_queue) return TENON_FAIL(&c->cx, TENON_INVALID, "the context is in a stream's queue: synchronize the stream first");
     TENON_TRY(tenon_context_prepare(c));
     tenon_engine *e = c->engine;
-    tenon_heap_free(&c->heap);
+    forget_results(c);
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
         const tenon_rec_step *r = &e->step[c->profile->step_first + i];
         const double start = tenon_now();
