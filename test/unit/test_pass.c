@@ -252,6 +252,29 @@ static const test_case cases[] = {
      "0=hard_sigmoid(x alpha=0.16666666666666666)"},
     {"mish", NULL, "graph(x: f32[4]) {\n s = softplus(x)\n t = tanh(s)\n y = mul(x, t)\n return y\n}", "0=mish(x)"},
 
+    {"layer norm from parts", NULL,
+     "graph(x: f32[2,3,4]) {\n two: f32[] = const {2}\n e: f32[] = const {1e-3}\n g: f32[4] = const {1,2,3,4}\n b: f32[4] = const {4,3,2,1}\n m = reduce_mean(x) axes=-1\n d = sub(x, m)\n"
+     " s = pow(d, two)\n v = reduce_mean(s) axes=-1\n a = add(v, e)\n r = sqrt(a)\n n = div(d, r)\n h = mul(n, g)\n y = add(h, b)\n return y\n}",
+     "0=layer_norm(x,w,w epsilon=0.0010000000474974513)"},
+    {"layer norm by a reciprocal root over two axes", NULL,
+     "graph(x: f32[2,3,4]) {\n one: f32[] = const {1}\n e: f32[] = const {0.5}\n m = reduce_mean(x) axes=1+2\n d = sub(x, m)\n k = sub(x, m)\n s = mul(d, k)\n v = reduce_mean(s) axes=1+2\n"
+     " a = add(e, v)\n r = sqrt(a)\n i = div(one, r)\n y = mul(i, d)\n return y\n}",
+     "0=layer_norm(x,w axis=-2 epsilon=0.5)"},
+    {"rms norm", NULL,
+     "graph(x: f32[2,3,4]) {\n two: f32[] = const {2}\n e: f32[] = const {0.5}\n g: f32[4] = const {1,2,3,4}\n s = pow(x, two)\n v = reduce_mean(s) axes=-1\n a = add(v, e)\n r = sqrt(a)\n"
+     " i = reciprocal(r)\n n = mul(x, i)\n y = mul(g, n)\n return y\n}",
+     "0=rms_norm(x,w epsilon=0.5)"},
+    {"variance of something else is no norm", NULL,
+     "graph(x: f32[2,4], z: f32[2,4]) {\n e: f32[] = const {0.5}\n s = mul(z, z)\n v = reduce_mean(s) axes=-1\n a = add(v, e)\n r = sqrt(a)\n y = div(x, r)\n return y\n}",
+     "0=mul(z,z); 1=reduce_mean(0 axes=-1); 2=add(1,{0.5}); 3=sqrt(2); 4=div(x,3)"},
+    {"group norm", NULL,
+     "graph(x: f32[2,4,3,3]) {\n s: i64[3] = const {2,2,-1}\n t: i64[4] = const {2,4,3,3}\n g: f32[2] = const {1,1}\n b: f32[2] = const {0,0}\n a = reshape(x, s)\n n = instance_norm(a, g, b)\n"
+     " y = reshape(n, t)\n return y\n}",
+     "0=group_norm(x,w,w num_groups=2)"},
+    {"softmax from parts", NULL,
+     "graph(x: f32[2,3,4]) {\n m = reduce_max(x) axes=1\n d = sub(x, m)\n e = exp(d)\n s = reduce_sum(e) axes=1\n y = div(e, s)\n return y\n}",
+     "0=softmax(x axis=1)"},
+
     {"runs of views", "views",
      "graph(x: f32[5,b,6] where b=1..8@4) {\n s: i64[5] = const {5,-1,1,3,2}\n t: i64[3] = const {5,-1,2}\n u: i64[4] = const {-1,1,5,2}\n o: i64[1] = const {1}\n p: i64[1] = const {2}\n"
      " a = reshape(x, s)\n k = transpose(a) perm=3+0+1+2+4\n z: i64[1] = const {0}\n l = slice(k, o, p, z)\n m = reshape(l, t)\n n = transpose(m) perm=1+0+2\n v = reshape(n, u)\n"
