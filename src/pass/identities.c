@@ -276,6 +276,29 @@ static tenon_status expanded(tenon_rw *rw, tenon_node *n)
     return tenon_rw_done(rw, n, y, "%s(expand(x)) -> %s(x)", n->op->name, n->op->name);
 }
 
+/* f(expand(x), c) -> expand(f(x, c)), where c needs no more room than x: f then works on little, and a constant x is folded. */
+static tenon_status expand_sinks(tenon_rw *rw, tenon_node *n)
+{
+    if (!(n->op->flags & TENON_OP_POINTWISE) || n->dst[0]->type.rank < 0 || n->src_count > 3) return TENON_OK;
+    tenon_node *e = NULL, *like;
+    for (int i = 0; i < n->src_count && !e; i++) e = tenon_rw_from(n->src[i], &tenon_op_expand);
+    if (!e || e->src[0]->type.rank < 0 || !tenon_rw_sole(e->dst[0]) || e->dst[0]->type.rank != n->dst[0]->type.rank) return TENON_OK;
+    for (int i = 0; i < e->dst[0]->type.rank; i++)
+        if (e->dst[0]->type.dim[i] != n->dst[0]->type.dim[i]) return TENON_OK;
+    tenon_value *src[3] = {NULL}, *y;
+    for (int i = 0; i < n->src_count; i++) {
+        src[i] = n->src[i] == e->dst[0] ? e->src[0] : n->src[i];
+        if (!src[i] || src[i] == e->src[0]) continue;
+        if (!src[i]->is_const || !tenon_rw_keeps_type(src[i], e->src[0])) return TENON_OK;
+    }
+    tenon_rw_take(rw, e);
+    tenon_rw_take(rw, n);
+    TENON_TRY(tenon_rw_like(rw, n, src, n->src_count, &like));
+    TENON_TRY(tenon_rw_infer(rw, like, &y));
+    TENON_TRY(tenon_rw_binary(rw, &tenon_op_expand, y, e->src[1], &y));
+    return tenon_rw_done(rw, n, y, "%s(expand(x)) -> expand(%s(x))", n->op->name, n->op->name);
+}
+
 /* gather(x, one constant index) -> reshape(slice(x)): a view */
 static tenon_status gathered(tenon_rw *rw, tenon_node *n)
 {
@@ -300,7 +323,7 @@ static tenon_status gathered(tenon_rw *rw, tenon_node *n)
 
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
 {
-    static const tenon_rw_rule rules[] = {no_op, cast_back, neutral, power, division, difference, unary_pair, bounds, decided, reshapes, transposes, expanded, gathered};
+    static const tenon_rw_rule rules[] = {no_op, cast_back, neutral, power, division, difference, unary_pair, bounds, decided, reshapes, transposes, expanded, expand_sinks, gathered};
     return tenon_rw_each(cx, g, IDENTITIES, rules, TENON_COUNTOF(rules), changed);
 }
 

@@ -200,6 +200,29 @@ bool tenon_chain_is_bijective(const tenon_chain *c)
     return true;
 }
 
+bool tenon_chain_is_ordered(const tenon_chain *c)
+{
+    for (int k = 1; k < c->first[c->result_rank]; k++)
+        if (c->list[k] < c->list[k - 1]) return false;
+    return true;
+}
+
+bool tenon_chain_narrow(tenon_rw *rw, tenon_chain *c, const tenon_type *narrow)
+{
+    tenon_dim_pool *p = rw->g->dims;
+    const tenon_dim *one = tenon_dim_const(p, 1);
+    for (int i = 0; i < c->result_rank; i++)
+        while (tenon_dim_is(narrow->dim[i], 1) && c->first[i] < c->first[i + 1]) drop_atom(c, c->list[c->first[i]]);
+    for (int a = 0; a < c->rank; a++) {
+        const tenon_dim *left = one;
+        for (int k = 0; k < c->atom_count; k++)
+            if (c->atom[k].axis == a) left = tenon_dim_mul(p, left, c->atom[k].size);
+        if (left != one && left != c->dim[a]) return false;
+        c->dim[a] = left;
+    }
+    return one && !p->failed;
+}
+
 /* ---- writing ---- */
 /* Slice (of the source), reshape to `pre`, transpose by `perm`, reshape to the final dims. */
 typedef struct script {
@@ -307,10 +330,8 @@ static script plan(tenon_rw *rw, const tenon_chain *c, int rank, const tenon_dim
 {
     script s = {.possible = true};
     group g[TENON_CHAIN_ATOMS];
-    bool ordered = true;
-    for (int k = 1; k < c->first[c->result_rank]; k++) ordered &= c->list[k] > c->list[k - 1];
     for (int i = 0; i < c->rank; i++) s.sliced |= c->start[i] != NULL;
-    if (ordered) {
+    if (tenon_chain_is_ordered(c)) {
         s.rank = c->rank;
         memcpy(s.pre, c->dim, sizeof s.pre);
         s.again = !same_dims(c->rank, c->dim, rank, final);

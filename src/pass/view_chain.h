@@ -39,4 +39,9 @@ tenon_status tenon_chain_write(tenon_rw *rw, const tenon_chain *c, tenon_value *
 /* The other way round, of a bijective chain: from a value with the dims of its result to one with the dims of its source. */
 tenon_status tenon_chain_inverse(tenon_rw *rw, const tenon_chain *c, const tenon_type *result, tenon_chain *out);
 
+/* The same run for a source that has size 1 wherever `narrow` (of the result's rank) has. False: an axis of the source would be cut. */
+bool tenon_chain_narrow(tenon_rw *rw, tenon_chain *c, const tenon_type *narrow);
+/* Nothing is transposed. */
+bool tenon_chain_is_ordered(const tenon_chain *c);
+
 #endif

@@ -3,6 +3,7 @@
    works the same on the other side of them, so that it follows its anchor directly:
      matmul(V(x), w), rows regrouped by V alone   ->  V'(matmul(x, w))
      f(V(t), r), t the result of an anchor        ->  V(f(t, V^-1(r)))        V^-1 of a constant is a constant, else a view
+     f(concat(a, b)), a and b results of anchors  ->  concat(f(a), f(b))
    Views only ever move down past a node whose other source has no claim of its own, so this ends. */
 #include "pass/pass.h"
 #include "pass/view_chain.h"
@@ -124,30 +125,25 @@ static tenon_status unviewed(tenon_rw *rw, const tenon_chain *c, const tenon_cha
         for (int i = 0; i < wide->rank; i++) full &= v->type.dim[i] == wide->dim[i];
         if (full) return tenon_chain_write(rw, inverse, v, c->rank, c->dim, out);
     }
-    /* a broadcast source: only along axes that are whole axes on both sides */
-    const tenon_dim *dim[TENON_MAX_RANK], *one = tenon_dim_const(rw->g->dims, 1);
-    int axis[TENON_MAX_RANK], count = 0;
-    for (int i = 0; i < c->rank; i++) dim[i] = one;
-    for (int i = 0; i < v->type.rank; i++) {
-        const int at = i + wide->rank - v->type.rank;
-        if (tenon_dim_is(v->type.dim[i], 1)) continue;
-        if (c->first[at + 1] - c->first[at] < 1 || v->type.dim[i] != wide->dim[at]) return TENON_OK;
-        const int a = c->atom[c->list[c->first[at]]].axis;
-        for (int k = c->first[at]; k < c->first[at + 1]; k++)
-            if (c->atom[c->list[k]].axis != a || (k > c->first[at] && c->list[k] != c->list[k - 1] + 1)) return TENON_OK;
-        if (c->dim[a] != wide->dim[at]) return TENON_OK;
-        if (count && axis[count - 1] > a) return TENON_OK; /* would need a transpose of the small one */
-        axis[count++] = a;
-        dim[a] = wide->dim[at];
+    /* a broadcast source: its size is 1 along whole axes of the other side too */
+    tenon_chain narrow = *c, back;
+    tenon_type padded = {.dtype = v->type.dtype, .rank = wide->rank};
+    const tenon_dim *one = tenon_dim_const(rw->g->dims, 1);
+    if (!one) return TENON_NOMEM;
+    if (v->type.rank > wide->rank) return TENON_OK;
+    const int pad = wide->rank - v->type.rank;
+    for (int i = 0; i < wide->rank; i++) padded.dim[i] = i < pad ? one : v->type.dim[i - pad];
+    if (!tenon_chain_narrow(rw, &narrow, &padded)) return TENON_OK;
+    int from = 0; /* numpy's rule lets leading ones go: a bias stays the vector it is */
+    while (from < narrow.rank && narrow.dim[from] == one) from++;
+    if (tenon_chain_is_ordered(&narrow)) {
+        TENON_TRY(tenon_rw_reshape(rw, v, narrow.rank - from, narrow.dim + from, out));
+    } else {
+        TENON_TRY(tenon_rw_reshape(rw, v, padded.rank, padded.dim, &v));
+        TENON_TRY(tenon_chain_inverse(rw, &narrow, &padded, &back));
+        TENON_TRY(tenon_chain_write(rw, &back, v, narrow.rank - from, narrow.dim + from, out));
     }
-    if (count == 0) {
-        *out = v;
-        return v->type.rank <= c->rank ? TENON_OK : tenon_rw_reshape(rw, v, 0, dim, out);
-    }
-    /* numpy's rule lets leading ones go: a bias stays the vector it is */
-    const int from = axis[0];
-    TENON_TRY(tenon_rw_reshape(rw, v, c->rank - from, dim + from, out));
-    const tenon_node *n = tenon_rw_from(*out, &tenon_op_reshape);
+    const tenon_node *n = *out ? tenon_rw_from(*out, &tenon_op_reshape) : NULL;
     if (n && tenon_rw_from(n->src[1], NULL)) *out = NULL;
     return TENON_OK;
 }
@@ -190,9 +186,82 @@ static tenon_status sink_past_pointwise(tenon_rw *rw, tenon_node *n)
     return tenon_rw_done(rw, n, y, "%s(view(t)) -> view(%s(t))", n->op->name, n->op->name);
 }
 
+/* ---- concat ---- */
+/* A part that f would follow in its own step, or that is constant but for its size. */
+static tenon_status part_has_claim(tenon_rw *rw, tenon_value *v, bool *out)
+{
+    tenon_chain c;
+    const tenon_node *fill = tenon_rw_from(v, &tenon_op_expand);
+    *out = v->is_const || (fill && fill->src[0]->is_const);
+    if (*out || !tenon_rw_sole(v)) return TENON_OK;
+    TENON_TRY(tenon_chain_of(rw, v, &c));
+    for (int i = 0; i < c.node_count; i++)
+        if (c.node[i]->dst_count != 1 || !tenon_rw_sole(c.node[i]->dst[0])) return TENON_OK;
+    *out = tenon_chain_is_bijective(&c) && has_claim(c.source);
+    return TENON_OK;
+}
+
+/* The piece of a constant source that belongs to [start, start + size) of the concat's axis. */
+static tenon_status constant_piece(tenon_rw *rw, tenon_value *v, const tenon_type *t, int axis, int64_t start, int64_t size, tenon_value **out)
+{
+    const int at = axis - (t->rank - v->type.rank);
+    *out = v;
+    if (at < 0 || tenon_dim_is(v->type.dim[at], 1)) return TENON_OK;
+    const int64_t list[4] = {start, start + size, at, 1};
+    tenon_value *src[5] = {v};
+    for (int i = 0; i < 4; i++) TENON_TRY(tenon_rw_list(rw, &list[i], 1, &src[1 + i]));
+    return tenon_rw_op(rw, &tenon_op_slice, src, 5, out);
+}
+
+/* f(concat(a, b), c) -> concat(f(a, c), f(b, c)) */
+static tenon_status sink_past_concat(tenon_rw *rw, tenon_node *n)
+{
+    tenon_node *cat = NULL, *like;
+    int at = -1;
+    tenon_value *part[TENON_RW_PARTS / 4], *y;
+    const tenon_type *t = &n->dst[0]->type;
+    if (!(n->op->flags & TENON_OP_POINTWISE) || n->src_count > 3 || t->rank < 1) return TENON_OK;
+    for (int i = 0; i < n->src_count; i++) {
+        if (!n->src[i] || n->src[i]->is_const) continue;
+        if (at >= 0) return TENON_OK;
+        at = i;
+    }
+    if (at < 0 || !(cat = tenon_rw_from(n->src[at], &tenon_op_concat)) || !tenon_rw_sole(cat->dst[0]) || cat->src_count > (int)TENON_COUNTOF(part)) return TENON_OK;
+    const tenon_type *wide = &cat->dst[0]->type;
+    const int axis = (int)((tenon_node_int(cat, "axis") + t->rank) % t->rank);
+    if (wide->rank != t->rank) return TENON_OK;
+    for (int i = 0; i < t->rank; i++)
+        if (wide->dim[i] != t->dim[i]) return TENON_OK;
+    bool any = false;
+    for (int i = 0; i < cat->src_count; i++) {
+        bool claim;
+        TENON_TRY(part_has_claim(rw, cat->src[i], &claim));
+        if (!claim || !tenon_dim_is_const(cat->src[i]->type.dim[axis])) return TENON_OK;
+        any |= !cat->src[i]->is_const && !tenon_rw_from(cat->src[i], &tenon_op_expand);
+    }
+    if (!any) return TENON_OK;
+    tenon_rw_take(rw, cat);
+    tenon_rw_take(rw, n);
+    int64_t start = 0;
+    for (int i = 0; i < cat->src_count; i++) {
+        const int64_t size = cat->src[i]->type.dim[axis]->value;
+        tenon_value *src[3] = {NULL};
+        for (int k = 0; k < n->src_count; k++) {
+            if (k == at) src[k] = cat->src[i];
+            else if (n->src[k]) TENON_TRY(constant_piece(rw, n->src[k], t, axis, start, size, &src[k]));
+        }
+        TENON_TRY(tenon_rw_like(rw, n, src, n->src_count, &like));
+        TENON_TRY(tenon_rw_infer(rw, like, &part[i]));
+        start += size;
+    }
+    TENON_TRY(tenon_rw_like(rw, cat, part, cat->src_count, &like));
+    TENON_TRY(tenon_rw_infer(rw, like, &y));
+    return tenon_rw_done(rw, n, y, "%s(concat(...)) -> concat(%s(...))", n->op->name, n->op->name);
+}
+
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
 {
-    static const tenon_rw_rule rules[] = {shorten, sink_past_product, sink_past_pointwise};
+    static const tenon_rw_rule rules[] = {shorten, sink_past_product, sink_past_pointwise, sink_past_concat};
     return tenon_rw_each(cx, g, VIEWS, rules, TENON_COUNTOF(rules), changed);
 }
 

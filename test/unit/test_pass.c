@@ -196,8 +196,8 @@ static const test_case cases[] = {
      "0=slice(x,{1},{2},{0},{1}); 1=reshape(0,2x4); 2=relu(1)"},
     {"expand in front of a sum", NULL,
      "graph(x: f32[2,3], c: f32[1,3]) {\n s: i64[2] = const {2,3}\n e = expand(c, s)\n y = add(x, e)\n return y\n}", "0=add(x,c)"},
-    {"expand that gives the shape stays", NULL,
-     "graph(c: f32[1,3]) {\n s: i64[2] = const {2,3}\n e = expand(c, s)\n y = relu(e)\n return y\n}", "0=expand(c,w); 1=relu(0)"},
+    {"expand that gives the shape sinks", NULL,
+     "graph(c: f32[1,3]) {\n s: i64[2] = const {2,3}\n e = expand(c, s)\n y = relu(e)\n return y\n}", "0=relu(c); 1=expand(0,w)"},
 
     {"bias", "lower_bias", "graph(x: f32[1,2,4,4]) {\n w: f32[3,2,1,1] = const #1\n b: f32[3] = const {1,2,3}\n y = conv(x, w, b)\n return y\n}",
      "0=conv(x,w); 1=add(0,w)"},
@@ -288,6 +288,20 @@ static const test_case cases[] = {
      "graph(x: f32[2,3,4]) {\n w: f32[4,5] = const #1\n b: f32[5] = const {1,2,3,4,5}\n s: i64[2] = const {6,4}\n u: i64[3] = const {3,2,5}\n r = exp(x)\n t = transpose(r) perm=1+0+2\n"
      " a = reshape(t, s)\n m = matmul(a, w)\n c = add(m, b)\n d = reshape(c, u)\n e = transpose(d) perm=1+0+2\n y = add(e, e)\n return y\n}",
      "0=exp(x); 1=matmul(0,w); 2=add(1,w); 3=add(2,2)"},
+
+    {"a sum sinks into the parts of a concat", NULL,
+     "graph(x: f32[2,2,4]) {\n w: f32[4,3] = const #1\n c: f32[2,1,3] = const {1,2,3,4,5,6}\n p: f32[3,3] = const {1,2,3,4,5,6,7,8,9}\n a = matmul(x, w)\n k = concat(c, a) axis=1\n y = add(k, p)\n"
+     " z = softmax(y)\n return z\n}",
+     "0=matmul(x,w); 1=add(0,w); 2=concat(w,1 axis=1); 3=softmax(2)"},
+    {"a constant is turned for the other side of a view", NULL,
+     "graph(x: f32[1,2,2,2]) {\n w: f32[3,2,1,1] = const #1\n p: f32[1,4,3] = const #2\n s: i64[3] = const {1,3,4}\n a = conv(x, w)\n b = reshape(a, s)\n t = transpose(b) perm=0+2+1\n y = add(t, p)\n"
+     " z = softmax(y)\n return z\n}",
+     "0=conv(x,w); 1=add(0,w); 2=reshape(1,1x3x4); 3=transpose(2 perm=0+2+1); 4=softmax(3)"},
+    {"an activation behind a concat of inputs stays", NULL,
+     "graph(x: f32[2,2], z: f32[2,3]) {\n k = concat(x, z) axis=1\n y = sigmoid(k)\n return y\n}", "0=concat(x,z axis=1); 1=sigmoid(0)"},
+    {"an expand sinks", NULL,
+     "graph(x: f32[b,3] where b=1..8@4) {\n c: f32[1,3] = const {1,2,3}\n s = shape(x)\n e = expand(c, s)\n f = exp(e)\n y = concat(f, x) axis=1\n return y\n}",
+     "0=shape(x); 1=expand(w,0); 2=concat(1,x axis=1)"},
 
     {"attention", NULL,
      "graph(q: f32[1,2,3,4], k: f32[1,2,5,4], v: f32[1,2,5,6]) {\n c: f32[] = const {0.5}\n a = mul(q, c)\n t = transpose(k) perm=0+1+3+2\n b = mul(t, c)\n s = matmul(a, b)\n"
