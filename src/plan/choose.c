@@ -42,6 +42,14 @@ static tenon_status format_of(tenon_plan *plan, const tenon_value *v, tenon_form
     return TENON_OK;
 }
 
+/* With one channel, or one pixel, both layouts are the same bytes. */
+static bool layouts_agree(const tenon_type *t)
+{
+    bool one_pixel = true;
+    for (int i = 2; i < t->rank; i++) one_pixel = one_pixel && tenon_dim_is(t->dim[i], 1);
+    return one_pixel || tenon_dim_is(t->dim[1], 1);
+}
+
 static bool plain_row(const tenon_format *f) { return f->layout == TENON_ROW && f->ld == 0; }
 
 static tenon_status operand_formats(tenon_plan *plan, const tenon_group *g, mode m, evaluation *e, double *copies)
@@ -54,7 +62,7 @@ static tenon_status operand_formats(tenon_plan *plan, const tenon_group *g, mode
         TENON_TRY(format_of(plan, v, &e->src[i], &ok));
         ok = ok && (m == MODE_DIRECT || e->src[i].layout != TENON_STRIDED);
         e->convert_src[i] = !ok || (m == MODE_ROW && !plain_row(&e->src[i])) ||
-                            (m == MODE_CLAST && v->type.rank >= 3 && !v->is_const && e->src[i].layout != TENON_CLAST);
+                            (m == MODE_CLAST && v->type.rank >= 3 && !v->is_const && e->src[i].layout != TENON_CLAST && !layouts_agree(&v->type));
         if (!e->convert_src[i]) continue;
         e->src[i] = (tenon_format){.layout = v->type.rank >= 3 ? target : TENON_ROW};
         *copies += copy_seconds(plan, &v->type);
