@@ -125,24 +125,54 @@ static tenon_status gather(tenon_rw *rw, tenon_node *n)
     return as_reshape(rw, n);
 }
 
-/* Component j of the indices is the coordinate along one axis of the result: the axes of x in order. */
+/* Component j of the last axis of the indices. */
+static tenon_status component(tenon_rw *rw, tenon_node *n, int j, tenon_value **out)
+{
+    tenon_value *v = n->src[1];
+    const tenon_node *parts = tenon_rw_from(v, &tenon_op_concat);
+    const int last = v->type.rank - 1;
+    *out = NULL;
+    if (parts) {
+        const int64_t axis = tenon_node_int(parts, "axis");
+        if ((axis == -1 || axis == last) && tenon_dim_is(v->type.dim[last], parts->src_count)) *out = parts->src[j];
+    } else if (v->is_const) {
+        const int64_t list[4] = {j, j + 1, last, 1};
+        tenon_value *src[5] = {v};
+        for (int i = 0; i < 4; i++) TENON_TRY(tenon_rw_list(rw, &list[i], 1, &src[1 + i]));
+        TENON_TRY(tenon_rw_op(rw, &tenon_op_slice, src, 5, out));
+    }
+    return TENON_OK;
+}
+
+/* The grid is the coordinate along axis `at` (-1: zero everywhere). */
+static bool is_coordinate(const tenon_type *t, const grid *g, int at)
+{
+    if (g->base != 0) return false;
+    for (int i = 0; i < t->rank - 1; i++)
+        if (!tenon_dim_is(t->dim[i], 1) && g->step[i] != (i == at)) return false;
+    return true;
+}
+
+/* Each component of the indices is the coordinate along one axis of the result: the axes of x in order. */
 static tenon_status gather_nd(tenon_rw *rw, tenon_node *n)
 {
     if (n->op != &tenon_op_gather_nd || n->src[0]->is_const || tenon_node_int(n, "batch_dims") != 0 || n->dst[0]->type.rank < 0) return TENON_OK;
-    tenon_node *parts = tenon_rw_from(n->src[1], &tenon_op_concat);
     const tenon_type *x = &n->src[0]->type, *indices = &n->src[1]->type;
-    if (!parts || parts->src_count > x->rank || indices->rank < 2) return TENON_OK;
-    const int64_t axis = tenon_node_int(parts, "axis");
-    if ((axis != -1 && axis != indices->rank - 1) || !tenon_dim_is(indices->dim[indices->rank - 1], parts->src_count)) return TENON_OK;
+    if (indices->rank < 2 || x->rank < 1 || !tenon_dim_is_const(indices->dim[indices->rank - 1])) return TENON_OK;
+    const int64_t count = indices->dim[indices->rank - 1]->value;
     int at = 0;
-    tenon_rw_take(rw, parts);
-    for (int j = 0; j < parts->src_count; j++) {
+    if (count < 1 || count > x->rank) return TENON_OK;
+    for (int j = 0; j < count; j++) {
         grid g;
-        if (!grid_of(rw, parts->src[j], 0, &g) || g.base != 0) return TENON_OK;
+        tenon_value *part;
+        TENON_TRY(component(rw, n, j, &part));
+        if (!part || !grid_of(rw, part, 0, &g)) return TENON_OK;
+        if (tenon_dim_is(x->dim[j], 1)) {
+            if (!is_coordinate(indices, &g, -1)) return TENON_OK;
+            continue;
+        }
         while (at < indices->rank - 1 && tenon_dim_is(indices->dim[at], 1)) at++;
-        if (at == indices->rank - 1 || indices->dim[at] != x->dim[j]) return TENON_OK;
-        for (int i = 0; i < indices->rank - 1; i++)
-            if (!tenon_dim_is(indices->dim[i], 1) && g.step[i] != (i == at)) return TENON_OK;
+        if (at == indices->rank - 1 || indices->dim[at] != x->dim[j] || !is_coordinate(indices, &g, at)) return TENON_OK;
         at++;
     }
     for (; at < indices->rank - 1; at++)

@@ -40,6 +40,45 @@ static tenon_status known(tenon_rw *rw, tenon_node *n)
     return TENON_OK;
 }
 
+/* The graph input, and its axis, that has this size. */
+static tenon_value *input_with(const tenon_graph *g, const tenon_dim *d, int *axis)
+{
+    for (size_t i = 0; i < g->input_count; i++)
+        for (*axis = 0; *axis < g->input[i]->type.rank; ++*axis)
+            if (g->input[i]->type.dim[*axis] == d) return g->input[i];
+    return NULL;
+}
+
+/* shape(v) -> concat of sizes of the graph's inputs and numbers, so that v is not wanted for its shape. */
+static tenon_status shape_of_inputs(tenon_rw *rw, tenon_node *n)
+{
+    if (n->op != &tenon_op_shape || !tenon_rw_from(n->src[0], NULL) || !n->dst[0]->sym || n->dst[0]->sym_count > TENON_MAX_RANK || rw->g->parent) return TENON_OK;
+    tenon_value *part[TENON_MAX_RANK], *y;
+    tenon_node *size, *cat;
+    const int count = (int)n->dst[0]->sym_count;
+    int axis = 0;
+    for (int i = 0; i < count; i++)
+        if (!tenon_dim_is_const(n->dst[0]->sym[i]) && !input_with(rw->g, n->dst[0]->sym[i], &axis)) return TENON_OK;
+    tenon_rw_take(rw, n);
+    for (int i = 0; i < count; i++) {
+        const tenon_dim *d = n->dst[0]->sym[i];
+        if (tenon_dim_is_const(d)) {
+            TENON_TRY(tenon_rw_list(rw, &d->value, 1, &part[i]));
+            continue;
+        }
+        tenon_value *x = input_with(rw->g, d, &axis);
+        TENON_TRY(tenon_rw_node(rw, &tenon_op_shape, &x, 1, 1, &size));
+        TENON_TRY(tenon_node_set_int(rw->g, size, "start", axis));
+        TENON_TRY(tenon_node_set_int(rw->g, size, "end", axis + 1));
+        TENON_TRY(tenon_rw_infer(rw, size, &part[i]));
+    }
+    if (count == 0) return TENON_OK;
+    TENON_TRY(tenon_rw_node(rw, &tenon_op_concat, part, count, 1, &cat));
+    TENON_TRY(tenon_node_set_int(rw->g, cat, "axis", 0));
+    TENON_TRY(tenon_rw_infer(rw, cat, &y));
+    return tenon_rw_done(rw, n, y, "shape of an inner value -> sizes of the inputs");
+}
+
 /* reshape(x, computed) -> reshape(x, {0, -1, 7}) */
 static tenon_status target(tenon_rw *rw, tenon_node *n)
 {
@@ -54,7 +93,7 @@ static tenon_status target(tenon_rw *rw, tenon_node *n)
 
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
 {
-    static const tenon_rw_rule rules[] = {known, target};
+    static const tenon_rw_rule rules[] = {known, shape_of_inputs, target};
     return tenon_rw_each(cx, g, "shape_values", rules, TENON_COUNTOF(rules), changed);
 }
 

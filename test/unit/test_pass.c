@@ -334,6 +334,14 @@ static const test_case cases[] = {
      "graph(x: f32[b,3] where b=1..8@4) {\n z: i64[] = const {0}\n o: i64[] = const {1}\n three: i64[] = const {3}\n last: i64[3] = const {0,1,2}\n s = shape(x)\n n = gather(s, z)\n r = range(z, n, o)\n"
      " m = mul(r, three)\n u = unsqueeze(m) axes=1\n i = add(u, last)\n rest: i64[1] = const {-1}\n f = reshape(x, rest)\n g = gather(f, i)\n y = relu(g)\n return y\n}",
      "0=relu(x)"},
+    {"gather_nd of everything in order", NULL,
+     "graph(x: f32[1,3]) {\n i: i64[1,1,3,2] = const {0,0,0,1,0,2}\n g = gather_nd(x, i)\n y = relu(g)\n return y\n}", "0=reshape(x,1x1x3); 1=relu(0)"},
+    {"gather_nd of one row twice stays", NULL,
+     "graph(x: f32[2,2]) {\n i: i64[2,2,2] = const {0,0,0,1,0,0,0,1}\n g = gather_nd(x, i)\n y = relu(g)\n return y\n}", "0=gather_nd(x,w); 1=relu(0)"},
+    {"shape of an inner value", NULL,
+     "graph(x: f32[b,3,4] where b=1..8@4) {\n c: f32[1,4] = const {1,2,3,4}\n z: i64[] = const {0}\n e = exp(x)\n m = reduce_max(e) axes=1 keepdims=0\n s = shape(m)\n n = expand(c, s)\n"
+     " y = concat(n, m) axis=1\n return y\n}",
+     "0=exp(x); 1=reduce_max(0 axes=1 keepdims=0); 2=shape(x end=1); 3=concat(2,{4} axis=0); 4=expand(w,3); 5=concat(4,1 axis=1)"},
     {"gather in another order stays", NULL,
      "graph(x: f32[4]) {\n i: i64[4] = const {0,1,3,2}\n g = gather(x, i)\n y = relu(g)\n return y\n}", "0=gather(x,w); 1=relu(0)"},
 };
