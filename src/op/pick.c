@@ -261,8 +261,9 @@ static tenon_status unique_ref(tenon_cx *cx, tenon_eval_call *call)
     return put_vector(cx, call, 3, found.size, found.count);
 }
 
-static const tenon_attr_def axis_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT}, {0}};
-static const tenon_attr_def unique_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT},
+/* unset means flattened: no axis equals that */
+static const tenon_attr_def axis_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT, .i = INT64_MIN}, {0}};
+static const tenon_attr_def unique_attrs[] = {{.name = "axis", .kind = TENON_ATTR_INT, .i = INT64_MIN},
                                               {.name = "sorted", .kind = TENON_ATTR_INT, .i = 1}, {0}};
 
 const tenon_op tenon_op_non_zero = {
