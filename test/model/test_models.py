@@ -18,17 +18,18 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 MODELS = os.path.join(TOP, "build", "models")
 SECONDS = 900
 
-# Both engines sum float32 products in orders of their own, and the difference grows with depth: 6e-7 in three layers, 2e-5 in
-# ResNet-50. What 1% in one layer moves the output by is a hundred times more, so no wrong kernel hides in it.
-TOLERANCE = 1e-4
-SENSITIVE = 100 * TOLERANCE
+# Both engines sum float32 products in orders of their own, and the difference grows with depth: 6e-7 in the three layers of digits,
+# 2e-5 in ResNet-50, 4e-5 in BERT. Twice that is allowed; 1% in one layer moves every output by a hundred times more than is allowed.
+# YOLO11n with random weights magnifies: 1% in one layer moves its classes by two deviations, rounding by 1e-3.
+TOLERANCE, TOLERANCE_OF = 8e-5, {"yolo11n": 2e-3}
+SENSITIVE = 100
 
 # Steps of a plan for AVX-512, conversions counted. A convolution takes BatchNorm, activation and residual with it.
 #   convnext_tiny  18 blocks of depthwise convolution, normalisation, two products; stem 2; three transitions of 2; pool, norm, product
-#   yolo11n        88 convolutions of which one is the fixed expectation (softmax and product), 3 poolings, 2 resizes, attention of 3
-#                  steps, joins of strips that are no views, decoding of boxes
+#   yolo11n        88 convolutions, 3 poolings, 2 resizes, attention, the boxes' softmax, 3 steps that decode boxes; 14 copies or conversions
+#                  at most, where a part of a join has other readers and where the maps of the heads become rows
 BOUNDS = {"resnet50": 57, "mobilenet_v3_large": 66, "efficientnet_b0": 84, "bert_base": 7 * 12 + 6, "vit_b_16": 7 * 12 + 6,
-          "convnext_tiny": 4 * 18 + 2 + 6 + 3, "yolo11n": 130, "digits": 6}
+          "convnext_tiny": 4 * 18 + 2 + 6 + 3, "yolo11n": 98 + 14, "digits": 6}
 MEMORY_RATIO = 1.10
 
 
@@ -71,17 +72,22 @@ def verdict(request):
     return dict(result, model=request.param)
 
 
+def tolerance(verdict):
+    return TOLERANCE_OF.get(verdict["model"].split(".")[0], TOLERANCE)
+
+
 def test_agrees(verdict):
     for build, told in verdict["builds"].items():
         for output, error in told["errors"].items():
-            assert error < TOLERANCE, f"{build}: {output} is off by {error:.2g} of its deviation"
+            assert error < tolerance(verdict), f"{build}: {output} is off by {error:.2g} of its deviation"
 
 
 def test_is_sensitive(verdict):
+    wanted = SENSITIVE * tolerance(verdict)
     for output, moved in verdict["moved by input"].items():
-        assert moved > SENSITIVE, f"{output} moves by {moved:.2g} of its deviation when the input is another"
+        assert moved > wanted, f"{output} moves by {moved:.2g} of its deviation when the input is another"
     for output, moved in verdict["moved by layer"].items():
-        assert moved > SENSITIVE, f"{output} moves by {moved:.2g} of its deviation when {verdict['layer']} changes by 1%"
+        assert moved > wanted, f"{output} moves by {moved:.2g} of its deviation when {verdict['layer']} changes by 1%"
 
 
 def test_steps(verdict):
