@@ -40,6 +40,7 @@ typedef struct tenon_tactic_plan {
     int kernel_count;
     tenon_kernel_source kernel[TENON_MAX_KERNELS];
     int shape_count;          /* numbers that the kernels read from the shape block */
+    const void *own;          /* the tactic's, for bind; in the arena of the problem's graph */
 } tenon_tactic_plan;
 
 typedef struct tenon_bind {

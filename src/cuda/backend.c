@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A GPU as a device. Everything runs in one non-blocking stream of the device unless the caller gives its own. Copies go through the
+   same stream and are waited for, so a pageable upload is on the device before any kernel that follows. All calls take turns at
+   the device: enqueuing is short, and a capture must see the launches of its own thread alone. */
+#include "cuda/backend.h"
+
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define TACTIC(x) extern const tenon_tactic tenon_cuda_##x;
+#include "cuda/tactic.def"
+#undef TACTIC
+#define TACTIC(x) &tenon_cuda_##x,
+const tenon_tactic *const tenon_cuda_tactics[] = {
+#include "cuda/tactic.def"
+    NULL};
+#undef TACTIC
+
+/* Images compiled by this device object: the tuner compiles what the engine writer compiles again. */
+typedef struct compiled { struct compiled *next; uint64_t key[2]; size_t bytes; char image[]; } compiled;
+
+struct tenon_device {
+    tenon_cx cx;               /* sinks and allocator of whoever opened it; never written after that */
+    tenon_cuda_driver driver;
+    tenon_cuda_nvrtc nvrtc;
+    bool has_nvrtc;
+    char nvrtc_missing[512];
+    int index, sm, multiprocessors;
+    char arch[16];
+    tenon_cu_context context;  /* the primary one, shared with everything else in the process */
+    tenon_cu_stream stream, capture;
+    bool capturing;            /* by the thread that holds `turn` */
+    pthread_mutex_t turn;      /* recursive: held from graph_begin to graph_end */
+    compiled *compiled;
+    tenon_device_info info;
+};
+
+int tenon_cuda_multiprocessors(const tenon_device *device) { return device ? device->multiprocessors : 132; }
+
+/* Every entry: this device's context on this thread. */
+static tenon_status enter(tenon_cx *cx, tenon_device *d)
+{
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuCtxSetCurrent(d->context), "the device's context");
+}
+
+static tenon_cu_stream stream_of(const tenon_device *d, void *stream)
+{
+    return d->capturing ? d->capture : stream ? (tenon_cu_stream)stream : d->stream;
+}
+
+/* ---- opening ---- */
+static tenon_status describe(tenon_cx *cx, tenon_device *d)
+{
+    const tenon_cuda_driver *u = &d->driver;
+    int major = 0, minor = 0, clock = 0, memory_clock = 0, bus = 0;
+    char name[80] = "GPU";
+    size_t memory = 0;
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetName(name, sizeof name, d->index), "device name"));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&major, TENON_CU_MAJOR, d->index), "compute capability"));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&minor, TENON_CU_MINOR, d->index), "compute capability"));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&d->multiprocessors, TENON_CU_MULTIPROCESSORS, d->index), "multiprocessors"));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceTotalMem_v2(&memory, d->index), "memory"));
+    /* for the cost model alone: some drivers report 0 */
+    if (u->cuDeviceGetAttribute(&clock, TENON_CU_CLOCK, d->index) != 0 || clock <= 0) clock = 1500000;
+    if (u->cuDeviceGetAttribute(&memory_clock, TENON_CU_MEMORY_CLOCK, d->index) != 0 || memory_clock <= 0) memory_clock = 1000000;
+    if (u->cuDeviceGetAttribute(&bus, TENON_CU_MEMORY_BUS, d->index) != 0 || bus <= 0) bus = 256;
+    d->sm = major * 10 + minor;
+    if (d->sm < 75) return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s has compute capability %d.%d, Tenon needs 7.5 or newer", name, major, minor);
+    snprintf(d->arch, sizeof d->arch, d->sm >= 90 ? "sm_%da" : "sm_%d", d->sm);
+    snprintf(d->info.name, sizeof d->info.name, "%.56s, %s, %d SMs", name, d->arch, d->multiprocessors);
+    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cuda;%s;%s;%d SMs;driver %d.%d;nvrtc %d.%d;tenon %d.%d.%d", name, d->arch,
+             d->multiprocessors, u->version / 1000, u->version % 1000 / 10, d->nvrtc.major, d->nvrtc.minor, TENON_VERSION_MAJOR,
+             TENON_VERSION_MINOR, TENON_VERSION_PATCH);
+    d->info.peak_flops = 0.7 * 2 * 128 * (double)d->multiprocessors * clock * 1e3;
+    d->info.bandwidth = 0.8 * 2 * (double)memory_clock * 1e3 * bus / 8;
+    d->info.step_seconds = 1.5e-6;
+    d->info.threads = 1;
+    d->info.memory_bytes = memory;
+    return TENON_OK;
+}
+
+static tenon_status start(tenon_cx *cx, tenon_device *d, int index)
+{
+    const tenon_cuda_driver *u = &d->driver;
+    int count = 0;
+    TENON_TRY(tenon_cuda_driver_open(cx, &d->driver));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetCount(&count), "no device"));
+    if (index < 0 || index >= count) return TENON_FAIL(cx, TENON_DEVICE, "cuda: device %d asked for, this machine has %d", index, count);
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGet(&d->index, index), "device"));
+    tenon_cx quiet; /* engines run without the compiler: its absence is told when something is to be built */
+    tenon_cx_init_child(&quiet, cx);
+    d->has_nvrtc = tenon_cuda_nvrtc_open(&quiet, &d->nvrtc) == TENON_OK;
+    if (!d->has_nvrtc) snprintf(d->nvrtc_missing, sizeof d->nvrtc_missing, "%.500s", quiet.message);
+    TENON_TRY(describe(cx, d));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDevicePrimaryCtxRetain(&d->context, d->index), "the device's context"));
+    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuStreamCreate(&d->stream, TENON_CU_NON_BLOCKING), "stream"));
+    return tenon_cuda_check(cx, u, u->cuStreamCreate(&d->capture, TENON_CU_NON_BLOCKING), "stream");
+}
+
+static void cuda_close(tenon_device **device)
+{
+    tenon_device *d = *device;
+    *device = NULL;
+    if (!d) return;
+    if (d->context) {
+        (void)d->driver.cuCtxSetCurrent(d->context);
+        if (d->stream) (void)d->driver.cuStreamDestroy_v2(d->stream);
+        if (d->capture) (void)d->driver.cuStreamDestroy_v2(d->capture);
+        (void)d->driver.cuDevicePrimaryCtxRelease_v2(d->index);
+    }
+    pthread_mutex_destroy(&d->turn);
+    tenon_cx cx = d->cx;
+    for (compiled *c = d->compiled; c;) {
+        compiled *next = c->next;
+        tenon_free(&cx, c);
+        c = next;
+    }
+    tenon_free(&cx, d);
+}
+
+static tenon_status cuda_open(tenon_cx *cx, int index, int threads, tenon_device **out)
+{
+    (void)threads;
+    *out = NULL;
+    tenon_device *d = tenon_alloc_zero(cx, sizeof *d);
+    if (!d) return TENON_NOMEM;
+    tenon_cx_init_child(&d->cx, cx);
+    pthread_mutexattr_t recursive;
+    const bool made = pthread_mutexattr_init(&recursive) == 0 && pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE) == 0 &&
+                      pthread_mutex_init(&d->turn, &recursive) == 0;
+    if (!made) {
+        tenon_free(cx, d);
+        return TENON_FAIL(cx, TENON_DEVICE, "cuda: no mutex");
+    }
+    pthread_mutexattr_destroy(&recursive);
+    const tenon_status status = start(cx, d, index);
+    if (status != TENON_OK) {
+        cuda_close(&d);
+        return status;
+    }
+    tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "cuda: %s; driver %s, NVRTC %s", d->info.name, d->driver.dl.path,
+              d->has_nvrtc ? d->nvrtc.dl.path : d->nvrtc_missing);
+    *out = d;
+    return TENON_OK;
+}
+
+static const tenon_device_info *cuda_info(const tenon_device *device) { return &device->info; }
+
+/* ---- memory ---- */
+static tenon_status cuda_alloc(tenon_cx *cx, tenon_device *d, size_t bytes, void **out)
+{
+    tenon_cu_address address = 0;
+    char what[64];
+    *out = NULL;
+    TENON_TRY(enter(cx, d));
+    snprintf(what, sizeof what, "memory for %zu bytes", bytes);
+    TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuMemAlloc_v2(&address, bytes ? bytes : 1), what));
+    *out = (void *)(uintptr_t)address;
+    return TENON_OK;
+}
+
+static void cuda_release(tenon_device *d, void *p)
+{
+    (void)d->driver.cuCtxSetCurrent(d->context);
+    (void)d->driver.cuMemFree_v2((uintptr_t)p);
+}
+
+static tenon_status wait_stream(tenon_cx *cx, const tenon_cuda_driver *u, tenon_cu_stream stream)
+{
+    return tenon_cuda_check(cx, u, u->cuStreamSynchronize(stream), "a kernel or copy failed");
+}
+
+tenon_status tenon_cuda_write(const tenon_cuda_queue *q, void *dst, const void *src, size_t bytes)
+{
+    if (!bytes) return TENON_OK;
+    TENON_TRY(tenon_cuda_check(q->cx, q->driver, q->driver->cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, q->stream), "copy to the device"));
+    return wait_stream(q->cx, q->driver, q->stream);
+}
+
+tenon_status tenon_cuda_read(const tenon_cuda_queue *q, void *dst, const void *src, size_t bytes)
+{
+    if (!bytes) return TENON_OK;
+    TENON_TRY(tenon_cuda_check(q->cx, q->driver, q->driver->cuMemcpyDtoHAsync_v2(dst, (uintptr_t)src, bytes, q->stream), "copy from the device"));
+    return wait_stream(q->cx, q->driver, q->stream);
+}
+
+static tenon_cuda_queue queue_of(tenon_cx *cx, tenon_device *d, void *stream)
+{
+    return (tenon_cuda_queue){.cx = cx, .device = d, .driver = &d->driver, .stream = stream_of(d, stream),
+                              .programmatic = d->sm >= 90 && d->driver.cuLaunchKernelEx};
+}
+
+static tenon_status cuda_upload(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
+{
+    TENON_TRY(enter(cx, d));
+    const tenon_cuda_queue q = {.cx = cx, .device = d, .driver = &d->driver, .stream = d->stream};
+    return tenon_cuda_write(&q, dst, src, bytes);
+}
+
+static tenon_status cuda_download(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
+{
+    TENON_TRY(enter(cx, d));
+    const tenon_cuda_queue q = {.cx = cx, .device = d, .driver = &d->driver, .stream = d->stream};
+    return tenon_cuda_read(&q, dst, src, bytes);
+}
+
+/* ---- launches ---- */
+tenon_status tenon_cuda_run(const void *record, void *exec)
+{
+    const tenon_cuda_record *r = record;
+    const tenon_cuda_queue *q = exec;
+    void *args[] = {(void *)(uintptr_t)&r->args};
+    int error;
+    if (r->grid[0] == 0) return TENON_OK; /* nothing to compute, for any size of the bucket */
+    if (q->programmatic) {
+        tenon_cu_launch_attribute overlap = {.id = TENON_CU_PROGRAMMATIC_SERIALIZATION, .value.flag = 1};
+        const tenon_cu_launch_config config = {.grid = {r->grid[0], r->grid[1], r->grid[2]}, .block = {r->threads, 1, 1}, .stream = q->stream,
+                                               .attribute = &overlap, .attribute_count = 1};
+        error = q->driver->cuLaunchKernelEx(&config, r->function, args, NULL);
+    } else {
+        error = q->driver->cuLaunchKernel(r->function, r->grid[0], r->grid[1], r->grid[2], r->threads, 1, 1, 0, q->stream, args, NULL);
+    }
+    return tenon_cuda_check(q->cx, q->driver, error, "kernel launch");
+}
+
+static tenon_status launch_steps(const tenon_cuda_queue *q, const tenon_launch *step, size_t count)
+{
+    for (size_t i = 0; i < count; i++) TENON_TRY(step[i].tactic->run(step[i].record, (void *)(uintptr_t)q));
+    return TENON_OK;
+}
+
+static tenon_status cuda_launch(tenon_cx *cx, tenon_device *d, void *stream, const tenon_launch *step, size_t count, void *scratch,
+                                size_t scratch_bytes)
+{
+    (void)scratch, (void)scratch_bytes;
+    TENON_TRY(enter(cx, d));
+    pthread_mutex_lock(&d->turn);
+    const tenon_cuda_queue q = queue_of(cx, d, stream);
+    const tenon_status status = launch_steps(&q, step, count);
+    pthread_mutex_unlock(&d->turn);
+    return status;
+}
+
+static tenon_status cuda_synchronize(tenon_cx *cx, tenon_device *d, void *stream)
+{
+    TENON_TRY(enter(cx, d));
+    return wait_stream(cx, &d->driver, stream ? (tenon_cu_stream)stream : d->stream);
+}
+
+/* ---- kernels ---- */
+static tenon_status cuda_can_build(tenon_cx *cx, tenon_device *d)
+{
+    return d->has_nvrtc ? TENON_OK : TENON_FAIL(cx, TENON_DEVICE, "%s", d->nvrtc_missing);
+}
+
+static void keep_image(tenon_device *d, const uint64_t *key, const char *image, size_t bytes)
+{
+    tenon_cx cx;
+    tenon_cx_init_child(&cx, &d->cx);
+    compiled *c = tenon_alloc(&cx, sizeof *c + bytes);
+    if (!c) return; /* it is compiled again then */
+    *c = (compiled){.next = d->compiled, .key = {key[0], key[1]}, .bytes = bytes};
+    memcpy(c->image, image, bytes);
+    d->compiled = c;
+}
+
+static tenon_status cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, tenon_buf *image)
+{
+    TENON_TRY(cuda_can_build(cx, d));
+    const XXH128_hash_t hash = XXH3_128bits_withSeed(source->source, strlen(source->source), XXH3_64bits(source->options, strlen(source->options)));
+    const uint64_t key[2] = {hash.low64, hash.high64};
+    pthread_mutex_lock(&d->turn);
+    const compiled *found = d->compiled;
+    while (found && memcmp(found->key, key, sizeof key) != 0) found = found->next;
+    tenon_status status = TENON_OK;
+    if (found) {
+        tenon_buf_bytes(image, found->image, found->bytes);
+    } else {
+        const size_t before = image->length;
+        status = tenon_cuda_compile(cx, &d->nvrtc, source, d->arch, image);
+        if (status == TENON_OK) keep_image(d, key, image->data + before, image->length - before);
+    }
+    pthread_mutex_unlock(&d->turn);
+    return status == TENON_OK ? tenon_buf_status(image) : status;
+}
+
+static void cuda_kernel_unload(tenon_device *d, void *kernel)
+{
+    tenon_cuda_kernel *k = kernel;
+    tenon_cx cx;
+    tenon_cx_init_child(&cx, &d->cx);
+    (void)d->driver.cuCtxSetCurrent(d->context);
+    if (k->module) (void)d->driver.cuModuleUnload(k->module);
+    tenon_free(&cx, k);
+}
+
+/* All kernels ask for the same split of L1 and shared memory: a multiprocessor that has to change it drains first, and programmatic
+   launches would then overlap nothing. */
+static tenon_status load_kernel(tenon_cx *cx, tenon_device *d, const void *image, const char *entry, tenon_cuda_kernel *k)
+{
+    const tenon_cuda_driver *u = &d->driver;
+    char what[128];
+    snprintf(what, sizeof what, "kernel %.64s does not load on this device", entry);
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuModuleLoadData(&k->module, image), what));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuModuleGetFunction(&k->function, k->module, entry), what));
+    return tenon_cuda_check(cx, u, u->cuFuncSetAttribute(k->function, TENON_CU_CARVEOUT, 100), what);
+}
+
+static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *image, size_t bytes, const char *entry, void **kernel)
+{
+    *kernel = NULL;
+    if (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0) return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
+    TENON_TRY(enter(cx, d));
+    tenon_cx own;
+    tenon_cx_init_child(&own, &d->cx);
+    tenon_cuda_kernel *k = tenon_alloc_zero(&own, sizeof *k);
+    if (!k) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a kernel");
+    const tenon_status status = load_kernel(cx, d, image, entry, k);
+    if (status != TENON_OK) {
+        cuda_kernel_unload(d, k);
+        return status;
+    }
+    *kernel = k;
+    return TENON_OK;
+}
+
+/* ---- graphs ---- */
+static tenon_status cuda_graph_begin(tenon_cx *cx, tenon_device *d, void *stream)
+{
+    (void)stream;
+    TENON_TRY(enter(cx, d));
+    pthread_mutex_lock(&d->turn);
+    const tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamBeginCapture_v2(d->capture, TENON_CU_CAPTURE_THREAD), "graph capture");
+    d->capturing = status == TENON_OK;
+    if (status != TENON_OK) pthread_mutex_unlock(&d->turn);
+    return status;
+}
+
+static tenon_status cuda_graph_end(tenon_cx *cx, tenon_device *d, void *stream, void **graph)
+{
+    (void)stream;
+    tenon_cu_graph captured = NULL;
+    tenon_cu_graph_exec exec = NULL;
+    *graph = NULL;
+    tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamEndCapture(d->capture, &captured), "graph capture");
+    d->capturing = false;
+    pthread_mutex_unlock(&d->turn);
+    if (status == TENON_OK) status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphInstantiateWithFlags(&exec, captured, 0), "graph");
+    if (captured) (void)d->driver.cuGraphDestroy(captured);
+    *graph = exec;
+    return status;
+}
+
+static tenon_status cuda_graph_launch(tenon_cx *cx, tenon_device *d, void *stream, void *graph)
+{
+    TENON_TRY(enter(cx, d));
+    pthread_mutex_lock(&d->turn);
+    const tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphLaunch((tenon_cu_graph_exec)graph, stream_of(d, stream)), "graph launch");
+    pthread_mutex_unlock(&d->turn);
+    return status;
+}
+
+static void cuda_graph_destroy(tenon_device *d, void *graph)
+{
+    if (!graph) return;
+    (void)d->driver.cuCtxSetCurrent(d->context);
+    (void)d->driver.cuGraphExecDestroy((tenon_cu_graph_exec)graph);
+}
+
+/* ---- timing ---- */
+enum { REPEATS = 20, SAMPLES = 9 };
+
+static int by_value(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* A graph of REPEATS launches one after another, as they stand in an engine; the median of some launches of that graph. */
+static tenon_status time_graph(tenon_cx *cx, tenon_device *d, void *graph, const tenon_cu_event *event, double budget, double *out)
+{
+    const tenon_cuda_driver *u = &d->driver;
+    const double begin = tenon_now();
+    float sample[SAMPLES];
+    int count = 0;
+    TENON_TRY(cuda_graph_launch(cx, d, NULL, graph));
+    TENON_TRY(wait_stream(cx, u, d->stream));
+    while (count < 3 || (count < SAMPLES && tenon_now() - begin < budget)) {
+        TENON_TRY(tenon_cuda_check(cx, u, u->cuEventRecord(event[0], d->stream), "event"));
+        TENON_TRY(cuda_graph_launch(cx, d, NULL, graph));
+        TENON_TRY(tenon_cuda_check(cx, u, u->cuEventRecord(event[1], d->stream), "event"));
+        TENON_TRY(tenon_cuda_check(cx, u, u->cuEventSynchronize(event[1]), "a timed kernel failed"));
+        TENON_TRY(tenon_cuda_check(cx, u, u->cuEventElapsedTime(&sample[count++], event[0], event[1]), "event"));
+    }
+    qsort(sample, (size_t)count, sizeof *sample, by_value);
+    *out = sample[count / 2] * 1e-3 / REPEATS;
+    return TENON_OK;
+}
+
+static tenon_status capture_repeats(tenon_cx *cx, tenon_device *d, const tenon_launch *step, size_t count, void **graph)
+{
+    tenon_status status = TENON_OK;
+    TENON_TRY(cuda_graph_begin(cx, d, NULL));
+    for (int i = 0; i < REPEATS && status == TENON_OK; i++) status = cuda_launch(cx, d, NULL, step, count, NULL, 0);
+    const tenon_status ended = cuda_graph_end(cx, d, NULL, graph);
+    return status == TENON_OK ? ended : status;
+}
+
+static tenon_status cuda_time(tenon_cx *cx, tenon_device *d, const tenon_launch *step, size_t count, size_t scratch_bytes, double budget, double *out)
+{
+    (void)scratch_bytes;
+    void *graph = NULL;
+    tenon_cu_event event[2] = {NULL, NULL};
+    tenon_status status;
+    *out = 0;
+    TENON_TRY(enter(cx, d));
+    TENON_TRY_DONE(tenon_cuda_check(cx, &d->driver, d->driver.cuEventCreate(&event[0], 0), "event"));
+    TENON_TRY_DONE(tenon_cuda_check(cx, &d->driver, d->driver.cuEventCreate(&event[1], 0), "event"));
+    TENON_TRY_DONE(capture_repeats(cx, d, step, count, &graph));
+    status = time_graph(cx, d, graph, event, budget, out);
+done:
+    cuda_graph_destroy(d, graph);
+    for (int i = 0; i < 2; i++)
+        if (event[i]) (void)d->driver.cuEventDestroy_v2(event[i]);
+    return status;
+}
+
+const tenon_backend tenon_backend_cuda = {
+    .name = "cuda", .tactics = tenon_cuda_tactics, .open = cuda_open, .close = cuda_close, .info = cuda_info, .alloc = cuda_alloc,
+    .release = cuda_release, .upload = cuda_upload, .download = cuda_download, .host_memory = false, .launch = cuda_launch,
+    .synchronize = cuda_synchronize, .kernel_compile = cuda_kernel_compile, .kernel_load = cuda_kernel_load,
+    .kernel_unload = cuda_kernel_unload, .can_build = cuda_can_build, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
+    .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
+};

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CUDA backend: one GPU, its memory, streams and graphs, and the tactics of tactic.def. Kernels get one argument, tenon_cuda_args,
+   by value; the launch record holds it, so a step is enqueued from its record alone. */
+#ifndef TENON_CUDA_BACKEND_H
+#define TENON_CUDA_BACKEND_H
+
+#include "cuda/cuda_api.h"
+
+extern const tenon_backend tenon_backend_cuda;
+extern const tenon_tactic *const tenon_cuda_tactics[]; /* in order of preference, `cuda.ref` last; NULL-terminated */
+
+/* A loaded kernel; what kernel_load gives. */
+typedef struct tenon_cuda_kernel { tenon_cu_module module; tenon_cu_function function; } tenon_cuda_kernel;
+
+/* As struct tenon_args in prelude.cu. */
+enum { TENON_CUDA_TENSORS = 24 };
+typedef struct tenon_cuda_args {
+    const void *shape;            /* this step's part of the shape block */
+    void *at[TENON_CUDA_TENSORS]; /* addresses of the tensors, in the order of the kernel's index space */
+    uint32_t aligned;             /* bit t: tensor t may be read or written in whole vectors */
+    uint32_t pad;
+} tenon_cuda_args;
+
+/* What a kernel step is launched from. All bytes are set (bind clears it first): records that are equal give equal graphs. */
+typedef struct tenon_cuda_record {
+    tenon_cu_function function;
+    uint32_t grid[3], threads;
+    tenon_cuda_args args;
+} tenon_cuda_record;
+
+/* What a tactic's run gets. */
+typedef struct tenon_cuda_queue {
+    tenon_cx *cx;
+    tenon_device *device;
+    const tenon_cuda_driver *driver;
+    tenon_cu_stream stream;
+    bool programmatic; /* launches may overlap the end of the one before: every kernel here waits for it (tenon_wait) */
+} tenon_cuda_queue;
+
+/* Enqueues a tenon_cuda_record; the `run` of all kernel tactics. */
+tenon_status tenon_cuda_run(const void *record, void *queue);
+
+/* "sm_90a", and how many multiprocessors; device NULL (compiling for elsewhere): those of a large GPU. */
+int tenon_cuda_multiprocessors(const tenon_device *device);
+/* The device's own copies, in order with its stream; both wait for the stream first. */
+tenon_status tenon_cuda_read(const tenon_cuda_queue *queue, void *dst, const void *src, size_t bytes);
+tenon_status tenon_cuda_write(const tenon_cuda_queue *queue, void *dst, const void *src, size_t bytes);
+
+#endif
