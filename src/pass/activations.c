@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Composite activations in every exporter's spelling become one row: silu, hard_sigmoid, hard_swish, gelu (erf and tanh), mish.
    All but hard_sigmoid are products  s * x * u(x)  whose factors stand in any order and grouping, so the product is taken apart:
-   for each pair of factors (x, u), u is classified as a function of x and the numbers left over must multiply to what it needs. */
+   for each pair of factors (x, u),
+       u is classified as a function of x and the numbers left over must multiply to what it needs. */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -47,13 +48,16 @@ static bool poly_of(tenon_rw *rw, tenon_value *v, const tenon_value *x, int dept
         for (int i = 0; i <= DEGREE; i++) out->c[i] = -a.c[i];
         return true;
     }
-    const bool sum = n->op == &tenon_op_add || n->op == &tenon_op_sub, quotient = n->op == &tenon_op_div, power = n->op == &tenon_op_pow;
+    const bool sum = n->op == &tenon_op_add || n->op == &tenon_op_sub, quotient = n->op == &tenon_op_div, power =
+        n->op == &tenon_op_pow;
     if (!sum && !quotient && !power && n->op != &tenon_op_mul) return false;
     if ((quotient || power) && !tenon_rw_scalar(rw, n->src[1], &c)) return false;
-    if (!poly_of(rw, n->src[0], x, depth + 1, &a) || (!quotient && !power && !poly_of(rw, n->src[1], x, depth + 1, &b))) return false;
+    if (!poly_of(rw, n->src[0], x, depth + 1, &a) || (!quotient && !power && !poly_of(rw, n->src[1], x, depth + 1, &b)))
+        return false;
     if (power) return c == 3 && poly_mul(&a, &a, &b) && poly_mul(&a, &b, out);
     if (n->op == &tenon_op_mul) return poly_mul(&a, &b, out);
-    for (int i = 0; i <= DEGREE; i++) out->c[i] = quotient ? a.c[i] / c : n->op == &tenon_op_add ? a.c[i] + b.c[i] : a.c[i] - b.c[i];
+    for (int i = 0; i <= DEGREE; i++) out->c[i] = quotient ? a.c[i] / c : n->op == &tenon_op_add ? a.c[i] + b.c[i]
+        : a.c[i] - b.c[i];
     return true;
 }
 
@@ -62,7 +66,8 @@ static bool near_or_zero(double got, double want) { return want == 0 ? got == 0 
 static bool is_poly(tenon_rw *rw, tenon_value *v, const tenon_value *x, double c0, double c1, double c2, double c3)
 {
     poly p;
-    return poly_of(rw, v, x, 0, &p) && near_or_zero(p.c[0], c0) && near_or_zero(p.c[1], c1) && near_or_zero(p.c[2], c2) && near_or_zero(p.c[3], c3);
+    return poly_of(rw, v, x, 0, &p) && near_or_zero(p.c[0], c0) && near_or_zero(p.c[1], c1) && near_or_zero(p.c[2], c2) &&
+        near_or_zero(p.c[3], c3);
 }
 
 /* v = p + q * (result of a node of `op`): that node. */
@@ -93,7 +98,8 @@ typedef struct match {
 
 static bool bounds_are(tenon_rw *rw, const tenon_node *clip, double lo, double hi)
 {
-    return tenon_rw_src(clip, 1) && tenon_rw_src(clip, 2) && tenon_rw_is_scalar(rw, clip->src[1], lo) && tenon_rw_is_scalar(rw, clip->src[2], hi);
+    return tenon_rw_src(clip, 1) && tenon_rw_src(clip, 2) && tenon_rw_is_scalar(rw, clip->src[1], lo) &&
+        tenon_rw_is_scalar(rw, clip->src[2], hi);
 }
 
 /* u as a function of x. */
@@ -107,7 +113,8 @@ static bool classify(tenon_rw *rw, tenon_value *u, tenon_value *x, match *m)
         *m = (match){&tenon_op_silu, 1, t.c[1]};
         return true;
     }
-    if (n->op == &tenon_op_hard_sigmoid && n->src[0] == x && tenon_rw_near(tenon_node_float(n, "alpha"), 1.0 / 6) && tenon_node_float(n, "beta") == 0.5) {
+    if (n->op == &tenon_op_hard_sigmoid && n->src[0] == x && tenon_rw_near(tenon_node_float(n, "alpha"), 1.0 / 6) &&
+        tenon_node_float(n, "beta") == 0.5) {
         *m = (match){&tenon_op_hard_swish, 1, 0};
         return true;
     }
@@ -124,7 +131,8 @@ static bool classify(tenon_rw *rw, tenon_value *u, tenon_value *x, match *m)
         return true;
     }
     const double k = sqrt(2 / 3.14159265358979323846);
-    if ((f = affine_of(rw, u, &tenon_op_tanh, &p, &q)) && tenon_rw_near(p, q) && is_poly(rw, f->src[0], x, 0, k, 0, k * 0.044715)) {
+    if ((f = affine_of(rw, u, &tenon_op_tanh, &p, &q)) && tenon_rw_near(p, q) &&
+        is_poly(rw, f->src[0], x, 0, k, 0, k * 0.044715)) {
         *m = (match){&tenon_op_gelu_tanh, 0.5 / p, 0};
         return true;
     }
@@ -166,7 +174,8 @@ static bool product_of(tenon_rw *rw, tenon_value *v, const tenon_value *x, const
     tenon_node *n = tenon_rw_from(v, NULL);
     if (!n || depth > 3) return false;
     tenon_rw_take(rw, n);
-    if (n->op == &tenon_op_mul) return product_of(rw, n->src[0], x, u, depth + 1, out) && product_of(rw, n->src[1], x, u, depth + 1, out);
+    if (n->op == &tenon_op_mul) return product_of(rw, n->src[0], x, u, depth + 1, out) &&
+        product_of(rw, n->src[1], x, u, depth + 1, out);
     if (n->op != &tenon_op_div || !tenon_rw_scalar(rw, n->src[1], &c)) return false;
     out->scale /= c;
     return product_of(rw, n->src[0], x, u, depth + 1, out);
@@ -193,7 +202,8 @@ static tenon_status composite(tenon_rw *rw, tenon_node *n)
             if (f.v[i] == f.v[k] || !classify(rw, f.v[i], f.v[k], &m)) continue;
             product p = {.scale = 1};
             rw->part_count = 0;
-            if (!product_of(rw, n->dst[0], f.v[k], f.v[i], 0, &p) || p.x_count != 1 || p.u_count != 1 || !tenon_rw_near(p.scale, m.scale)) continue;
+            if (!product_of(rw, n->dst[0], f.v[k], f.v[i], 0, &p) || p.x_count != 1 || p.u_count != 1 ||
+                !tenon_rw_near(p.scale, m.scale)) continue;
             tenon_node *row;
             tenon_value *y;
             take_between(rw, f.v[i], f.v[k], 0);
@@ -230,7 +240,8 @@ static tenon_status hard_sigmoid(tenon_rw *rw, tenon_node *n)
     else if (n->op == &tenon_op_div && tenon_rw_scalar(rw, n->src[1], &c)) s = 1 / c, t = n->src[0];
     else if (n->op != &tenon_op_clip) return TENON_OK;
     if (n->op != &tenon_op_clip) clip = tenon_rw_from(t, &tenon_op_clip);
-    if (!clip || !tenon_rw_src(clip, 1) || !tenon_rw_src(clip, 2) || !tenon_rw_is_scalar(rw, clip->src[1], 0) || !tenon_rw_scalar(rw, clip->src[2], &hi)) return TENON_OK;
+    if (!clip || !tenon_rw_src(clip, 1) || !tenon_rw_src(clip, 2) || !tenon_rw_is_scalar(rw, clip->src[1], 0) ||
+        !tenon_rw_scalar(rw, clip->src[2], &hi)) return TENON_OK;
     if (!tenon_rw_near(hi * s, 1)) return TENON_OK;
     tenon_rw_take(rw, clip);
     x = clip->src[0];
@@ -257,4 +268,5 @@ static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
     return tenon_rw_each(cx, g, ACT, rules, TENON_COUNTOF(rules), changed);
 }
 
-const tenon_pass tenon_pass_activations = {.name = ACT, .what = "silu, gelu, hard_swish, hard_sigmoid, mish in every spelling", .run = run};
+const tenon_pass tenon_pass_activations = {.name = ACT, .what = "silu, gelu, hard_swish, hard_sigmoid, mish in every spelling",
+    .run = run};

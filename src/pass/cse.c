@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Common subexpressions: of two nodes with the same operator, attributes and sources the later one goes. Small constants count as the
-   same when their bytes are. */
+/* Common subexpressions: of two nodes with the same operator, attributes and sources the later one goes. Small constants count
+   as the same when their bytes are. */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -13,12 +13,14 @@ static bool same_data(const tenon_value *a, const tenon_value *b)
     if (!a->is_const || !b->is_const || !a->data || !b->data || !tenon_type_equal(&a->type, &b->type)) return false;
     const int64_t count = tenon_tensor_count(a->data);
     if (count > 1 && (a->source_name || b->source_name)) return false; /* may be replaced apart */
-    if (tenon_dtype_get(a->type.dtype)->kind == TENON_KIND_OTHER || !tenon_tensor_is_dense(a->data) || !tenon_tensor_is_dense(b->data)) return false;
+    if (tenon_dtype_get(a->type.dtype)->kind == TENON_KIND_OTHER || !tenon_tensor_is_dense(a->data) ||
+        !tenon_tensor_is_dense(b->data)) return false;
     const size_t bytes = tenon_dtype_bytes(a->type.dtype, (size_t)count);
     return bytes <= SAME_BYTES && (!bytes || memcmp(a->data->data, b->data->data, bytes) == 0);
 }
 
-static bool same_list(const void *a, const void *b, size_t count, size_t element) { return !count || memcmp(a, b, count * element) == 0; }
+static bool same_list(const void *a, const void *b, size_t count, size_t element) { return !count ||
+    memcmp(a, b, count * element) == 0; }
 
 static bool same_attr(tenon_attr_kind kind, const tenon_attr *a, const tenon_attr *b)
 {
@@ -27,8 +29,10 @@ static bool same_attr(tenon_attr_kind kind, const tenon_attr *a, const tenon_att
     case TENON_ATTR_INT: case TENON_ATTR_DTYPE: return a->i == b->i;
     case TENON_ATTR_FLOAT: return a->set == b->set && memcmp(&a->f, &b->f, sizeof a->f) == 0;
     case TENON_ATTR_STRING: return a->s == b->s || (a->s && b->s && !strcmp(a->s, b->s));
-    case TENON_ATTR_INTS: return a->set == b->set && a->count == b->count && same_list(a->ints, b->ints, a->count, sizeof *a->ints);
-    case TENON_ATTR_FLOATS: return a->set == b->set && a->count == b->count && same_list(a->floats, b->floats, a->count, sizeof *a->floats);
+    case TENON_ATTR_INTS: return a->set == b->set && a->count == b->count &&
+        same_list(a->ints, b->ints, a->count, sizeof *a->ints);
+    case TENON_ATTR_FLOATS: return a->set == b->set && a->count == b->count &&
+        same_list(a->floats, b->floats, a->count, sizeof *a->floats);
     case TENON_ATTR_TENSOR: return a->set == b->set && a->tensor == b->tensor;
     case TENON_ATTR_STRINGS: case TENON_ATTR_GRAPH: return !a->set && !b->set;
     }
@@ -60,7 +64,8 @@ static size_t bucket_of(const tenon_node *n)
 
 static bool mergeable(const tenon_graph *g, const tenon_node *n)
 {
-    if (n->op->flags & (TENON_OP_RANDOM | TENON_OP_EFFECT | TENON_OP_CONTROL) || n->sub_count || n->op == &tenon_op_symbolic) return false;
+    if (n->op->flags & (TENON_OP_RANDOM | TENON_OP_EFFECT | TENON_OP_CONTROL) || n->sub_count || n->op == &tenon_op_symbolic)
+        return false;
     for (int i = 0; i < n->dst_count; i++)
         if (n->dst[i] && (tenon_rw_is_output(g, n->dst[i]) || n->dst[i]->type.rank < 0)) return false;
     return true;

@@ -35,7 +35,8 @@ static tenon_status record(tenon_graph *g, const char *pass, const tenon_node *n
     tenon_log(g->cx, TENON_VERBOSE, TENON_TOPIC_PASS, "%s: %s at %s: %s", pass, applied ? "applied" : "blocked", origin, text);
     if (!e || (!applied && known(e, pass, origin, text))) return TENON_OK;
     TENON_TRY(tenon_arena_grow(e->arena, (void **)&e->event, &e->capacity, e->count + 1, sizeof *e->event));
-    tenon_event v = {.pass = pass, .applied = applied, .origin = tenon_arena_strdup(e->arena, origin), .text = tenon_arena_strdup(e->arena, text)};
+    tenon_event v = {.pass = pass, .applied = applied, .origin = tenon_arena_strdup(e->arena, origin), .text =
+        tenon_arena_strdup(e->arena, text)};
     if (!v.origin || !v.text) return TENON_NOMEM;
     e->event[e->count++] = v;
     return TENON_OK;

@@ -24,8 +24,10 @@ tenon_status tenon_events_attach(tenon_graph *g);
 /* The origin of a node: its own field, else its name. */
 const char *tenon_node_origin(const tenon_node *n);
 
-TENON_PRINTF(4, 5) tenon_status tenon_event_applied(tenon_graph *g, const char *pass, const tenon_node *n, const char *format, ...);
+TENON_PRINTF(4, 5) tenon_status tenon_event_applied(tenon_graph *g, const char *pass, const tenon_node *n, const char *format,
+    ...);
 /* The same pass, node and text are recorded once. */
-TENON_PRINTF(4, 5) tenon_status tenon_event_blocked(tenon_graph *g, const char *pass, const tenon_node *n, const char *format, ...);
+TENON_PRINTF(4, 5) tenon_status tenon_event_blocked(tenon_graph *g, const char *pass, const tenon_node *n, const char *format,
+    ...);
 
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Per-channel factors and sums move into weights: batch_norm becomes a factor and a sum; a factor behind (or in front of) a convolution
-   or a product with constant weights becomes part of the weights, as a weight expression; sums of sums and factors of factors become
-   one.   (conv(x, w) + b) * a  ->  conv(x, w*a) + b*a                                                                              */
+/* Per-channel factors and sums move into weights: batch_norm becomes a factor and a sum; a factor behind (or in front of) a
+   convolution or a product with constant weights becomes part of the weights,
+       as a weight expression; sums of sums and factors of factors become
+   one.   (conv(x, w) + b) * a  ->  conv(x,
+       w*a) + b*a                                                                              */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -17,7 +19,8 @@ static tenon_status batch_norm(tenon_rw *rw, tenon_node *n)
         if (!n->src[i]->is_const)
             return tenon_event_blocked(rw->g, FOLD, n, "blocked by source %d because '%s' is not constant", i, n->src[i]->name);
     for (int i = 1; i < n->dst_count; i++)
-        if (n->dst[i] && n->dst[i]->use_count) return tenon_event_blocked(rw->g, FOLD, n, "blocked by result %d because it is used", i);
+        if (n->dst[i] && n->dst[i]->use_count)
+            return tenon_event_blocked(rw->g, FOLD, n, "blocked by result %d because it is used", i);
     tenon_value *const *s = n->src, *epsilon, *a, *c, *y;
     const int rank = s[0]->type.rank;
     tenon_rw_take(rw, n);
@@ -89,8 +92,10 @@ static tenon_status factor_behind(tenon_rw *rw, tenon_node *n)
     tenon_node *anchor = tenon_rw_from(x, NULL), *like;
     if (!weight_axes(anchor, &axis, &weight_axis)) return TENON_OK;
     if (!varies_along(c, x->type.rank, axis))
-        return tenon_event_blocked(rw->g, FOLD, n, "blocked by the shape of '%s' because it is not one number a channel", c->name);
-    if (!tenon_rw_sole(x)) return tenon_event_blocked(rw->g, FOLD, n, "blocked by a second use of '%s' because both would need weights", x->name);
+        return tenon_event_blocked(rw->g, FOLD, n, "blocked by the shape of '%s' because it is not one number a channel",
+            c->name);
+    if (!tenon_rw_sole(x)) return tenon_event_blocked(rw->g, FOLD, n,
+        "blocked by a second use of '%s' because both would need weights", x->name);
     tenon_rw_take(rw, anchor);
     tenon_rw_take(rw, n);
     TENON_TRY(turned(rw, c, anchor->src[1]->type.rank, weight_axis, &w));
@@ -108,7 +113,8 @@ static tenon_status factor_of_sum(tenon_rw *rw, tenon_node *n)
     if (!with_const(n, &tenon_op_mul, &sum, &a)) return TENON_OK;
     tenon_node *add = tenon_rw_from(sum, &tenon_op_add);
     if (!with_const(add, &tenon_op_add, &x, &b) || !tenon_rw_sole(sum)) return TENON_OK;
-    if (!weight_axes(tenon_rw_from(x, NULL), &axis, &weight_axis) || !tenon_rw_sole(x) || !varies_along(a, x->type.rank, axis)) return TENON_OK;
+    if (!weight_axes(tenon_rw_from(x, NULL), &axis, &weight_axis) || !tenon_rw_sole(x) || !varies_along(a, x->type.rank, axis))
+        return TENON_OK;
     tenon_rw_take(rw, add);
     tenon_rw_take(rw, n);
     TENON_TRY(tenon_rw_binary(rw, &tenon_op_mul, b, a, &b));
@@ -138,7 +144,8 @@ static tenon_status factor_before(tenon_rw *rw, tenon_node *n)
     tenon_value *x, *c, *w, *y;
     const bool product = n->op == &tenon_op_matmul;
     if (n->op != &tenon_op_conv && !product) return TENON_OK;
-    if (!n->src[1]->is_const || !with_const(tenon_rw_from(n->src[0], &tenon_op_mul), &tenon_op_mul, &x, &c) || !tenon_rw_sole(n->src[0])) return TENON_OK;
+    if (!n->src[1]->is_const || !with_const(tenon_rw_from(n->src[0], &tenon_op_mul), &tenon_op_mul, &x, &c) ||
+        !tenon_rw_sole(n->src[0])) return TENON_OK;
     if (product ? n->src[1]->type.rank != 2 : tenon_node_int(n, "group") != 1) return TENON_OK;
     const int axis = product ? x->type.rank - 1 : 1;
     if (!varies_along(c, x->type.rank, axis)) return TENON_OK;
@@ -167,11 +174,13 @@ static tenon_status sum_before(tenon_rw *rw, tenon_node *n)
 {
     tenon_value *x, *c, *b, *y;
     if (n->op != &tenon_op_conv || tenon_rw_src(n, 2) || !n->src[1]->is_const || tenon_node_int(n, "group") != 1) return TENON_OK;
-    if (!with_const(tenon_rw_from(n->src[0], &tenon_op_add), &tenon_op_add, &x, &c) || !tenon_rw_sole(n->src[0]) || !varies_along(c, x->type.rank, 1)) return TENON_OK;
+    if (!with_const(tenon_rw_from(n->src[0], &tenon_op_add), &tenon_op_add, &x, &c) || !tenon_rw_sole(n->src[0]) ||
+        !varies_along(c, x->type.rank, 1)) return TENON_OK;
     tenon_node *add = tenon_rw_from(n->src[0], NULL), *sum, *like;
     const tenon_node *before = tenon_rw_from(x, NULL);
     if (before && before->op->flags & TENON_OP_ANCHOR) return TENON_OK; /* the sum is free behind that anchor */
-    if (!pads_nothing(n)) return tenon_event_blocked(rw->g, FOLD, n, "blocked by the padding because a sum in front of it changes the border");
+    if (!pads_nothing(n)) return tenon_event_blocked(rw->g, FOLD, n,
+        "blocked by the padding because a sum in front of it changes the border");
     const int rank = n->src[1]->type.rank;
     int64_t axes[TENON_MAX_RANK];
     for (int i = 1; i < rank; i++) axes[i - 1] = i;
@@ -196,4 +205,5 @@ static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
     return tenon_rw_each(cx, g, FOLD, rules, TENON_COUNTOF(rules), changed);
 }
 
-const tenon_pass tenon_pass_fold_affine = {.name = FOLD, .what = "batch norms, channel factors and sums move into weights", .run = run};
+const tenon_pass tenon_pass_fold_affine = {.name = FOLD, .what = "batch norms, channel factors and sums move into weights", .run =
+    run};

@@ -22,4 +22,5 @@ static tenon_status fold_graph(tenon_cx *cx, tenon_graph *g, bool *changed)
 
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed) { return fold_graph(cx, g, changed); }
 
-const tenon_pass tenon_pass_fold_constants = {.name = "fold_constants", .what = "nodes of constants become weight expressions", .run = run};
+const tenon_pass tenon_pass_fold_constants = {.name = "fold_constants", .what = "nodes of constants become weight expressions",
+    .run = run};

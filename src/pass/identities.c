@@ -14,10 +14,12 @@ static tenon_status no_op(tenon_rw *rw, tenon_node *n)
     int64_t v[2 * TENON_MAX_RANK];
     int count = 0;
     const tenon_op *op = n->op;
-    if (op != &tenon_op_identity && op != &tenon_op_cast && op != &tenon_op_expand && op != &tenon_op_reshape && op != &tenon_op_slice &&
+    if (op != &tenon_op_identity && op != &tenon_op_cast && op != &tenon_op_expand && op != &tenon_op_reshape &&
+        op != &tenon_op_slice &&
         op != &tenon_op_pad && op != &tenon_op_concat && op != &tenon_op_split && op != &tenon_op_transpose)
         return TENON_OK;
-    if (!n->src[0] || !n->dst[0] || n->dst_count != 1 || n->src[0]->type.rank < 0 || !tenon_type_equal(&n->src[0]->type, &n->dst[0]->type)) return TENON_OK;
+    if (!n->src[0] || !n->dst[0] || n->dst_count != 1 || n->src[0]->type.rank < 0 ||
+        !tenon_type_equal(&n->src[0]->type, &n->dst[0]->type)) return TENON_OK;
     if (op == &tenon_op_slice && tenon_rw_src(n, 4)) { /* a reversed axis keeps its size */
         count = tenon_rw_ints(rw, n->src[4], v, TENON_MAX_RANK);
         for (int i = 0; i < count; i++)
@@ -45,7 +47,8 @@ static bool holds(tenon_dtype wide, tenon_dtype narrow)
 {
     const tenon_dtype_info *w = tenon_dtype_get(wide), *n = tenon_dtype_get(narrow);
     if (w->kind == n->kind && w->kind != TENON_KIND_OTHER)
-        return w->bits > n->bits && !(wide == TENON_F16 && narrow == TENON_F8E5M2) && !(n->kind == TENON_KIND_FLOAT && w->bits <= 16);
+        return w->bits > n->bits && !(wide == TENON_F16 && narrow == TENON_F8E5M2) && !(n->kind == TENON_KIND_FLOAT &&
+            w->bits <= 16);
     return w->kind == TENON_KIND_INT && (n->kind == TENON_KIND_BOOL || (n->kind == TENON_KIND_UINT && w->bits > n->bits));
 }
 
@@ -53,7 +56,8 @@ static bool holds(tenon_dtype wide, tenon_dtype narrow)
 static tenon_status cast_back(tenon_rw *rw, tenon_node *n)
 {
     const tenon_node *inner = n->op == &tenon_op_cast ? tenon_rw_from(n->src[0], &tenon_op_cast) : NULL;
-    if (!inner || inner->src[0]->type.dtype != n->dst[0]->type.dtype || !holds(n->src[0]->type.dtype, n->dst[0]->type.dtype)) return TENON_OK;
+    if (!inner || inner->src[0]->type.dtype != n->dst[0]->type.dtype || !holds(n->src[0]->type.dtype, n->dst[0]->type.dtype))
+        return TENON_OK;
     return tenon_rw_done(rw, n, inner->src[0], "cast to a wider type and back -> x");
 }
 
@@ -78,7 +82,8 @@ static tenon_status power(tenon_rw *rw, tenon_node *n)
 {
     double c;
     tenon_value *y, *x = n->src_count ? n->src[0] : NULL;
-    if (n->op != &tenon_op_pow || !tenon_is_float(x->type.dtype) || !tenon_rw_scalar(rw, n->src[1], &c) || !tenon_rw_keeps_type(n->src[1], x)) return TENON_OK;
+    if (n->op != &tenon_op_pow || !tenon_is_float(x->type.dtype) || !tenon_rw_scalar(rw, n->src[1], &c) ||
+        !tenon_rw_keeps_type(n->src[1], x)) return TENON_OK;
     tenon_rw_take(rw, n);
     if (c == 2) TENON_TRY(tenon_rw_binary(rw, &tenon_op_mul, x, x, &y));
     else if (c == 0.5) TENON_TRY(tenon_rw_unary(rw, &tenon_op_sqrt, x, &y));
@@ -126,7 +131,8 @@ static tenon_status unary_pair(tenon_rw *rw, tenon_node *n)
 {
     tenon_value *y;
     tenon_node *inner;
-    if (n->op == &tenon_op_neg && (inner = tenon_rw_from(n->src[0], &tenon_op_neg))) return tenon_rw_done(rw, n, inner->src[0], "neg(neg(x)) -> x");
+    if (n->op == &tenon_op_neg && (inner = tenon_rw_from(n->src[0], &tenon_op_neg)))
+        return tenon_rw_done(rw, n, inner->src[0], "neg(neg(x)) -> x");
     if (n->op != &tenon_op_reciprocal || !(inner = tenon_rw_from(n->src[0], &tenon_op_sqrt))) return TENON_OK;
     tenon_rw_take(rw, inner);
     tenon_rw_take(rw, n);
@@ -174,7 +180,8 @@ static tenon_status bounds(tenon_rw *rw, tenon_node *n)
     if (!bounds_of(rw, n, &x, &lo, &hi) || lo > hi) return TENON_OK;
     tenon_rw_take(rw, n);
     tenon_node *inner = x->producer;
-    if (inner && !x->is_const && bounds_of(rw, inner, &inner_x, &inner_lo, &inner_hi) && inner_lo <= inner_hi && lo <= inner_hi && hi >= inner_lo) {
+    if (inner && !x->is_const && bounds_of(rw, inner, &inner_x, &inner_lo, &inner_hi) && inner_lo <= inner_hi &&
+        lo <= inner_hi && hi >= inner_lo) {
         tenon_rw_take(rw, inner);
         return bounded(rw, n, inner_x, fmax(lo, inner_lo), fmin(hi, inner_hi), "bounds of bounds");
     }
@@ -213,7 +220,8 @@ static tenon_status reshapes(tenon_rw *rw, tenon_node *n)
     TENON_TRY(tenon_rw_reshape(rw, inner ? inner->src[0] : n->src[0], n->dst[0]->type.rank, n->dst[0]->type.dim, &y));
     const tenon_node *made = tenon_rw_from(y, &tenon_op_reshape);
     if (made && tenon_rw_from(made->src[1], NULL)) return TENON_OK; /* two free dimensions: would need a computed shape */
-    return tenon_rw_done(rw, n, y, inner ? "%s of %s -> one reshape" : "%s -> reshape", n->op->name, inner ? inner->op->name : "");
+    return tenon_rw_done(rw, n, y, inner ? "%s of %s -> one reshape" : "%s -> reshape", n->op->name, inner ? inner->op->name
+        : "");
 }
 
 /* transpose(transpose(x)) -> transpose(x) */
@@ -282,7 +290,8 @@ static tenon_status expand_sinks(tenon_rw *rw, tenon_node *n)
     if (!(n->op->flags & TENON_OP_POINTWISE) || n->dst[0]->type.rank < 0 || n->src_count > 3) return TENON_OK;
     tenon_node *e = NULL, *like;
     for (int i = 0; i < n->src_count && !e; i++) e = tenon_rw_from(n->src[i], &tenon_op_expand);
-    if (!e || e->src[0]->type.rank < 0 || !tenon_rw_sole(e->dst[0]) || e->dst[0]->type.rank != n->dst[0]->type.rank) return TENON_OK;
+    if (!e || e->src[0]->type.rank < 0 || !tenon_rw_sole(e->dst[0]) || e->dst[0]->type.rank != n->dst[0]->type.rank)
+        return TENON_OK;
     for (int i = 0; i < e->dst[0]->type.rank; i++)
         if (e->dst[0]->type.dim[i] != n->dst[0]->type.dim[i]) return TENON_OK;
     tenon_value *src[3] = {NULL}, *y;
@@ -304,7 +313,8 @@ static tenon_status gathered(tenon_rw *rw, tenon_node *n)
 {
     int64_t index;
     int axis;
-    if (n->op != &tenon_op_gather || !n->src[1]->is_const || n->src[1]->type.rank > 1 || n->src[0]->is_const || n->dst[0]->type.rank < 0) return TENON_OK;
+    if (n->op != &tenon_op_gather || !n->src[1]->is_const || n->src[1]->type.rank > 1 || n->src[0]->is_const ||
+        n->dst[0]->type.rank < 0) return TENON_OK;
     const int rank = n->src[0]->type.rank;
     if (rank < 1 || tenon_rw_ints(rw, n->src[1], &index, 1) != 1 || n->dst[0]->sym) return TENON_OK;
     TENON_TRY(tenon_infer_axis(rw->cx, "gather", tenon_node_int(n, "axis"), rank, &axis));
@@ -323,7 +333,8 @@ static tenon_status gathered(tenon_rw *rw, tenon_node *n)
 
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
 {
-    static const tenon_rw_rule rules[] = {no_op, cast_back, neutral, power, division, difference, unary_pair, bounds, decided, reshapes, transposes, expanded, expand_sinks, gathered};
+    static const tenon_rw_rule rules[] = {no_op, cast_back, neutral, power, division, difference, unary_pair, bounds, decided,
+        reshapes, transposes, expanded, expand_sinks, gathered};
     return tenon_rw_each(cx, g, IDENTITIES, rules, TENON_COUNTOF(rules), changed);
 }
 

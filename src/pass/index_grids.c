@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gathers that take everything in order. Exporters write x[arange(b)[:, None], arange(n)] as index arithmetic and a gather; where the
-   indices are proved to be the grid  c + sum of a_j * i_j  that walks x from front to back, the gather is a reshape.            */
+/* Gathers that take everything in order. Exporters write x[arange(b)[:, None], arange(n)] as index arithmetic and a gather;
+   where the indices are proved to be the grid  c + sum of a_j * i_j  that walks x from front to back,
+       the gather is a reshape.            */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -62,7 +63,8 @@ static bool grid_of(tenon_rw *rw, tenon_value *v, int depth, grid *out)
     int64_t start, delta;
     tenon_value *x;
     if (v->type.rank < 0 || !tenon_is_int(v->type.dtype) || depth > 12) return false;
-    if (v->is_const) return tenon_type_is_static(&v->type) && tenon_eval_const(rw->cx, rw->g, v, &t) == TENON_OK && grid_of_data(t, out);
+    if (v->is_const) return tenon_type_is_static(&v->type) && tenon_eval_const(rw->cx, rw->g, v, &t) == TENON_OK &&
+        grid_of_data(t, out);
     if (!n) return false;
     tenon_rw_take(rw, n);
     if (n->op == &tenon_op_range) {
@@ -120,8 +122,10 @@ static tenon_status as_reshape(tenon_rw *rw, tenon_node *n)
 static tenon_status gather(tenon_rw *rw, tenon_node *n)
 {
     grid g;
-    if (n->op != &tenon_op_gather || n->src[0]->is_const || n->dst[0]->type.rank < 0 || n->src[0]->type.rank < 1 || n->dst[0]->sym) return TENON_OK;
-    if (tenon_node_int(n, "axis") != 0 || !grid_of(rw, n->src[1], 0, &g) || !walks(rw, &n->src[1]->type, &g, n->src[0]->type.dim[0])) return TENON_OK;
+    if (n->op != &tenon_op_gather || n->src[0]->is_const || n->dst[0]->type.rank < 0 || n->src[0]->type.rank < 1 ||
+        n->dst[0]->sym) return TENON_OK;
+    if (tenon_node_int(n, "axis") != 0 || !grid_of(rw, n->src[1], 0, &g) ||
+        !walks(rw, &n->src[1]->type, &g, n->src[0]->type.dim[0])) return TENON_OK;
     return as_reshape(rw, n);
 }
 
@@ -156,7 +160,8 @@ static bool is_coordinate(const tenon_type *t, const grid *g, int at)
 /* Each component of the indices is the coordinate along one axis of the result: the axes of x in order. */
 static tenon_status gather_nd(tenon_rw *rw, tenon_node *n)
 {
-    if (n->op != &tenon_op_gather_nd || n->src[0]->is_const || tenon_node_int(n, "batch_dims") != 0 || n->dst[0]->type.rank < 0) return TENON_OK;
+    if (n->op != &tenon_op_gather_nd || n->src[0]->is_const || tenon_node_int(n, "batch_dims") != 0 || n->dst[0]->type.rank < 0)
+        return TENON_OK;
     const tenon_type *x = &n->src[0]->type, *indices = &n->src[1]->type;
     if (indices->rank < 2 || x->rank < 1 || !tenon_dim_is_const(indices->dim[indices->rank - 1])) return TENON_OK;
     const int64_t count = indices->dim[indices->rank - 1]->value;

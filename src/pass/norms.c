@@ -72,7 +72,8 @@ static tenon_status from_parts(tenon_rw *rw, tenon_node *n)
     tenon_value *a = normalised(rw, n, &epsilon, &axis), *scale, *y;
     if (!a || !tenon_type_equal(&a->type, &n->dst[0]->type)) return TENON_OK;
     for (int i = axis; i < a->type.rank; i++)
-        if (!tenon_dim_is_const(a->type.dim[i])) return tenon_event_blocked(rw->g, NORMS, n, "blocked by axis %d because its size is not fixed", i);
+        if (!tenon_dim_is_const(a->type.dim[i]))
+            return tenon_event_blocked(rw->g, NORMS, n, "blocked by axis %d because its size is not fixed", i);
     /* a = x - mean(x) over the same axes: a layer norm of x */
     tenon_node *d = tenon_rw_from(a, &tenon_op_sub), *m = d ? tenon_rw_from(d->src[1], &tenon_op_reduce_mean) : NULL, *norm;
     const bool centered = m && m->src[0] == d->src[0] && trailing(rw, m) == axis;
@@ -114,7 +115,8 @@ static tenon_status scale_and_bias(tenon_rw *rw, tenon_node *n)
     tenon_value *c = n->src[n->src[0]->is_const ? 0 : 1], *v = n->src[n->src[0]->is_const ? 1 : 0], *y;
     tenon_node *norm = tenon_rw_from(v, NULL), *like;
     const bool product = n->op == &tenon_op_mul;
-    if (!norm || (norm->op != &tenon_op_layer_norm && norm->op != &tenon_op_rms_norm) || !tenon_rw_sole(v) || tenon_rw_src(norm, 2)) return TENON_OK;
+    if (!norm || (norm->op != &tenon_op_layer_norm && norm->op != &tenon_op_rms_norm) || !tenon_rw_sole(v) ||
+        tenon_rw_src(norm, 2)) return TENON_OK;
     if (!norm->src[1]->is_const || (!product && norm->op == &tenon_op_rms_norm) || norm->dst_count > 1) return TENON_OK;
     int axis = (int)tenon_node_int(norm, "axis");
     if (axis < 0) axis += v->type.rank;
@@ -132,7 +134,8 @@ static tenon_status scale_and_bias(tenon_rw *rw, tenon_node *n)
     }
     TENON_TRY(tenon_rw_like(rw, norm, src, product ? 2 : 3, &like));
     TENON_TRY(tenon_rw_infer(rw, like, &y));
-    return tenon_rw_done(rw, n, y, product ? "%s(x, s) * c -> %s(x, s*c)" : "%s(x, s) + c -> %s(x, s, c)", norm->op->name, norm->op->name);
+    return tenon_rw_done(rw, n, y, product ? "%s(x, s) * c -> %s(x, s*c)" : "%s(x, s) + c -> %s(x, s, c)", norm->op->name,
+        norm->op->name);
 }
 
 /* reshape(instance_norm(reshape(x, (n, g, -1)), s, b), shape of x) -> group_norm(x, s, b), one entry a group */
@@ -142,7 +145,8 @@ static tenon_status groups(tenon_rw *rw, tenon_node *n)
     tenon_node *first = norm ? tenon_rw_from(norm->src[0], &tenon_op_reshape) : NULL;
     if (!first || !tenon_type_equal(&first->src[0]->type, &n->dst[0]->type) || first->src[0]->type.rank < 3) return TENON_OK;
     const tenon_type *x = &first->src[0]->type, *t = &norm->src[0]->type;
-    if (t->rank != 3 || t->dim[0] != x->dim[0] || !tenon_dim_is_const(t->dim[1]) || !tenon_dim_is_const(x->dim[1])) return TENON_OK;
+    if (t->rank != 3 || t->dim[0] != x->dim[0] || !tenon_dim_is_const(t->dim[1]) || !tenon_dim_is_const(x->dim[1]))
+        return TENON_OK;
     if (t->dim[1]->value < 1 || x->dim[1]->value % t->dim[1]->value) return TENON_OK;
     tenon_value *src[3] = {first->src[0], norm->src[1], norm->src[2]}, *y;
     tenon_rw_take(rw, first);
@@ -160,7 +164,8 @@ static tenon_status softmax(tenon_rw *rw, tenon_node *n)
 {
     int axis[TENON_MAX_RANK];
     tenon_value *x = NULL, *y;
-    tenon_node *e = n->op == &tenon_op_div ? tenon_rw_from(n->src[0], &tenon_op_exp) : NULL, *sum = e ? tenon_rw_from(n->src[1], &tenon_op_reduce_sum) : NULL, *soft;
+    tenon_node *e = n->op == &tenon_op_div ? tenon_rw_from(n->src[0], &tenon_op_exp) : NULL, *sum = e ? tenon_rw_from(n->src[1],
+        &tenon_op_reduce_sum) : NULL, *soft;
     int64_t at = 0;
     if (sum && sum->src[0] == n->src[0] && tenon_rw_reduced(rw, sum, axis) == 1 && tenon_node_int(sum, "keepdims")) {
         x = e->src[0];
@@ -168,10 +173,12 @@ static tenon_status softmax(tenon_rw *rw, tenon_node *n)
         tenon_rw_take(rw, e);
         tenon_rw_take(rw, sum);
     } else if (n->op == &tenon_op_softmax) {
-        tenon_node *less = tenon_rw_from(n->src[0], &tenon_op_sub), *top = less ? tenon_rw_from(less->src[1], &tenon_op_reduce_max) : NULL;
+        tenon_node *less = tenon_rw_from(n->src[0], &tenon_op_sub), *top = less ? tenon_rw_from(less->src[1],
+            &tenon_op_reduce_max) : NULL;
         at = tenon_node_int(n, "axis");
         if (at < 0) at += n->src[0]->type.rank;
-        if (!top || top->src[0] != less->src[0] || tenon_rw_reduced(rw, top, axis) != 1 || axis[0] != at || !tenon_node_int(top, "keepdims")) return TENON_OK;
+        if (!top || top->src[0] != less->src[0] || tenon_rw_reduced(rw, top, axis) != 1 || axis[0] != at ||
+            !tenon_node_int(top, "keepdims")) return TENON_OK;
         x = less->src[0];
         tenon_rw_take(rw, less);
         tenon_rw_take(rw, top);
@@ -181,7 +188,8 @@ static tenon_status softmax(tenon_rw *rw, tenon_node *n)
     TENON_TRY(tenon_rw_node(rw, &tenon_op_softmax, &x, 1, 1, &soft));
     TENON_TRY(tenon_node_set_int(rw->g, soft, "axis", at));
     TENON_TRY(tenon_rw_infer(rw, soft, &y));
-    return tenon_rw_done(rw, n, y, n->op == &tenon_op_softmax ? "softmax(x - max(x)) -> softmax(x)" : "exp(x) / sum(exp(x)) -> softmax(x)");
+    return tenon_rw_done(rw, n, y, n->op == &tenon_op_softmax ? "softmax(x - max(x)) -> softmax(x)"
+        : "exp(x) / sum(exp(x)) -> softmax(x)");
 }
 
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
@@ -190,4 +198,5 @@ static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
     return tenon_rw_each(cx, g, NORMS, rules, TENON_COUNTOF(rules), changed);
 }
 
-const tenon_pass tenon_pass_norms = {.name = NORMS, .what = "layer_norm, rms_norm, group_norm and softmax from their parts", .run = run};
+const tenon_pass tenon_pass_norms = {.name = NORMS, .what = "layer_norm, rms_norm, group_norm and softmax from their parts",
+    .run = run};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pad in front of a convolution or a pool becomes the window's own padding, where the value that is padded is the one the window
-   pads with: 0 for a convolution and an average that counts its padding, minus infinity for a maximum (or 0 behind a relu). */
+/* A pad in front of a convolution or a pool becomes the window's own padding, where the value that is padded is the one the
+   window pads with: 0 for a convolution and an average that counts its padding, minus infinity for a maximum (or 0 behind a
+   relu). */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -86,7 +87,8 @@ static tenon_status whole_extent(tenon_rw *rw, tenon_node *n)
 {
     const bool average = n->op == &tenon_op_average_pool;
     if ((!average && n->op != &tenon_op_max_pool) || (n->dst_count > 1 && n->dst[1])) return TENON_OK;
-    const tenon_attr *kernel = tenon_node_attr(n, "kernel_shape"), *pads = tenon_node_attr(n, "pads"), *dilations = tenon_node_attr(n, "dilations");
+    const tenon_attr *kernel = tenon_node_attr(n, "kernel_shape"), *pads = tenon_node_attr(n, "pads"), *dilations =
+        tenon_node_attr(n, "dilations");
     const tenon_type *x = &n->src[0]->type;
     int64_t axes[TENON_MAX_RANK];
     for (size_t i = 0; i < pads->count; i++)
@@ -113,4 +115,5 @@ static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
     return tenon_rw_each(cx, g, PAD, rules, TENON_COUNTOF(rules), changed);
 }
 
-const tenon_pass tenon_pass_pad_window = {.name = PAD, .what = "pads in front of windows; pools over the whole extent", .run = run};
+const tenon_pass tenon_pass_pad_window = {.name = PAD, .what = "pads in front of windows; pools over the whole extent", .run =
+    run};

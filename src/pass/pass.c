@@ -72,7 +72,8 @@ static tenon_status run_group(tenon_cx *cx, tenon_graph *g, size_t first, size_t
         if (cx->progress_fn && cx->progress_fn(cx->progress_user, "passes", first + 1, TENON_COUNTOF(pipeline)))
             return TENON_FAIL(cx, TENON_CANCELLED, "cancelled in the passes");
     }
-    if (again) tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_PASS, "a group of passes still changes the graph after %d rounds", (int)ROUNDS);
+    if (again) tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_PASS, "a group of passes still changes the graph after %d rounds",
+        (int)ROUNDS);
     return TENON_OK;
 }
 

@@ -289,8 +289,10 @@ tenon_status tenon_rw_done(tenon_rw *rw, tenon_node *n, tenon_value *to, const c
     tenon_rw_take(rw, n);
     tenon_value *from = n->dst[0];
     if (!tenon_type_equal(&from->type, &to->type))
-        return tenon_event_blocked(rw->g, rw->pass, n, "blocked by the shape of '%s' because the rewritten value has another: %s", from->name, text);
-    if (tenon_rw_is_output(rw->g, from) && (!to->producer || tenon_rw_is_output(rw->g, to))) return TENON_OK; /* an output is made by a node */
+        return tenon_event_blocked(rw->g, rw->pass, n,
+            "blocked by the shape of '%s' because the rewritten value has another: %s", from->name, text);
+    if (tenon_rw_is_output(rw->g, from) && (!to->producer || tenon_rw_is_output(rw->g, to)))
+        return TENON_OK; /* an output is made by a node */
     TENON_TRY(set_origins(rw));
     TENON_TRY(tenon_graph_replace(rw->g, from, to));
     rw->done = rw->changed = true;

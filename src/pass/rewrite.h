@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What passes are written with. A pass is a list of rules; the driver offers each node to each rule in topological order. A rule
-   looks at the node and at what produces its sources, makes new nodes, and ends with tenon_rw_done, which puts the new value in the
+   looks at the node and at what produces its sources, makes new nodes, and ends with tenon_rw_done,
+       which puts the new value in the
    node's place. Making a node of constants alone gives a weight expression, so algebra on weights is written like any other. */
 #ifndef TENON_PASS_REWRITE_H
 #define TENON_PASS_REWRITE_H
@@ -23,7 +24,8 @@ typedef struct tenon_rw {
 typedef tenon_status (*tenon_rw_rule)(tenon_rw *rw, tenon_node *n);
 
 /* Offers every node of the graph (not of its bodies) to the rules; then prunes and sorts if something changed. */
-tenon_status tenon_rw_each(tenon_cx *cx, tenon_graph *g, const char *pass, const tenon_rw_rule *rule, size_t count, bool *changed);
+tenon_status tenon_rw_each(tenon_cx *cx, tenon_graph *g, const char *pass, const tenon_rw_rule *rule, size_t count,
+    bool *changed);
 
 /* ---- looking ---- */
 /* The node that gives v, when its operator is `op` (NULL: any); else NULL. */
@@ -57,7 +59,8 @@ tenon_status tenon_rw_node(tenon_rw *rw, const tenon_op *op, tenon_value *const 
 /* Infers the node's types; a node of constants becomes a weight expression. *out: its first result. */
 tenon_status tenon_rw_infer(tenon_rw *rw, tenon_node *n, tenon_value **out);
 tenon_status tenon_rw_op(tenon_rw *rw, const tenon_op *op, tenon_value *const *src, int count, tenon_value **out);
-static inline tenon_status tenon_rw_unary(tenon_rw *rw, const tenon_op *op, tenon_value *x, tenon_value **out) { return tenon_rw_op(rw, op, &x, 1, out); }
+static inline tenon_status tenon_rw_unary(tenon_rw *rw, const tenon_op *op, tenon_value *x,
+    tenon_value **out) { return tenon_rw_op(rw, op, &x, 1, out); }
 static inline tenon_status tenon_rw_binary(tenon_rw *rw, const tenon_op *op, tenon_value *a, tenon_value *b, tenon_value **out)
 {
     return tenon_rw_op(rw, op, (tenon_value *[]){a, b}, 2, out);
@@ -72,14 +75,15 @@ tenon_status tenon_rw_like(tenon_rw *rw, const tenon_node *n, tenon_value *const
 /* Constant v as a vector's values along `axis` of a tensor of rank `rank`: shape (1, ..., n, ..., 1). */
 tenon_status tenon_rw_along(tenon_rw *rw, tenon_value *v, int axis, int rank, tenon_value **out);
 
-/* Puts `to` in the place of n's first result and records the event. Where the types differ nothing is replaced, and an event says so. */
+/* Puts `to` in the place of n's first result and records the event. Where the types differ nothing is replaced, and an event
+   says so. */
 TENON_PRINTF(4, 5) tenon_status tenon_rw_done(tenon_rw *rw, tenon_node *n, tenon_value *to, const char *format, ...);
 /* Replaces one more result of n (after tenon_rw_done, for nodes with several). */
 tenon_status tenon_rw_also(tenon_rw *rw, tenon_value *from, tenon_value *to);
 
 /* ---- constants ---- */
-/* If all sources of n are constants and its results are plain tensors, makes them weight expressions (small integers and scalars are
-   evaluated at once). The node leaves the graph at the next sort. */
+/* If all sources of n are constants and its results are plain tensors, makes them weight expressions (small integers and
+   scalars are evaluated at once). The node leaves the graph at the next sort. */
 tenon_status tenon_rw_fold(tenon_cx *cx, tenon_graph *g, tenon_node *n, bool *folded);
 
 #endif

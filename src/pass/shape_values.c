@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shape arithmetic vanishes: a value whose contents are known as numbers becomes a constant, and a reshape whose target can be said
-   with 0 and -1 no longer reads a computed one. */
+/* Shape arithmetic vanishes: a value whose contents are known as numbers becomes a constant, and a reshape whose target can be
+   said with 0 and -1 no longer reads a computed one. */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -52,7 +52,8 @@ static tenon_value *input_with(const tenon_graph *g, const tenon_dim *d, int *ax
 /* shape(v) -> concat of sizes of the graph's inputs and numbers, so that v is not wanted for its shape. */
 static tenon_status shape_of_inputs(tenon_rw *rw, tenon_node *n)
 {
-    if (n->op != &tenon_op_shape || !tenon_rw_from(n->src[0], NULL) || !n->dst[0]->sym || n->dst[0]->sym_count > TENON_MAX_RANK || rw->g->parent) return TENON_OK;
+    if (n->op != &tenon_op_shape || !tenon_rw_from(n->src[0], NULL) || !n->dst[0]->sym ||
+        n->dst[0]->sym_count > TENON_MAX_RANK || rw->g->parent) return TENON_OK;
     tenon_value *part[TENON_MAX_RANK], *y;
     tenon_node *size, *cat;
     const int count = (int)n->dst[0]->sym_count;

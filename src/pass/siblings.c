@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Products of one source with constant weights (q, k and v of an attention), each with its bias, become one product with concatenated
-   weights and a split, which is a view. Left alone where a pointwise operator follows: it would lose its place behind its product. */
+/* Products of one source with constant weights (q, k and v of an attention), each with its bias, become one product with
+   concatenated weights and a split, which is a view. Left alone where a pointwise operator follows: it would lose its place
+   behind its product. */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -12,7 +13,8 @@ typedef struct branch { tenon_node *product, *add; tenon_value *bias, *result; }
 
 static bool branch_of(tenon_node *n, const tenon_value *x, branch *out)
 {
-    if (!n || n->dead || n->op != &tenon_op_matmul || n->src[0] != x || !n->src[1]->is_const || n->src[1]->type.rank != 2) return false;
+    if (!n || n->dead || n->op != &tenon_op_matmul || n->src[0] != x || !n->src[1]->is_const || n->src[1]->type.rank != 2)
+        return false;
     tenon_value *y = n->dst[0];
     *out = (branch){.product = n, .result = y};
     if (!tenon_rw_sole(y) || y->use[0].node->op != &tenon_op_add) return true;
@@ -83,7 +85,8 @@ static tenon_status siblings(tenon_rw *rw, tenon_node *n)
     const tenon_value *x = n->src[0];
     for (size_t i = 0; i < x->use_count && count < MOST; i++) {
         if (x->use[i].index != 0 || !branch_of(x->use[i].node, x, &more)) continue;
-        const bool alike = !more.bias == !first.bias && more.result->type.rank == first.result->type.rank && more.result->type.dtype == first.result->type.dtype;
+        const bool alike = !more.bias == !first.bias && more.result->type.rank == first.result->type.rank &&
+            more.result->type.dtype == first.result->type.dtype;
         if (!alike || tenon_rw_is_output(rw->g, more.result)) continue;
         if (followed_by_pointwise(more.result)) {
             kept = more;
@@ -93,7 +96,8 @@ static tenon_status siblings(tenon_rw *rw, tenon_node *n)
         b[count++] = more;
     }
     if (apart && apart->product != n)
-        TENON_TRY(tenon_event_blocked(rw->g, SIBLINGS, n, "blocked by what follows '%s' because that is fused better apart", apart->result->name));
+        TENON_TRY(tenon_event_blocked(rw->g, SIBLINGS, n, "blocked by what follows '%s' because that is fused better apart",
+            apart->result->name));
     if (count < 2 || b[0].product != n) return TENON_OK;
     return merge(rw, b, count);
 }
@@ -104,4 +108,5 @@ static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
     return tenon_rw_each(cx, g, SIBLINGS, rules, TENON_COUNTOF(rules), changed);
 }
 
-const tenon_pass tenon_pass_siblings = {.name = SIBLINGS, .what = "products of one source become one with concatenated weights", .run = run};
+const tenon_pass tenon_pass_siblings = {.name = SIBLINGS, .what = "products of one source become one with concatenated weights",
+    .run = run};

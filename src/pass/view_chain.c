@@ -103,8 +103,8 @@ static void drop_atom(tenon_chain *c, int atom)
     c->atom_count--;
 }
 
-/* Axis `axis` of the result keeps [start, start + size). The cut goes up to the source when it cuts whole pieces of the outermost atom
-   of a source axis. */
+/* Axis `axis` of the result keeps [start, start + size). The cut goes up to the source when it cuts whole pieces of the
+   outermost atom of a source axis. */
 static bool apply_range(tenon_rw *rw, tenon_chain *c, int axis, const tenon_dim *start, const tenon_dim *size)
 {
     tenon_dim_pool *p = rw->g->dims;
@@ -114,7 +114,8 @@ static bool apply_range(tenon_rw *rw, tenon_chain *c, int axis, const tenon_dim 
     if (atom > 0 && c->atom[atom - 1].axis == source_axis) return false;
     const tenon_dim *inner = tenon_dim_const(p, 1), *below = inner;
     for (int k = c->first[axis] + 1; k < c->first[axis + 1]; k++) inner = tenon_dim_mul(p, inner, c->atom[c->list[k]].size);
-    for (int k = atom + 1; k < c->atom_count && c->atom[k].axis == source_axis; k++) below = tenon_dim_mul(p, below, c->atom[k].size);
+    for (int k = atom + 1; k < c->atom_count && c->atom[k].axis == source_axis; k++) below = tenon_dim_mul(p, below,
+        c->atom[k].size);
     const tenon_dim *first = tenon_dim_is(start, 0) ? start : quotient(p, start, inner), *count = quotient(p, size, inner);
     if (!first || !count || !below) return false;
     const tenon_dim *offset = tenon_dim_mul(p, first, below), *before = c->start[source_axis];
@@ -173,7 +174,8 @@ static bool apply(tenon_rw *rw, tenon_chain *c, tenon_node *n, const tenon_value
 
 static bool is_link(const tenon_node *n)
 {
-    return n && (n->op == &tenon_op_reshape || n->op == &tenon_op_transpose || n->op == &tenon_op_slice || n->op == &tenon_op_split ||
+    return n && (n->op == &tenon_op_reshape || n->op == &tenon_op_transpose || n->op == &tenon_op_slice ||
+        n->op == &tenon_op_split ||
                  n->op == &tenon_op_squeeze || n->op == &tenon_op_unsqueeze || n->op == &tenon_op_flatten);
 }
 
@@ -182,7 +184,8 @@ tenon_status tenon_chain_of(tenon_rw *rw, tenon_value *v, tenon_chain *out)
     tenon_value *link[TENON_CHAIN_NODES];
     int count = 0;
     tenon_value *x = v;
-    for (tenon_node *n; count < TENON_CHAIN_NODES && is_link(n = tenon_rw_from(x, NULL)) && n->src[0]->type.rank >= 0 && x->type.rank >= 0; x = n->src[0]) link[count++] = x;
+    for (tenon_node *n; count < TENON_CHAIN_NODES && is_link(n = tenon_rw_from(x, NULL)) && n->src[0]->type.rank >= 0 &&
+        x->type.rank >= 0; x = n->src[0]) link[count++] = x;
     if (!begin(rw, out, x)) return TENON_OK;
     while (count-- > 0) {
         const tenon_chain before = *out;
@@ -382,7 +385,8 @@ static tenon_status write_reshape(tenon_rw *rw, int rank, const tenon_dim *const
     return TENON_OK;
 }
 
-tenon_status tenon_chain_write(tenon_rw *rw, const tenon_chain *c, tenon_value *x, int rank, const tenon_dim *const *final, tenon_value **out)
+tenon_status tenon_chain_write(tenon_rw *rw, const tenon_chain *c, tenon_value *x, int rank, const tenon_dim *const *final,
+    tenon_value **out)
 {
     const script s = plan(rw, c, rank, final);
     *out = NULL;

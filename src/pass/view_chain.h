@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A run of views (reshape, transpose, slice, split) over one source, understood as a whole. The axes of the source are cut into atoms,
-   as finely as the reshapes demand; the run's result is then a list of atoms for each of its axes, and a range of each source axis.
-   Axes of size 1 have no atoms. From that the shortest run is written: slice, reshape, transpose, reshape, each only where needed.
+/* A run of views (reshape, transpose, slice, split) over one source, understood as a whole. The axes of the source are cut into
+   atoms, as finely as the reshapes demand; the run's result is then a list of atoms for each of its axes,
+       and a range of each source axis.
+   Axes of size 1 have no atoms. From that the shortest run is written: slice, reshape, transpose, reshape,
+       each only where needed.
 
      (197, b, 2304)  atoms  197 | b | 3 12 64    select 1 of 3, then  b | 12 | 197 | 64                                         */
 #ifndef TENON_PASS_VIEW_CHAIN_H
@@ -35,11 +37,13 @@ tenon_status tenon_chain_of(tenon_rw *rw, tenon_value *v, tenon_chain *out);
 bool tenon_chain_is_bijective(const tenon_chain *c); /* nothing is cut off */
 /* How many nodes writing it takes, and writing it. *out NULL: a shape would have to be computed. `final`: the result's dims. */
 int tenon_chain_cost(tenon_rw *rw, const tenon_chain *c, int rank, const tenon_dim *const *final);
-tenon_status tenon_chain_write(tenon_rw *rw, const tenon_chain *c, tenon_value *x, int rank, const tenon_dim *const *final, tenon_value **out);
+tenon_status tenon_chain_write(tenon_rw *rw, const tenon_chain *c, tenon_value *x, int rank, const tenon_dim *const *final,
+    tenon_value **out);
 /* The other way round, of a bijective chain: from a value with the dims of its result to one with the dims of its source. */
 tenon_status tenon_chain_inverse(tenon_rw *rw, const tenon_chain *c, const tenon_type *result, tenon_chain *out);
 
-/* The same run for a source that has size 1 wherever `narrow` (of the result's rank) has. False: an axis of the source would be cut. */
+/* The same run for a source that has size 1 wherever `narrow` (of the result's rank) has. False: an axis of the source would be
+   cut. */
 bool tenon_chain_narrow(tenon_rw *rw, tenon_chain *c, const tenon_type *narrow);
 /* Nothing is transposed. */
 bool tenon_chain_is_ordered(const tenon_chain *c);

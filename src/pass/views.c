@@ -16,7 +16,8 @@ static tenon_status shorten(tenon_rw *rw, tenon_node *n)
 {
     tenon_chain c;
     tenon_value *y;
-    if (!(n->op->flags & TENON_OP_VIEW) || n->dst_count != 1 || !n->src[0] || n->dst[0]->type.rank < 0 || n->dst[0]->sym) return TENON_OK;
+    if (!(n->op->flags & TENON_OP_VIEW) || n->dst_count != 1 || !n->src[0] || n->dst[0]->type.rank < 0 || n->dst[0]->sym)
+        return TENON_OK;
     if (n->op == &tenon_op_expand) return TENON_OK;
     TENON_TRY(tenon_chain_of(rw, n->dst[0], &c));
     const tenon_type *t = &n->dst[0]->type;
@@ -28,7 +29,8 @@ static tenon_status shorten(tenon_rw *rw, tenon_node *n)
 }
 
 /* ---- rows of a product ---- */
-/* The row atoms of the product's first source in the source's order, each an axis; then the columns. False when it is so already. */
+/* The row atoms of the product's first source in the source's order, each an axis; then the columns. False when it is so
+   already. */
 static bool regroup(const tenon_chain *c, tenon_chain *rows, tenon_chain *back, const tenon_dim **in_dim)
 {
     const int lead = c->first[c->result_rank - 1], all = c->first[c->result_rank];
@@ -68,7 +70,8 @@ static tenon_status sink_past_product(tenon_rw *rw, tenon_node *n)
 {
     tenon_chain c, rows, back;
     const tenon_dim *dim[TENON_MAX_RANK], *one = tenon_dim_const(rw->g->dims, 1);
-    if (n->op != &tenon_op_matmul || !n->src[1]->is_const || n->src[1]->type.rank != 2 || n->src[0]->type.rank < 2 || n->src[0]->is_const || !one) return TENON_OK;
+    if (n->op != &tenon_op_matmul || !n->src[1]->is_const || n->src[1]->type.rank != 2 || n->src[0]->type.rank < 2 ||
+        n->src[0]->is_const || !one) return TENON_OK;
     TENON_TRY(tenon_chain_of(rw, n->src[0], &c));
     if (!c.node_count || !regroup(&c, &rows, &back, dim)) return TENON_OK;
     tenon_value *x, *y;
@@ -99,25 +102,26 @@ static tenon_status sink_past_product(tenon_rw *rw, tenon_node *n)
 
 /* ---- pointwise operators ---- */
 /* v is the result of an anchor, or of pointwise operators on one, and is wanted here alone: f can follow it in its step. */
-static bool has_claim(const tenon_value *v)
+static bool claims(const tenon_value *v, int *budget)
 {
-    for (int depth = 0; depth < 16; depth++) {
-        if (!v || v->is_const || !tenon_rw_sole(v)) return false;
-        const tenon_node *n = tenon_rw_from(v, NULL);
-        if (!n) return false;
-        if (n->op == &tenon_op_concat) return false;
-        if (n->op->flags & TENON_OP_ANCHOR) return true;
-        if (!(n->op->flags & TENON_OP_POINTWISE)) return false;
-        const tenon_value *next = NULL;
-        for (int i = 0; i < n->src_count; i++)
-            if (n->src[i] && !n->src[i]->is_const && has_claim(n->src[i])) next = n->src[i];
-        v = next;
-    }
+    const tenon_node *n = v && !v->is_const && tenon_rw_sole(v) ? tenon_rw_from(v, NULL) : NULL;
+    if (!n || n->op == &tenon_op_concat || --*budget < 0) return false;
+    if (n->op->flags & TENON_OP_ANCHOR) return true;
+    if (!(n->op->flags & TENON_OP_POINTWISE)) return false;
+    for (int i = 0; i < n->src_count; i++)
+        if (claims(n->src[i], budget)) return true;
     return false;
 }
 
+static bool has_claim(const tenon_value *v)
+{
+    int budget = 64; /* longer runs are not worth their search */
+    return claims(v, &budget);
+}
+
 /* Source `v` of a pointwise operator on results of type `wide`, for use on the source side of the chain. NULL: cannot be said. */
-static tenon_status unviewed(tenon_rw *rw, const tenon_chain *c, const tenon_chain *inverse, const tenon_type *wide, tenon_value *v, tenon_value **out)
+static tenon_status unviewed(tenon_rw *rw, const tenon_chain *c, const tenon_chain *inverse, const tenon_type *wide,
+    tenon_value *v, tenon_value **out)
 {
     *out = NULL;
     if (v->type.rank == wide->rank) {
@@ -158,7 +162,8 @@ static tenon_status sink_past_pointwise(tenon_rw *rw, tenon_node *n)
         if (!v || v->is_const) continue;
         if (has_claim(v)) return TENON_OK; /* follows that one as it is */
         const tenon_node *p = tenon_rw_from(v, NULL);
-        if (at >= 0 || !p || (p->op != &tenon_op_reshape && p->op != &tenon_op_transpose) || v->type.rank != n->dst[0]->type.rank || !tenon_rw_sole(v)) continue;
+        if (at >= 0 || !p || (p->op != &tenon_op_reshape && p->op != &tenon_op_transpose) ||
+            v->type.rank != n->dst[0]->type.rank || !tenon_rw_sole(v)) continue;
         TENON_TRY(tenon_chain_of(rw, n->src[i], &c));
         if (c.node_count && tenon_chain_is_bijective(&c) && has_claim(c.source)) at = i;
     }
@@ -176,7 +181,9 @@ static tenon_status sink_past_pointwise(tenon_rw *rw, tenon_node *n)
         if (!n->src[i]) continue;
         if (n->src[i] == n->src[at]) src[i] = c.source;
         else TENON_TRY(unviewed(rw, &c, &inverse, wide, n->src[i], &src[i]));
-        if (!src[i]) return tenon_event_blocked(rw->g, VIEWS, n, "blocked by the shape of '%s' because the view in front of '%s' cannot be undone on it", n->src[i]->name, n->src[at]->name);
+        if (!src[i]) return tenon_event_blocked(rw->g, VIEWS, n,
+            "blocked by the shape of '%s' because the view in front of '%s' cannot be undone on it", n->src[i]->name,
+            n->src[at]->name);
     }
     TENON_TRY(tenon_rw_like(rw, n, src, n->src_count, &like));
     TENON_TRY(tenon_rw_infer(rw, like, &y));
@@ -202,7 +209,8 @@ static tenon_status part_has_claim(tenon_rw *rw, tenon_value *v, bool *out)
 }
 
 /* The piece of a constant source that belongs to [start, start + size) of the concat's axis. */
-static tenon_status constant_piece(tenon_rw *rw, tenon_value *v, const tenon_type *t, int axis, int64_t start, int64_t size, tenon_value **out)
+static tenon_status constant_piece(tenon_rw *rw, tenon_value *v, const tenon_type *t, int axis, int64_t start, int64_t size,
+    tenon_value **out)
 {
     const int at = axis - (t->rank - v->type.rank);
     *out = v;
@@ -226,7 +234,8 @@ static tenon_status sink_past_concat(tenon_rw *rw, tenon_node *n)
         if (at >= 0) return TENON_OK;
         at = i;
     }
-    if (at < 0 || !(cat = tenon_rw_from(n->src[at], &tenon_op_concat)) || !tenon_rw_sole(cat->dst[0]) || cat->src_count > (int)TENON_COUNTOF(part)) return TENON_OK;
+    if (at < 0 || !(cat = tenon_rw_from(n->src[at], &tenon_op_concat)) || !tenon_rw_sole(cat->dst[0]) ||
+        cat->src_count > (int)TENON_COUNTOF(part)) return TENON_OK;
     const tenon_type *wide = &cat->dst[0]->type;
     const int axis = (int)((tenon_node_int(cat, "axis") + t->rank) % t->rank);
     if (wide->rank != t->rank) return TENON_OK;
@@ -265,4 +274,5 @@ static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
     return tenon_rw_each(cx, g, VIEWS, rules, TENON_COUNTOF(rules), changed);
 }
 
-const tenon_pass tenon_pass_views = {.name = VIEWS, .what = "runs of views become short, views sink behind pointwise operators and products", .run = run};
+const tenon_pass tenon_pass_views = {.name = VIEWS, .what =
+    "runs of views become short, views sink behind pointwise operators and products", .run = run};

@@ -2,9 +2,12 @@
 /* Scaled dot-product attention, from its parts to the operator `attention`:
      softmax(scale * q k^T + mask) v          4-d (b, h, s, d) or 3-d (b*h, s, d); k transposed in any spelling
      v k^T-turned                             the transposed form  v' softmax(...)^T
-   The scale may stand on the scores, on q, on k, or as its root on both. A mask is added, or chosen by where. `attention` gives zeros
-   for a row that sees no key; the plain softmax of such a row is NaN, and exporters put where(is_nan(p), 0, p) behind it: so a guard is
-   taken in exactly, and without one only rows that were NaN change. A finite minimum in the mask stays additive, as it was.            */
+   The scale may stand on the scores, on q, on k, or as its root on both. A mask is added,
+       or chosen by where. `attention` gives zeros
+   for a row that sees no key; the plain softmax of such a row is NaN, and exporters put where(is_nan(p), 0,
+       p) behind it: so a guard is
+   taken in exactly, and without one only rows that were NaN change. A finite minimum in the mask stays additive,
+       as it was.            */
 #include "pass/pass.h"
 #include "pass/rewrite.h"
 
@@ -74,21 +77,23 @@ static tenon_node *softmax_of(tenon_rw *rw, tenon_value *v, match *m)
     return (axis == -1 || axis == n->src[0]->type.rank - 1) && keep(m, n) ? n : NULL;
 }
 
-static bool leads_to_product(tenon_rw *rw, tenon_value *v)
+static bool leads(tenon_rw *rw, tenon_value *v, int *budget)
 {
     double c;
-    for (int depth = 0; depth < 6; depth++) {
-        tenon_node *n = tenon_rw_from(v, NULL);
-        tenon_value *x;
-        if (!n) return false;
-        if (n->op == &tenon_op_matmul) return true;
-        if (n->op == &tenon_op_mul && tenon_rw_with_scalar(rw, n, &x, &c)) v = x;
-        else if (n->op == &tenon_op_div && tenon_rw_scalar(rw, n->src[1], &c)) v = n->src[0];
-        else if (n->op == &tenon_op_add) v = leads_to_product(rw, n->src[0]) ? n->src[0] : n->src[1];
-        else if (n->op == &tenon_op_where) v = n->src[1];
-        else return false;
-    }
-    return false;
+    tenon_value *x;
+    tenon_node *n = tenon_rw_from(v, NULL);
+    if (!n || --*budget < 0) return false;
+    if (n->op == &tenon_op_matmul) return true;
+    if (n->op == &tenon_op_mul && tenon_rw_with_scalar(rw, n, &x, &c)) return leads(rw, x, budget);
+    if (n->op == &tenon_op_div && tenon_rw_scalar(rw, n->src[1], &c)) return leads(rw, n->src[0], budget);
+    if (n->op == &tenon_op_add) return leads(rw, n->src[0], budget) || leads(rw, n->src[1], budget);
+    return n->op == &tenon_op_where && leads(rw, n->src[1], budget);
+}
+
+static bool leads_to_product(tenon_rw *rw, tenon_value *v)
+{
+    int budget = 32;
+    return leads(rw, v, &budget);
 }
 
 static tenon_status add_mask(tenon_rw *rw, match *m, tenon_value *mask)
@@ -187,7 +192,8 @@ static tenon_status with_heads(tenon_rw *rw, tenon_value **v)
 static const char *unfit(const match *m)
 {
     const tenon_type *q = &m->q->type, *k = &m->k->type, *v = &m->v->type;
-    if (q->rank != k->rank || q->rank != v->rank || q->rank < 3 || q->rank > 4) return "q, k and v are not all of rank 3 or of rank 4";
+    if (q->rank != k->rank || q->rank != v->rank || q->rank < 3 || q->rank > 4)
+        return "q, k and v are not all of rank 3 or of rank 4";
     for (int i = 0; i + 2 < q->rank; i++)
         if (q->dim[i] != k->dim[i] || q->dim[i] != v->dim[i]) return "q, k and v have different batches or heads";
     const int r = q->rank;
@@ -245,7 +251,8 @@ static tenon_status recognise(tenon_rw *rw, tenon_node *n)
     const char *why = unfit(&m);
     if (why) return tenon_event_blocked(rw->g, ATTENTION, n, "blocked by '%s' because %s", m.q->name, why);
     const tenon_value *other = wanted_elsewhere(rw, &m, n);
-    if (other) return tenon_event_blocked(rw->g, ATTENTION, n, "blocked by a second use of '%s' because attention does not give it", other->name);
+    if (other) return tenon_event_blocked(rw->g, ATTENTION, n,
+        "blocked by a second use of '%s' because attention does not give it", other->name);
     for (int i = 0; i < m.inner_count; i++) tenon_rw_take(rw, m.inner[i]);
     tenon_rw_take(rw, n);
     tenon_value *src[4] = {m.q, m.k, m.v, m.mask}, *y;
@@ -259,7 +266,8 @@ static tenon_status recognise(tenon_rw *rw, tenon_node *n)
     const tenon_type *t = &y->type;
     if (flat) TENON_TRY(tenon_rw_reshape(rw, y, 3, (const tenon_dim *[]){t->dim[0], t->dim[2], t->dim[3]}, &y));
     if (m.turned) TENON_TRY(swapped(rw, y, &y));
-    return tenon_rw_done(rw, n, y, "softmax(%g * q k^T%s) v -> attention", m.scale, !m.mask ? "" : m.mask->type.dtype == TENON_BOOL ? ", bool mask" : " + mask");
+    return tenon_rw_done(rw, n, y, "softmax(%g * q k^T%s) v -> attention", m.scale, !m.mask ? ""
+        : m.mask->type.dtype == TENON_BOOL ? ", bool mask" : " + mask");
 }
 
 static tenon_status run(tenon_cx *cx, tenon_graph *g, bool *changed)
