@@ -85,7 +85,8 @@ static void reach(tables *t, const tenon_backend *b, const tenon_device *device,
     tenon_problem *p = tenon_arena_alloc(&arena, sizeof *p);
     if (p && tenon_problem_parse(t->cx, &arena, c->text, p) == TENON_OK) {
         bool fast = false;
-        const size_t count = check_candidates(b, device, p, ~0u, MAX_VARIANTS, take, TENON_COUNTOF(take), NULL, NULL);
+        /* what has no size before it runs is never bound */
+        const size_t count = problem_is_data_dependent(p) ? 0 : check_candidates(b, device, p, ~0u, MAX_VARIANTS, take, TENON_COUNTOF(take), NULL, NULL);
         for (size_t i = 0; i < count; i++) {
             fast = fast || !(take[i].tactic->flags & TENON_TACTIC_REFERENCE);
             for (int k = 0; b->tactics[k] && k < MAX_TACTICS; k++)

@@ -69,7 +69,8 @@ typedef struct subject {
     int64_t symbol[TENON_PROBLEM_SYMBOLS];
     check_mode mode;
     uint64_t seed;
-    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST], want[TENON_PROBLEM_DST]; /* src: host data with the formats' strides */
+    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST], want[TENON_PROBLEM_DST];
+    tenon_tensor flushed[TENON_PROBLEM_DST]; /* of DENORMAL: the same with denormals flushed to zero */
     void *src_block[TENON_PROBLEM_SRC];
     size_t src_bytes[TENON_PROBLEM_SRC], dst_bytes[TENON_PROBLEM_DST];
     tenon_heap heap;
@@ -79,6 +80,7 @@ tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *s
                           subject *out);
 void subject_free(subject *s);
 double subject_tolerance(const tenon_problem *p);
+double smallest_normal(tenon_dtype t);
 bool problem_is_data_dependent(const tenon_problem *p);
 bool mode_applies(const tenon_problem *p, check_mode mode);
 
