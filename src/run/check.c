@@ -86,14 +86,24 @@ static tenon_status check_header(checker *k, tenon_engine *e)
     return TENON_OK;
 }
 
+static bool all_zero(const uint8_t *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (p[i]) return false;
+    return true;
+}
+
 static tenon_status check_sections(checker *k, tenon_engine *e)
 {
     const tenon_rec_section *table = (const tenon_rec_section *)(const void *)(e->data + sizeof(tenon_rec_header));
+    uint64_t end = sizeof(tenon_rec_header) + TENON_SECTION_COUNT * sizeof *table;
     for (uint32_t i = 0; i < TENON_SECTION_COUNT; i++) {
         const tenon_rec_section *s = &table[i];
         const section_def *d = &sections[i];
         NEED(k, s->kind == i && s->element_bytes == d->element_bytes, d->name, "kind or element size");
         NEED(k, s->offset % TENON_ENGINE_ALIGN == 0 && fits(s->offset, s->bytes, e->bytes) && s->bytes % d->element_bytes == 0, d->name, "extent");
+        NEED(k, s->offset >= end && all_zero(e->data + end, (size_t)(s->offset - end)), d->name, "bytes before it");
+        end = s->offset + s->bytes;
         NEED(k, XXH3_64bits(e->data + s->offset, s->bytes) == s->hash, d->name, "its hash does not match: bytes were changed");
         const uint64_t count = s->bytes / d->element_bytes;
         NEED(k, d->bytes || count < UINT32_MAX, d->name, "too many records");
@@ -107,6 +117,7 @@ static tenon_status check_sections(checker *k, tenon_engine *e)
             memcpy((char *)e + d->count, &n, sizeof n);
         }
     }
+    NEED(k, end == e->bytes, "table", "bytes behind the last section");
     NEED(k, e->strings_bytes > 0 && e->strings[e->strings_bytes - 1] == 0, "strings", "not terminated");
     return TENON_OK;
 }
