@@ -81,6 +81,7 @@ struct cli_session {
     bool bar;                /* progress is drawn */
     bool bar_shown;
     double bar_drawn;        /* time of the last drawing */
+    char bar_phase[16];
 };
 
 double cli_now(void); /* seconds, monotonic */
@@ -91,7 +92,7 @@ int cli_fail(cli_session *s, const char *format, ...) CLI_FORMAT(2, 3);
 int cli_wrong(cli_session *s, const char *format, ...) CLI_FORMAT(2, 3);
 int cli_failed(cli_session *s);  /* the cx's message */
 void cli_bar_clear(cli_session *s);
-/* `done` of `total` of something; draws at most twenty times a second, and only on a terminal. */
+/* `done` of `total` of something; draws at most twenty times a second in a phase, and only on a terminal. */
 void cli_bar_draw(cli_session *s, const char *phase, size_t done, size_t total);
 /* Asks that Ctrl-C cancels what is in progress; a second Ctrl-C ends the program. */
 void cli_catch_interrupt(void);

@@ -43,6 +43,8 @@ typedef struct cli_runner {
 } cli_runner;
 /* The shape of an input: the one of that name among `given`, else NULL. */
 const tenon_host_tensor *cli_tensor_find(const tenon_host_tensor *given, size_t count, const char *name);
+/* Fills `bytes` of data: floats from -1 to 1, integers 0 or 1, so that indices and masks are valid in most models. */
+void cli_tensor_make_up(tenon_host_tensor *t, size_t bytes);
 /* The first profile that holds the shapes (`wanted` -1), or that one. */
 int cli_profile_choose(cli_session *s, const tenon_engine *engine, const tenon_host_tensor *input, size_t count, int wanted,
                        int *out);

@@ -45,39 +45,25 @@ typedef struct bench {
 } bench;
 
 /* ---- inputs ---- */
-/* Floats from -1 to 1, integers 0 or 1, so that indices and masks are valid in most models. */
-static void fill(tenon_host_tensor *t, size_t bytes)
+/* The --shape at this place of the command line; false in `*is_one` for another option. */
+static int take_shape(bench *b, size_t index, bool *is_one, cli_range *out)
 {
-    uint64_t state = 0x9e3779b97f4a7c15u;
-    uint8_t *p = t->data;
-    const size_t size = tenon_dtype_bits(t->dtype) / 8;
-    for (size_t i = 0; size && i < bytes / size; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        const float f = (float)(state >> 40) / (float)(1 << 23) - 1.0f;
-        const double d = f;
-        uint32_t bits;
-        memcpy(&bits, &f, sizeof bits);
-        memset(p + i * size, 0, size);
-        if (t->dtype == TENON_F32) memcpy(p + i * size, &f, size);
-        else if (t->dtype == TENON_F64) memcpy(p + i * size, &d, size);
-        else if (t->dtype == TENON_BF16) memcpy(p + i * size, (uint8_t *)&bits + 2, size);
-        else if (t->dtype == TENON_F16) p[i * size + 1] = (uint8_t)(0x34 | (bits >> 31) << 7); /* 0.25 or -0.25 */
-        else p[i * size] = (uint8_t)(state >> 63);
-    }
+    const cli_given *g = &b->args->given[index];
+    *is_one = strcmp(g->option->name, "--shape") == 0;
+    const int code = *is_one ? cli_range_parse(b->s, "--shape", g->text, out) : CLI_OK;
+    if (code != CLI_OK || !*is_one || out->single) return code;
+    return cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range", g->text);
 }
 
 static int find_shape(bench *b, const char *name, cli_range *out, bool *given)
 {
     *given = false;
     for (size_t i = 0; i < b->args->given_count; i++) {
-        if (strcmp(b->args->given[i].option->name, "--shape") != 0) continue;
         cli_range r;
-        const int code = cli_range_parse(b->s, "--shape", b->args->given[i].text, &r);
+        bool is_one;
+        const int code = take_shape(b, i, &is_one, &r);
         if (code != CLI_OK) return code;
-        if (!r.single)
-            return cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range",
-                             b->args->given[i].text);
-        if (strcmp(r.input, name) != 0) continue;
+        if (!is_one || strcmp(r.input, name) != 0) continue;
         if (*given) return cli_wrong(b->s, "--shape names '%s' twice", name);
         *out = r;
         *given = true;
@@ -109,24 +95,23 @@ static int take_input(bench *b, const tenon_binding_info *info, int profile)
     t->data = malloc(bytes ? bytes : 1);
     if (!t->data) return cli_fail(b->s, "input '%s': no memory for %zu bytes", t->name, bytes);
     b->input_count++;
-    fill(t, bytes);
+    cli_tensor_make_up(t, bytes);
     return CLI_OK;
 }
 
 static int check_shape_names(bench *b)
 {
     for (size_t i = 0; i < b->args->given_count; i++) {
-        if (strcmp(b->args->given[i].option->name, "--shape") != 0) continue;
         cli_range r;
-        const int code = cli_range_parse(b->s, "--shape", b->args->given[i].text, &r);
+        bool is_one;
+        const int code = take_shape(b, i, &is_one, &r);
         if (code != CLI_OK) return code;
-        if (!cli_tensor_find(b->input, b->input_count, r.input)) {
-            char known[1024] = "";
-            size_t used = 0;
-            for (size_t k = 0; k < b->input_count && used < sizeof known; k++)
-                used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", k ? ", " : "", b->input[k].name);
-            return cli_fail(b->s, "--shape: there is no input '%s', but %s", r.input, known);
-        }
+        if (!is_one || cli_tensor_find(b->input, b->input_count, r.input)) continue;
+        char known[1024] = "";
+        size_t used = 0;
+        for (size_t k = 0; k < b->input_count && used < sizeof known; k++)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", k ? ", " : "", b->input[k].name);
+        return cli_fail(b->s, "--shape: there is no input '%s', but %s", r.input, known);
     }
     return CLI_OK;
 }
@@ -411,13 +396,10 @@ static int build_model(bench *b)
     tenon_network *network = NULL;
     int code = CLI_OK;
     for (size_t i = 0; code == CLI_OK && i < b->args->given_count; i++) {
-        if (strcmp(b->args->given[i].option->name, "--shape") != 0) continue;
+        bool is_one;
         if (count == MAX_INPUTS) return cli_wrong(b->s, "more than %d times --shape", MAX_INPUTS);
-        code = cli_range_parse(b->s, "--shape", b->args->given[i].text, &range[count]);
-        if (code == CLI_OK && !range[count].single)
-            code = cli_wrong(b->s, "--shape '%s': one shape is wanted, not a range; build an engine to have a range",
-                             b->args->given[i].text);
-        count++;
+        code = take_shape(b, i, &is_one, &range[count]);
+        count += is_one;
     }
     if (code == CLI_OK) code = cli_model_read(b->s, b->args->position[0], &network);
     if (code == CLI_OK) code = cli_model_build(b->s, b->args, network, range, count, true, &b->engine);

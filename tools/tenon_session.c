@@ -44,13 +44,15 @@ void cli_bar_clear(cli_session *s)
 void cli_bar_draw(cli_session *s, const char *phase, size_t done, size_t total)
 {
     const double now = cli_now();
-    if (!s->bar || now - s->bar_drawn < BAR_EVERY) return;
+    const bool same = strncmp(s->bar_phase, phase, sizeof s->bar_phase - 1) == 0;
+    if (!s->bar || (same && now - s->bar_drawn < BAR_EVERY)) return;
+    snprintf(s->bar_phase, sizeof s->bar_phase, "%s", phase);
     char cells[BAR_CELLS + 1];
     const size_t full = total ? BAR_CELLS * (done < total ? done : total) / total : 0;
     for (size_t i = 0; i < BAR_CELLS; i++) cells[i] = i < full ? '#' : '.';
     cells[BAR_CELLS] = 0;
     if (total) fprintf(stderr, "\r\033[K%-8s [%s] %zu/%zu", phase, cells, done, total);
-    else if (!s->bar_shown) fprintf(stderr, "\r\033[K%-8s ...", phase);
+    else if (!same || !s->bar_shown) fprintf(stderr, "\r\033[K%-8s ...", phase);
     fflush(stderr);
     s->bar_shown = true;
     s->bar_drawn = now;

@@ -153,6 +153,26 @@ const tenon_host_tensor *cli_tensor_find(const tenon_host_tensor *given, size_t 
     return NULL;
 }
 
+void cli_tensor_make_up(tenon_host_tensor *t, size_t bytes)
+{
+    uint64_t state = 0x9e3779b97f4a7c15u;
+    uint8_t *p = t->data;
+    const size_t size = tenon_dtype_bits(t->dtype) / 8;
+    for (size_t i = 0; size && i < bytes / size; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const float f = (float)(state >> 40) / (float)(1 << 23) - 1.0f;
+        const double d = f;
+        uint32_t bits;
+        memcpy(&bits, &f, sizeof bits);
+        memset(p + i * size, 0, size);
+        if (t->dtype == TENON_F32) memcpy(p + i * size, &f, size);
+        else if (t->dtype == TENON_F64) memcpy(p + i * size, &d, size);
+        else if (t->dtype == TENON_BF16) memcpy(p + i * size, (uint8_t *)&bits + 2, size);
+        else if (t->dtype == TENON_F16) p[i * size + 1] = (uint8_t)(0x34 | (bits >> 31) << 7); /* 0.25 or -0.25 */
+        else p[i * size] = (uint8_t)(state >> 63);
+    }
+}
+
 static bool profile_holds(cli_session *s, const tenon_engine *engine, int profile, const tenon_host_tensor *input)
 {
     int64_t min[TENON_MAX_RANK], opt[TENON_MAX_RANK], max[TENON_MAX_RANK];

@@ -246,7 +246,20 @@ def test_progress_bar_on_a_terminal(digits, tmp_path):
     assert "\033" not in out
 
 
-def test_interrupt_cancels_a_bench_cleanly(engine):
+def test_interrupt_cancels_a_build_cleanly(digits, tmp_path):
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen([TOOL, "build", digits.path, "-o", tmp_path / "e", "--shape", "x=8x1x8x8", "--level", "5"], stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while b"timing" not in seen:                                       # the bar says when there is something to cancel
+        seen += os.read(ours, 4096)
+    child.send_signal(signal.SIGINT)
+    seen = read_terminal(ours)
+    assert child.wait(timeout=60) == 1 and "cancelled" in seen
+    assert os.listdir(tmp_path) == []
+
+
+def test_interrupt_ends_a_bench_with_its_report(engine):
     child = subprocess.Popen([TOOL, "bench", engine, "--seconds", "60", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True)
     time.sleep(1)
