@@ -203,6 +203,7 @@ static tenon_status check_slots(checker *k)
         for (uint32_t i = 0; i < e->profile[p].slot_count; i++) {
             const tenon_rec_slot *s = &e->slot[e->profile[p].slot_first + i];
             NEED(k, s->kind != TENON_SLOT_HEAP || s->base < e->profile[p].heap_count, "slots", "heap entry of %u", i);
+            NEED(k, s->kind != TENON_SLOT_ARENA || s->base <= e->profile[p].block_bytes, "slots", "place of %u", i);
         }
     return TENON_OK;
 }

@@ -414,6 +414,7 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
         for (int d = 0; d < type->rank; d++) t->dim[d] = type->dim[d]->value;
         tenon_tensor_dense(t);
     }
+    TENON_TRY(tenon_operands_fit(&c->cx, st->problem, c->src[i], c->dst[i]));
     tenon_tensor src_most[TENON_PROBLEM_SRC], dst_most[TENON_PROBLEM_DST];
     const bool shape = st->plan.shape_count > 0;
     if (shape) {

@@ -56,6 +56,8 @@ struct tenon_context {
 tenon_status tenon_context_prepare(tenon_context *c);
 /* Contents of SYMBOLIC slot `i` of the profile from the dims' values. */
 tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i);
+/* Operands about to be bound have the dims and strides that the problem says (fits.c). */
+tenon_status tenon_operands_fit(tenon_cx *cx, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
 /* Runs the prepared steps; `stream` is the backend's or NULL. */
 tenon_status tenon_context_launch(tenon_context *c, void *stream);
 /* Index of a binding by name; message in c->cx when there is none. */

@@ -37,7 +37,7 @@ static tenon_status check_operands(tenon_cx *cx, const tenon_engine *e, const te
     for (uint32_t i = 0; i < r->src_count; i++) {
         const uint32_t slot = e->index[r->src_first + i];
         const bool packed = i < 32 && (st->plan.src_packed >> i & 1);
-        if (slot == TENON_NONE ? !packed : !same_type(&st->problem->src[i].value->type, &e->slot[slot]))
+        if (slot == TENON_NONE ? !packed || !tenon_type_is_static(&st->problem->src[i].value->type) : !same_type(&st->problem->src[i].value->type, &e->slot[slot]))
             return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: source %u of '%s' does not fit its problem", i, name);
     }
     for (uint32_t i = 0; i < r->dst_count; i++) {
@@ -60,7 +60,9 @@ static tenon_status check_packs(tenon_cx *cx, const tenon_engine *e, const tenon
         tenon_tensor want;
         TENON_TRY(tenon_pack_type(cx, st->problem, &st->plan.pack[i], &want));
         const size_t bytes = tenon_dtype_bytes(want.dtype, (size_t)tenon_tensor_count(&want));
-        if (w->dtype != (uint32_t)want.dtype || w->bytes != bytes)
+        bool same = w->dtype == (uint32_t)want.dtype && w->rank == (uint32_t)want.rank && w->bytes == bytes;
+        for (int d = 0; same && d < want.rank; d++) same = w->dim[d] == want.dim[d];
+        if (!same)
             return TENON_FAIL(cx, TENON_CORRUPT, "engine section weights: packed weight %d of '%s' has %llu bytes, its tactic wants %zu", i, name,
                               (unsigned long long)w->bytes, bytes);
     }
