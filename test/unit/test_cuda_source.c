@@ -2,34 +2,11 @@
 /* Every kernel that the CUDA tactics print compiles: all variants of some problems, for three architectures, by NVRTC, which needs no
    GPU. Also what an index space makes of formats. Exit 77 where there is no NVRTC. */
 #include "check.h"
+#include "cuda_cases.h"
 
 #include "cuda/index_space.h"
 
 static const char *const arch[] = {"sm_75", "sm_80", "sm_90a"};
-
-static const char *const problem[] = {
-    "add:f32,a[1..64@8]x1024,1024|silu",
-    "mul:f32,4x8x15x17,4x8x1x1|relu",
-    "add:f16,a[1..8]x64,(a)x64|gelu",
-    "add:f32,a[1..64]x256,(a)x256|erf,tanh,exp,clip(_,{0},{6})",
-    "less:f32,a[1..9]x33,33",
-    "and:bool,7x9,9|not",
-    "add:f32,1x8x4x4:cl,1x8x1x1:cl|hard_swish>_:cl",
-    "relu:f32,1x1",
-    "cast:i64,5x6,to=f32|mul(_,f32:{0.5})",
-    "add:bf16,3x5,3x5|sigmoid",
-    "copy:f32,2x16x7x7:cl",
-    "copy:i64,4x6",
-    "copy:u8,a[1..5]x6x3:p021",
-    "transpose:f32,3x4x5,perm=2+0+1",
-    "matmul:f32,a[1..64@8]x256,256x1024:w|bias,gelu",
-    "matmul:f32,a[1..64@8]x1024,1024x256:w|bias",
-    "matmul:f32,33x65,65x17|relu,add",
-    "matmul:f32,2x12xa[1..197]x64,2x12x64x(a)",
-    "matmul:f16,a[1..64]x128,128x128:w|bias,silu",
-    "matmul:bf16,8x128,128x40",
-    "matmul:f32,5x1,1x1",
-};
 
 static size_t compile_all(tenon_cx *cx, const tenon_cuda_nvrtc *nvrtc, const tenon_tactic_plan *plan, size_t arch_count)
 {
@@ -113,7 +90,7 @@ int main(void)
         return 77;
     }
     check_spaces(&cx);
-    for (size_t i = 0; i < TENON_COUNTOF(problem); i++) check_problem(&cx, &nvrtc, problem[i], &kernels);
+    for (size_t i = 0; i < TENON_COUNTOF(cuda_case); i++) check_problem(&cx, &nvrtc, cuda_case[i], &kernels);
     printf("%zu images by NVRTC %d.%d\n", kernels, nvrtc.major, nvrtc.minor);
     return CHECK_END();
 }
