@@ -32,6 +32,24 @@ static size_t find_columns(json_t *rows, const char **column, size_t room)
     return count;
 }
 
+/* Few rows of long values read better one below the other. */
+static int print_records(cli_session *s, json_t *rows)
+{
+    json_t *value;
+    const char *key;
+    int code = CLI_OK;
+    for (size_t i = 0; code == CLI_OK && i < json_array_size(rows); i++) {
+        cli_table t = {.align = "ll", .columns = 2};
+        json_object_foreach(json_array_get(rows, i), key, value) {
+            cli_table_cell(&t, "%s", key);
+            print_value(&t, value);
+        }
+        if (i) putchar('\n');
+        code = cli_table_print(s, &t, "");
+    }
+    return code;
+}
+
 static int print_rows(cli_session *s, json_t *rows)
 {
     const char *column[12];
@@ -62,7 +80,8 @@ static int run(cli_session *s, const cli_args *args)
     } else {
         json_error_t error;
         json_t *rows = json_loads(text, 0, &error);
-        code = rows ? print_rows(s, rows) : cli_fail(s, "the table '%s' is not JSON: %s", what, error.text);
+        if (!rows) code = cli_fail(s, "the table '%s' is not JSON: %s", what, error.text);
+        else code = strcmp(what, "devices") == 0 ? print_records(s, rows) : print_rows(s, rows);
         json_decref(rows);
     }
     tenon_text_free(s->cx, &text);

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `tenon` from outside: what each command prints, its exit codes, and that a message names the thing that is wrong.
-
-TENON_TOOL names another program than build/tenon.
-"""
+"""The command `tenon` from outside: output, exit codes, and messages that name what is wrong. TENON_TOOL: another build/tenon."""
 import json
 import os
 import pty
@@ -131,9 +128,9 @@ def test_wrong_shape_text(shape, says, digits, tmp_path):
 
 
 def test_profile_without_shapes(digits, tmp_path):
-    fails("build", digits.path, "-o", tmp_path / "e", "--profile", "--profile", "--shape", "x=1x1x8x8", code=2,
-          says="profile 0 has none")
-    fails("build", digits.path, "-o", tmp_path / "e", "--shape", "x=1x1x8x8", "--profile", code=2, says="profile 1 has none")
+    start = ["build", digits.path, "-o", tmp_path / "e"]
+    fails(*start, "--profile", "--profile", "--shape", "x=1x1x8x8", code=2, says="profile 0 has none")
+    fails(*start, "--shape", "x=1x1x8x8", "--profile", code=2, says="profile 1 has none")
 
 
 def test_device_names(digits, tmp_path):
@@ -464,12 +461,19 @@ def test_damaged_engines_are_refused(engine, tmp_path):
     fails("inspect", tmp_path)
 
 
-@pytest.mark.parametrize("what, row", [("ops", "conv"), ("tactics", "cpu.ref"), ("passes", None), ("devices", "cpu")])
+@pytest.mark.parametrize("what, row", [("ops", "conv"), ("tactics", "cpu.ref"), ("passes", "dce")])
 def test_list(what, row):
     rows = json.loads(tenon("list", what, "--json")[0])
     lines = tenon("list", what)[0].splitlines()
     assert len(lines) == len(rows) + 1 and lines[0].split()[0] == next(iter(rows[0]))
-    assert row is None or any(line.split()[0] == row for line in lines)
+    assert any(line.split()[0] == row for line in lines)
+
+
+def test_list_devices_says_why_not():
+    rows, out = json.loads(tenon("list", "devices", "--json")[0]), tenon("list", "devices")[0]
+    assert {"cpu", "null"} <= {row["backend"] for row in rows if row["available"]}
+    assert all(row["why"] and row["why"] in out for row in rows if not row["available"])
+    assert len(out.split("\n\n")) == len(rows)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
