@@ -62,7 +62,8 @@ LOADERS = {"onnxruntime": load_onnxruntime, "openvino": load_openvino, "tenon": 
 
 
 def work(kind, path, threads):
-    """Answers each line, a number of runs, with their times in seconds; the line "check" with the error against the stored answer."""
+    """Answers each line, a number of runs, with their times in seconds; the line "check" with the error against the stored
+    answer."""
     import numpy as np
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)                                   # what an engine prints is no answer
@@ -147,7 +148,8 @@ def cpu_name():
 def version_of(kind):
     if kind.startswith("tenon"):
         import tenon
-        revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=TOP, capture_output=True, text=True).stdout.strip()
+        command = ["git", "describe", "--always", "--dirty"]
+        revision = subprocess.run(command, cwd=TOP, capture_output=True, text=True).stdout.strip()
         return f"{tenon.version} ({revision or 'no revision'})"
     return importlib.metadata.version(kind)
 
@@ -156,12 +158,12 @@ def heading(args, kinds):
     versions = ", ".join(f"{k} {version_of(k)}" for k in kinds if k != "tenon-again")
     load = os.getloadavg()[0]
     return [f"# Whole networks, float32, batch 1: {args.what}", "",
-            f"{datetime.date.today()}, {cpu_name()}, {args.threads} of {len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start; "
-            f"{versions}; Python {sys.version.split()[0]}.",
-            f"Each engine in its own process, the others stopped, order rotating; the fastest of {args.rounds * args.runs} kept runs "
-            f"in {args.rounds} rounds, the median of them in brackets. Ratio: onnxruntime's time over the engine's.",
-            "Error: greatest difference from the stored answer of onnxruntime, relative to its deviation. tenon-again is the same "
-            "engine once more.", "",
+            f"{datetime.date.today()}, {cpu_name()}, {args.threads} of {len(os.sched_getaffinity(0))} cores, load "
+            f"{load:.1f} at the start; {versions}; Python {sys.version.split()[0]}.",
+            f"Each engine in its own process, the others stopped, order rotating; the fastest of {args.rounds * args.runs} kept "
+            f"runs in {args.rounds} rounds, the median of them in brackets. Ratio: onnxruntime's time over the engine's.",
+            "Error: greatest difference from the stored answer of onnxruntime, relative to its deviation. tenon-again is the "
+            "same engine once more.", "",
             "| network | engine | ms | ratio | error | note |", "| --- | --- | ---: | ---: | ---: | --- |"]
 
 

@@ -19,5 +19,6 @@ from .library import shared as _shared
 version: str = _shared.version
 __version__ = version
 
-__all__ = ["Bench", "CancelledError", "Context", "CorruptError", "DeviceError", "Engine", "Error", "InternalError", "InvalidError",
-           "NoMemoryError", "TensorInfo", "TimingCache", "UnsupportedError", "build", "list", "load", "reference", "version"]
+__all__ = ["Bench", "CancelledError", "Context", "CorruptError", "DeviceError", "Engine", "Error", "InternalError",
+           "InvalidError", "NoMemoryError", "TensorInfo", "TimingCache", "UnsupportedError", "build", "list", "load",
+           "reference", "version"]

@@ -66,7 +66,8 @@ class Bar:
                 print(f"tenon: {phase}", file=sys.stderr, flush=True)
         elif total and (phase != self.phase or now - self.drawn > 0.05):
             full = self.WIDTH * done // total
-            print(f"\r{phase:8.8} [{'#' * full}{'.' * (self.WIDTH - full)}] {done}/{total}\033[K", end="", file=sys.stderr, flush=True)
+            line = f"\r{phase:8.8} [{'#' * full}{'.' * (self.WIDTH - full)}] {done}/{total}\033[K"
+            print(line, end="", file=sys.stderr, flush=True)
             self.drawn = now
         self.phase = phase
 
@@ -138,8 +139,8 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
     """Builds an engine for this machine.
 
     model         path of an ONNX file (external data is found beside it), its bytes, or an onnx.ModelProto
-    profiles      ranges of the dynamic inputs: [{"x": (minimum, optimum, maximum)}], each a shape in ONNX's order; steps are tuned
-                  for the optimum. Without one, dynamic dimensions are 1
+    profiles      ranges of the dynamic inputs: [{"x": (minimum, optimum, maximum)}], each a shape in ONNX's order; steps
+                  are tuned for the optimum. Without one, dynamic dimensions are 1
     timing_cache  a path (read if there, written at the end) or a TimingCache; makes a second build quick and byte-identical
     workspace     limit in bytes of a step's scratch memory; None: none
     threads       CPU threads, at build and run; None: all usable cores

@@ -52,8 +52,8 @@ def _address(array: np.ndarray) -> Any:
 
 
 class Opened:
-    """A tenon_engine and what it says of itself: what an Engine and its contexts share, and freed after the last of them. Contexts
-    hold this and not the Engine, whose pool holds them: so nothing waits for the garbage collector."""
+    """A tenon_engine and what it says of itself: what an Engine and its contexts share, and freed after the last of them.
+    Contexts hold this and not the Engine, whose pool holds them: so nothing waits for the garbage collector."""
 
     def __init__(self, handle: Any) -> None:
         """Takes a tenon_engine * over."""
@@ -211,14 +211,15 @@ class Engine:
         return Bench(min(times), sorted(times)[len(times) // 2], mean, 1 / mean, len(times), found)
 
     def refit(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Replaces weights by their ONNX initializer names; same types and shapes. The engine must have been built with refit=True,
-        and no run may be going on. Raises InvalidError or UnsupportedError and then leaves the engine as it was."""
+        """Replaces weights by their ONNX initializer names; same types and shapes. The engine must have been built with
+        refit=True, and no run may be going on. Raises InvalidError or UnsupportedError."""
+        handle = self._opened.handle
         with shared.session() as session:
             for name, value in weights.items():
                 array = np.asarray(value, order="C")
                 dtype = dtypes.from_numpy(array.dtype, f"weight '{name}'")
-                session.check(c.tenon_engine_set_weight(session.cx, self._opened.handle, name.encode(), dtype, _address(array), array.nbytes))
-            session.check(c.tenon_engine_refit(session.cx, self._opened.handle))
+                session.check(c.tenon_engine_set_weight(session.cx, handle, name.encode(), dtype, _address(array), array.nbytes))
+            session.check(c.tenon_engine_refit(session.cx, handle))
 
     # --- inside ---
 
@@ -226,9 +227,9 @@ class Engine:
         """The profile that takes the shapes, of several the one whose optimum is nearest."""
         best, best_distance = -1, math.inf
         for index, profile in enumerate(self.profiles):
-            if all(lo <= d <= hi for name, shape in shapes.items() for lo, d, hi in zip(profile[name][0], shape, profile[name][2])):
-                distance = sum(abs(math.log((d + 1) / (opt + 1))) for name, shape in shapes.items()
-                               for d, opt in zip(shape, profile[name][1]))
+            sizes = [at for name, shape in shapes.items() for at in zip(shape, *profile[name])]
+            if all(lo <= d <= hi for d, lo, _, hi in sizes):
+                distance = sum(abs(math.log((d + 1) / (opt + 1))) for d, _, opt, _ in sizes)
                 if distance < best_distance:
                     best, best_distance = index, distance
         if best < 0:
@@ -238,7 +239,7 @@ class Engine:
     def _misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         parts = []
         for name, shape in shapes.items():
-            allowed = [tuple(str(lo) if lo == hi else f"{lo}..{hi}" for lo, hi in zip(p[name][0], p[name][2])) for p in self.profiles]
+            allowed = [tuple(str(lo) if lo == hi else f"{lo}..{hi}" for lo, _, hi in zip(*p[name])) for p in self.profiles]
             parts.append(f"input '{name}' {shape}, allowed " + " or ".join(dict.fromkeys(map(_shape_text, allowed))))
         return "no profile of the engine takes these shapes: " + "; ".join(parts)
 
@@ -338,7 +339,8 @@ class Context:
             array = np.empty(self._shape(info.name), info.dtype)
         if info.name in self._device and self._data[0] == self._device[info.name][0]:
             with shared.session() as session:
-                session.check(c.tenon_device_download(session.cx, self._opened.handle, _address(array), self._data[0], array.nbytes))
+                handle = self._opened.handle
+                session.check(c.tenon_device_download(session.cx, handle, _address(array), self._data[0], array.nbytes))
         else:                           # owned by the context, on the host
             array = np.empty(self._shape(info.name), info.dtype)
             ffi.memmove(_address(array), self._data[0], array.nbytes)
@@ -389,10 +391,11 @@ def _names(infos: tuple[TensorInfo, ...]) -> str:
 
 
 def load(source: Path | bytes, *, threads: int | None = None) -> Engine:
-    """Opens an engine: the path of a file, which is mapped and shares its pages between processes, or its bytes, which are copied.
+    """Opens an engine: the path of a file, which is mapped and shares its pages between processes, or its bytes, which are
+    copied.
 
-    threads: None as the engine was built. Raises CorruptError for a damaged file, naming what is wrong, DeviceError or InvalidError
-    where the engine is not for this machine or this version.
+    threads: None as the engine was built. Raises CorruptError for a damaged file, naming what is wrong, and UnsupportedError or
+    DeviceError where the engine is not for this machine or this version.
     """
     options, out = ffi.new("tenon_load_options *"), ffi.new("tenon_engine **")
     options.threads = threads or 0

@@ -36,5 +36,5 @@ class CancelledError(Error):
 
 
 # By tenon_status; 0 is success.
-BY_STATUS: tuple[type[Error], ...] = (Error, InvalidError, UnsupportedError, NoMemoryError, CorruptError, DeviceError, InternalError,
-                                      CancelledError)
+BY_STATUS: tuple[type[Error], ...] = (Error, InvalidError, UnsupportedError, NoMemoryError, CorruptError, DeviceError,
+                                      InternalError, CancelledError)

@@ -45,7 +45,8 @@ def find_header() -> Path:
 
 
 def find_library() -> Path:
-    """libtenon.so: what TENON_LIBRARY names (a file, or a build folder), else beside the package, else the source tree's build/."""
+    """libtenon.so: what TENON_LIBRARY names (a file, or a build folder), else beside the package, else in the source tree's
+    build/."""
     given = os.environ.get("TENON_LIBRARY")
     if given:
         path = Path(given)
@@ -93,7 +94,7 @@ class Library:
         self.version = self.text(self.c.tenon_version())
         wanted = ".".join(re.findall(r"#define TENON_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", text))
         if self.version != wanted:
-            raise ImportError(f"{path} is Tenon {self.version}, {header} describes {wanted}: build the library anew (./dev build)")
+            raise ImportError(f"{path} is Tenon {self.version}, {header} describes {wanted}: build it anew (./dev build)")
         self._sessions: dict[int, tuple[Session, Progress]] = {}
         self._keys = itertools.count(1)
         self._log = self.ffi.callback("tenon_log_fn", self._on_log)
@@ -110,7 +111,8 @@ class Library:
 
     @contextlib.contextmanager
     def session(self, progress: Progress | None = None) -> Iterator[Session]:
-        """A session for the calling thread. Even without a progress function Python is asked now and then, so that Ctrl-C works."""
+        """A session for the calling thread. Even without a progress function Python is asked now and then, so that Ctrl-C
+        works."""
         options, out = self.ffi.new("tenon_cx_options *"), self.ffi.new("tenon_cx **")
         key = next(self._keys)
         options.log, options.severity = self._log, sum(log.isEnabledFor(level) for level in LEVELS[1:])

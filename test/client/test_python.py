@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python package from outside: everything that its documentation promises, on the digits network and on graphs of a few nodes."""
+"""The Python package from outside: all that its documentation promises, on the digits network and on graphs of a few nodes."""
 import gc
 import logging
 import threading
@@ -147,7 +147,8 @@ def test_bfloat16():
 
 
 def test_output_whose_size_depends_on_data():
-    model = small([helper.make_node("NonZero", ["x"], ["y"])], [("x", TensorProto.FLOAT, [2, 3])], [("y", TensorProto.INT64, [2, None])])
+    model = small([helper.make_node("NonZero", ["x"], ["y"])], [("x", TensorProto.FLOAT, [2, 3])],
+                  [("y", TensorProto.INT64, [2, None])])
     engine = tenon.build(model, timing=False)
     for x in (np.float32([[0, 1, 0], [2, 0, 3]]), np.float32([[1, 1, 1], [1, 1, 1]]), np.zeros((2, 3), np.float32)):
         y = engine(x)
@@ -276,7 +277,8 @@ def test_timing_cache(digits, tmp_path):
     cache = tenon.TimingCache(path)
     assert len(cache) > 0
     timed = []
-    second = tenon.build(digits.path, profiles=ONE, timing_cache=cache, progress=lambda phase, *of: timed.append(of) if phase == "timing" else 0)
+    second = tenon.build(digits.path, profiles=ONE, timing_cache=cache,
+                         progress=lambda phase, *of: timed.append(of) if phase == "timing" else None)
     assert second.bytes() == first
     assert not any(total == 0 for _, total in timed), "the second build measured something"
     assert tenon.build(digits.path, profiles=ONE, timing_cache=str(path)).bytes() == first
@@ -350,7 +352,8 @@ def test_refit(digits, engine):
     engine = tenon.build(digits.path, profiles=ONE, timing=False, refit=True)
     name = next(w.name for w in model.graph.initializer if w.name.endswith("fc.bias"))
     bias = np.arange(10, dtype=np.float32)
-    before, old = engine(digits.images[:4]), onnx.numpy_helper.to_array(next(w for w in model.graph.initializer if w.name == name))
+    old = onnx.numpy_helper.to_array(next(w for w in model.graph.initializer if w.name == name))
+    before = engine(digits.images[:4])
     engine.refit({name: bias})
     close(engine(digits.images[:4]), before - old + bias, digits.logits.std())
     with pytest.raises(tenon.InvalidError, match="no_such_weight"):

@@ -18,16 +18,17 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 MODELS = os.path.join(TOP, "build", "models")
 SECONDS = 900
 
-# Both engines sum float32 products in orders of their own, and the difference grows with depth: 6e-7 in the three layers of digits,
-# 2e-5 in ResNet-50, 4e-5 in BERT. Twice that is allowed; 1% in one layer moves every output by a hundred times more than is allowed.
+# Both engines sum float32 products in orders of their own, and the difference grows with depth: 6e-7 in the three layers of
+# digits, 2e-5 in ResNet-50, 4e-5 in BERT. Twice that is allowed; 1% in one layer moves each output by a hundred times as much.
 # YOLO11n with random weights magnifies: 1% in one layer moves its classes by two deviations, rounding by 1e-3.
 TOLERANCE, TOLERANCE_OF = 8e-5, {"yolo11n": 2e-3}
 SENSITIVE = 100
 
 # Steps of a plan for AVX-512, conversions counted. A convolution takes BatchNorm, activation and residual with it.
-#   convnext_tiny  18 blocks of depthwise convolution, normalisation, two products; stem 2; three transitions of 2; pool, norm, product
-#   yolo11n        88 convolutions, 3 poolings, 2 resizes, attention, the boxes' softmax, 3 steps that decode boxes; 14 copies or conversions
-#                  at most, where a part of a join has other readers and where the maps of the heads become rows
+#   convnext_tiny  18 blocks of depthwise convolution, normalisation, two products; stem 2; three transitions of 2; pool,
+#                  normalisation, product
+#   yolo11n        88 convolutions, 3 poolings, 2 resizes, attention, the boxes' softmax, 3 steps that decode boxes; 14 copies or
+#                  conversions at most, where a part of a join has other readers and where the maps of the heads become rows
 BOUNDS = {"resnet50": 57, "mobilenet_v3_large": 66, "efficientnet_b0": 84, "bert_base": 7 * 12 + 6, "vit_b_16": 7 * 12 + 6,
           "convnext_tiny": 4 * 18 + 2 + 6 + 3, "yolo11n": 98 + 14, "digits": 6}
 MEMORY_RATIO = 1.10
