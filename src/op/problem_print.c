@@ -76,6 +76,7 @@ static void print_expression(printer *w, const tenon_dim *d)
         s += n ? n : 1;
     }
     tenon_buf_char(&w->b, ')');
+    w->b.failed |= text.failed;
     tenon_buf_free(&text);
 }
 
@@ -231,6 +232,7 @@ static void print_attrs(printer *w, const tenon_node *n, bool comma)
     while (*s == ',') s++;
     if (*s && comma) tenon_buf_char(&w->b, ',');
     tenon_buf_str(&w->b, s);
+    w->b.failed |= text.failed;
     tenon_buf_free(&text);
 }
 
@@ -240,6 +242,7 @@ static bool has_attrs(printer *w, const tenon_node *n)
     tenon_buf_init(&text, w->cx);
     tenon_attrs_print(&text, n, ",");
     const bool any = text.length > 0;
+    w->b.failed |= text.failed;
     tenon_buf_free(&text);
     return any;
 }

@@ -214,26 +214,26 @@ static tenon_status emit_slot(tenon_emitter *em, tenon_place *p, uint32_t *out)
 }
 
 /* ---- steps ---- */
-static const char *step_name(tenon_emitter *em, const tenon_plan_step *s)
+static tenon_status take_text(tenon_emitter *em, tenon_buf *b, uint32_t *out)
 {
-    const tenon_group *g = s->group;
-    tenon_buf b;
-    tenon_buf_init(&b, em->cx);
-    for (int i = 0; i < g->node_count; i++) tenon_buf_printf(&b, "%s%s", i ? "+" : "", g->node[i]->name);
-    const char *name = tenon_arena_strdup(em->arena, tenon_buf_cstr(&b));
-    tenon_buf_free(&b);
-    return name;
+    tenon_status status = tenon_buf_status(b);
+    if (status == TENON_OK) status = tenon_emit_string(em, tenon_buf_cstr(b), out);
+    tenon_buf_free(b);
+    return status;
 }
 
-static const char *step_origin(tenon_emitter *em, const tenon_plan_step *s)
+static tenon_status emit_names(tenon_emitter *em, const tenon_plan_step *s, tenon_rec_step *r)
 {
-    tenon_buf b;
-    tenon_buf_init(&b, em->cx);
-    for (int i = 0; i < s->group->node_count; i++)
-        if (s->group->node[i]->origin) tenon_buf_printf(&b, "%s%s", b.length ? "+" : "", s->group->node[i]->origin);
-    const char *origin = tenon_arena_strdup(em->arena, tenon_buf_cstr(&b));
-    tenon_buf_free(&b);
-    return origin;
+    const tenon_group *g = s->group;
+    tenon_buf name, origin;
+    tenon_buf_init(&name, em->cx);
+    tenon_buf_init(&origin, em->cx);
+    for (int i = 0; i < g->node_count; i++) {
+        tenon_buf_printf(&name, "%s%s", i ? "+" : "", g->node[i]->name);
+        if (g->node[i]->origin) tenon_buf_printf(&origin, "%s%s", origin.length ? "+" : "", g->node[i]->origin);
+    }
+    const tenon_status status = take_text(em, &name, &r->name), also = take_text(em, &origin, &r->origin);
+    return status == TENON_OK ? also : status;
 }
 
 static tenon_status emit_operands(tenon_emitter *em, tenon_place *const *place, int count, uint32_t packed, uint32_t *first)
@@ -305,8 +305,7 @@ static tenon_status emit_choice(tenon_emitter *em, const tenon_plan_step *s, ten
 static tenon_status emit_step(tenon_emitter *em, const tenon_plan_step *s)
 {
     tenon_rec_step r = {.flags = s->conversion ? TENON_STEP_CONVERSION : 0};
-    TENON_TRY(tenon_emit_string(em, step_name(em, s), &r.name));
-    TENON_TRY(tenon_emit_string(em, step_origin(em, s), &r.origin));
+    TENON_TRY(emit_names(em, s, &r));
     if (s->problem) {
         TENON_TRY(emit_choice(em, s, &r));
     } else {
