@@ -95,10 +95,17 @@ TENON_INLINE void fold_columns(tenon_fold kind, const float *x, int64_t step, in
     }
     for (; c < cols; c += VW) {
         const int64_t left = cols - c < VW ? cols - c : VW;
-        vf a = fold_start(kind);
+        vf a = fold_start(kind), b = a, d = a, e = a;
         const float *p = x + c;
-        for (int64_t i = 0; i < n; i++, p += step) a = fold_step(kind, a, v_load_n(p, left));
-        v_store_n(y + c, a, left);
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4, p += 4 * step) {
+            a = fold_step(kind, a, v_load_n(p, left));
+            b = fold_step(kind, b, v_load_n(p + step, left));
+            d = fold_step(kind, d, v_load_n(p + 2 * step, left));
+            e = fold_step(kind, e, v_load_n(p + 3 * step, left));
+        }
+        for (; i < n; i++, p += step) a = fold_step(kind, a, v_load_n(p, left));
+        v_store_n(y + c, fold_join(kind, fold_join(kind, a, b), fold_join(kind, d, e)), left);
     }
 }
 static void fold_cols(tenon_fold kind, const float *x, int64_t step, int64_t n, float *y, int64_t cols)
@@ -182,13 +189,18 @@ TENON_INLINE float weigh_row(const float *x, const float *mask, float scale, flo
             m = v_max(v_sel(v_first(left), v_load_n(x + i, left), NOTHING), m);
         }
     }
-    const float max = v_hmax(v_max(m, m2)), factor = mask ? 1.0f : scale, top = mask ? max : max * scale;
-    if (top == -__builtin_inff()) return 0.0f;
+    const float max = v_hmax(v_max(m, m2));
     const float *from = mask ? y : x;
-    const vf f = v_set(factor), t = v_set(-top);
+    if (max == -__builtin_inff()) { /* the maximum passes over NaN */
+        for (i = 0; i < n; i++)
+            if (from[i] != from[i]) return __builtin_nanf("");
+        return 0.0f;
+    }
+    /* the difference first: a product of the maximum would be rounded, which large scores feel */
+    const vf f = v_set(mask ? 1.0f : scale), t = v_set(max);
     vf sum = v_zero(), sum2 = sum;
     for (i = 0; i + 2 * VW <= n; i += 2 * VW) {
-        const vf e0 = v_exp(v_fma(v_load(from + i), f, t)), e1 = v_exp(v_fma(v_load(from + i + VW), f, t));
+        const vf e0 = v_exp(v_mul(v_sub(v_load(from + i), t), f)), e1 = v_exp(v_mul(v_sub(v_load(from + i + VW), t), f));
         v_store(y + i, e0);
         v_store(y + i + VW, e1);
         sum = v_add(sum, e0);
@@ -196,7 +208,7 @@ TENON_INLINE float weigh_row(const float *x, const float *mask, float scale, flo
     }
     for (; i < n; i += VW) {
         const int64_t left = n - i < VW ? n - i : VW;
-        const vf e = v_keep(v_first(left), v_exp(v_fma(v_load_n(from + i, left), f, t)));
+        const vf e = v_keep(v_first(left), v_exp(v_mul(v_sub(v_load_n(from + i, left), t), f)));
         v_store_n(y + i, e, left);
         sum = v_add(sum, e);
     }
