@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix product by fused multiply-adds in f32. A block computes BM x BN results, a thread TM x TN of them; WK groups of threads share
-   the depth of each chunk of BK and are summed at the end. The next chunk is loaded into registers while this one is computed. Axes
-   of the index space: leading ones (grid z), rows, columns. Tensors: 0 is A, 1 is B, then operands and results of the program.
+   the depth of each chunk of BK and are summed at the end. The next chunk is loaded into registers while this one is computed, and
+   kept in another place (BUFFERS 2) or, where chunks are deep, in the same (1). Axes of the index space: leading ones (grid z), rows, columns. Tensors: 0 is A, 1 is B, then operands and results of the program.
    Grids are sized for the bucket's most rows; tiles beyond the rows there are now leave. */
 #define GROUP ((BM / TM) * (BN / TN))
 #define THREADS (GROUP * WK)
@@ -13,7 +13,8 @@
 #define PITCH_B (BN + 4)
 #define CHUNK (BK * (PITCH_A + PITCH_B))
 static_assert(BM * BK % THREADS == 0 && BK * BN % THREADS == 0 && BK % WK == 0, "a chunk is shared evenly");
-static_assert(WK == 1 || BM * BN <= 2 * CHUNK, "sums of a group fit where the chunks were");
+static_assert(WK == 1 || WK / 2 * BM * BN <= BUFFERS * CHUNK, "sums of half of the groups fit where the chunks were");
+static_assert((WK & (WK - 1)) == 0, "groups are summed in halves");
 static_assert(TM % MV == 0 && TN % NV == 0 && BM % 4 == 0 && BN % 4 == 0, "whole vectors");
 
 /* Elements of this thread in a chunk of A: neighbours in memory are neighbours among threads. */
@@ -97,18 +98,19 @@ static __device__ __forceinline__ void multiply(const float *chunk, int group, i
     }
 }
 
-/* The groups' sums, one after another, into group 0. */
+/* The groups' sums, half of them into the other half, into group 0: always in the same order. */
 static __device__ __forceinline__ void add_groups(float *shared, int group, int lane, float (&sum)[TM][TN])
 {
-    for (int g = 1; g < WK; g++) {
-        __syncthreads();
-        if (group == g)
 #pragma unroll
-            for (int i = 0; i < TM * TN; i++) shared[i * GROUP + lane] = sum[i / TN][i % TN];
+    for (int half = WK / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (group == 0)
+        if (group >= half && group < 2 * half)
 #pragma unroll
-            for (int i = 0; i < TM * TN; i++) sum[i / TN][i % TN] += shared[i * GROUP + lane];
+            for (int i = 0; i < TM * TN; i++) shared[(i * half + group - half) * GROUP + lane] = sum[i / TN][i % TN];
+        __syncthreads();
+        if (group < half)
+#pragma unroll
+            for (int i = 0; i < TM * TN; i++) sum[i / TN][i % TN] += shared[(i * half + group) * GROUP + lane];
     }
 }
 
@@ -142,7 +144,7 @@ static __device__ __forceinline__ void finish(const tenon_args &args, const long
 
 extern "C" __global__ void __launch_bounds__(THREADS) tenon_gemm(const __grid_constant__ tenon_args args)
 {
-    __shared__ __align__(16) float shared[2 * CHUNK];
+    __shared__ __align__(16) float shared[BUFFERS * CHUNK];
     const int rows = (int)tenon_size(args, RANK - 2), columns = (int)tenon_size(args, RANK - 1);
     const long long depth = tenon_depth(args);
     const unsigned tiles_m = (unsigned)(rows + BM - 1) / BM, tiles_n = (unsigned)(columns + BN - 1) / BN;
@@ -185,7 +187,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_gemm(const __grid_co
         }
         multiply(shared + buffer * CHUNK, group, ty, tx, sum);
         if (!more) break;
-        buffer ^= 1;
+        if (BUFFERS == 1) __syncthreads();
+        else buffer ^= 1;
         keep(shared + buffer * CHUNK, a, b);
         __syncthreads();
     }

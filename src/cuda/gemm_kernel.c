@@ -7,17 +7,20 @@
 #include "base/checked.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 extern const char tenon_cuda_src_gemm[];
 
-/* One block: bm x bn results in chunks of bk, tm x tn a thread, wk groups along the depth. Stored in engines by place: append only. */
-typedef struct tile { int bm, bn, bk, tm, tn, wk; } tile;
+/* One block: bm x bn results in chunks of bk, tm x tn a thread, wk groups along the depth, one or two chunks in shared memory. Stored in engines by place: append only. */
+typedef struct tile { int bm, bn, bk, tm, tn, wk, buffers; } tile;
 static const tile tiles[] = {
-    {64, 64, 16, 4, 4, 1}, {128, 128, 8, 8, 8, 1}, {128, 64, 8, 8, 4, 1}, {32, 64, 32, 4, 4, 1}, {32, 32, 32, 4, 4, 2},
-    {16, 32, 32, 2, 4, 2}, {8, 32, 64, 2, 4, 4},   {8, 16, 64, 2, 2, 4},  {16, 16, 64, 2, 2, 4}, {64, 32, 16, 4, 4, 2},
+    {64, 64, 16, 4, 4, 1, 2}, {128, 128, 8, 8, 8, 1, 2}, {128, 64, 8, 8, 4, 1, 2}, {32, 64, 32, 4, 4, 1, 2},
+    {32, 32, 64, 4, 4, 4, 2}, {16, 32, 128, 2, 4, 4, 1}, {8, 32, 128, 2, 4, 8, 1}, {8, 16, 128, 2, 2, 8, 2},
+    {16, 16, 128, 2, 2, 4, 2}, {64, 32, 32, 4, 4, 2, 2}, {8, 16, 256, 2, 2, 16, 1}, {8, 8, 256, 2, 2, 16, 1},
+    {16, 16, 256, 2, 2, 8, 1}, {16, 8, 256, 2, 2, 16, 1},
 };
 enum { TILES = TENON_COUNTOF(tiles), P_TILE = 0, BATCH_MOST = 65535 };
 
@@ -85,7 +88,7 @@ static double model(const tile *t, double m, double n, double k, double batch, i
     const double blocks = ((m + t->bm - 1) / t->bm) * ((n + t->bn - 1) / t->bn) * batch;
     const double reuse = (double)t->tm * t->tn / (t->tm * t->tn + 2.0 * (t->tm + t->tn));
     const double busy = TENON_MIN(1.0, threads_of(t) * TENON_MAX(1.0, blocks / multiprocessors) / 512.0);
-    const double work = (double)t->bm * t->bn * k / (128 * 1.6e9 * reuse * busy), waits = k / t->bk * 0.5e-6;
+    const double work = (double)t->bm * t->bn * k / (128 * 1.6e9 * reuse * busy), waits = ceil(k / t->bk) * 0.6e-6;
     return 2e-6 + TENON_MAX(1.0, blocks / multiprocessors) * work + waits * TENON_MAX(1.0, blocks * threads_of(t) / (multiprocessors * 1024.0));
 }
 
@@ -182,8 +185,8 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     print_head(p, o, &b);
     const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_gemm, "tenon_gemm", &out->kernel[0]);
     tenon_buf_free(&b);
-    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DWK=%d", t->bm, t->bn, t->bk, t->tm,
-             t->tn, t->wk);
+    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DWK=%d -DBUFFERS=%d", t->bm, t->bn, t->bk, t->tm,
+             t->tn, t->wk, t->buffers);
     out->kernel_count = 1;
     out->record_bytes = sizeof(tenon_cuda_record);
     out->shape_count = tenon_cuda_space_numbers(&o->space) + 3;

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -77,17 +78,22 @@ static bool mode_known(const char *mode)
     return false;
 }
 
-/* False: the device is not there, and that was said. */
+/* False: the device is not there, and that was said. Asked in a process of its own: a driver that has been started does not survive
+   the fork of the processes that do the work. */
 static bool device_there(tenon_cx *cx, const tenon_backend *b)
 {
-    tenon_device *device;
+    int status = 0;
     if (b->host_memory) return true;
-    if (b->open(cx, 0, 1, &device) != TENON_OK) {
-        printf("SKIP %s: %s\n", b->name, cx->message);
-        return false;
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        tenon_device *device;
+        const bool there = b->open(cx, 0, 1, &device) == TENON_OK && (!b->can_build || b->can_build(cx, device) == TENON_OK);
+        if (!there) printf("SKIP %s: %s\n", b->name, cx->message);
+        fflush(stdout);
+        _exit(there ? 0 : 1);
     }
-    b->close(&device);
-    return true;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /* The levels below this machine's, each in a process of its own, because what the CPU can is asked once a process. */

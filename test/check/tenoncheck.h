@@ -103,7 +103,7 @@ typedef struct bound {
     const trial *t;
     tenon_tactic_plan plan;
     tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST], pack[TENON_MAX_PACK];
-    buffer src_buffer[TENON_PROBLEM_SRC], dst_buffer[TENON_PROBLEM_DST], pack_buffer[TENON_MAX_PACK], workspace, scratch, record;
+    buffer src_buffer[TENON_PROBLEM_SRC], dst_buffer[TENON_PROBLEM_DST], pack_buffer[TENON_MAX_PACK], workspace, scratch, record, shape;
     void *kernel[TENON_MAX_KERNELS];
     size_t scratch_bytes;
     long allocations;

@@ -135,13 +135,18 @@ tenon_status bound_make(const trial *t, bound *b)
     TENON_TRY(buffer_make(t->cx, &tenon_backend_null, t->device, "record", 0, TENON_MAX(b->plan.record_bytes, (size_t)1), 64, t->tight,
                           &b->record));
     memset(b->record.host, POISON, b->record.bytes);
+    if (b->plan.shape_count) {
+        TENON_TRY(buffer_make(t->cx, t->backend, t->device, "shape block", 0, (size_t)b->plan.shape_count * sizeof(int64_t), 8, t->tight, &b->shape));
+        memset(b->shape.host, POISON, b->shape.bytes);
+    }
     TENON_TRY(poison(b));
     const tenon_bind bind = {.problem = p, .variant = &t->variant, .plan = &b->plan, .src = b->src, .dst = b->dst, .pack = b->pack,
-                             .workspace = b->workspace.device, .threads = t->threads, .device = t->device, .kernel = b->kernel};
+                             .workspace = b->workspace.device, .threads = t->threads, .device = t->device, .kernel = b->kernel,
+                             .shape = (int64_t *)(void *)b->shape.host, .shape_device = b->shape.device};
     memory_watch_begin();
     const tenon_status status = t->tactic->bind(t->cx, &bind, b->record.host);
     b->allocations += memory_watch_end();
-    return status;
+    return status == TENON_OK && b->plan.shape_count ? buffer_push(t->cx, &b->shape) : status;
 }
 
 tenon_status bound_launch(bound *b, int times)
@@ -152,7 +157,8 @@ tenon_status bound_launch(bound *b, int times)
     for (int i = 0; i < times && i < 4; i++) list[i] = step;
     memory_watch_begin();
     tenon_status status = t->backend->launch(t->cx, t->device, NULL, list, (size_t)times, b->scratch.host, b->scratch_bytes);
-    b->allocations += memory_watch_end();
+    const long launching = memory_watch_end();
+    if (t->backend->host_memory) b->allocations += launching; /* a device's driver keeps books of its own */
     if (status == TENON_OK) status = t->backend->synchronize(t->cx, t->device, NULL);
     return status;
 }
@@ -168,6 +174,7 @@ void bound_free(bound *b)
     buffer_free(&b->workspace);
     buffer_free(&b->scratch);
     buffer_free(&b->record);
+    buffer_free(&b->shape);
 }
 
 /* ---- judging ---- */
@@ -176,7 +183,7 @@ void bound_free(bound *b)
 static bool intact(const bound *b, char *why, size_t why_bytes)
 {
     const subject *s = b->t->s;
-    const buffer *all[] = {&b->workspace, &b->scratch, &b->record};
+    const buffer *all[] = {&b->workspace, &b->scratch, &b->record, &b->shape};
     for (size_t i = 0; i < TENON_COUNTOF(all); i++)
         if (!buffer_intact(all[i])) return WRONG("wrote around %s", all[i]->name);
     for (int i = 0; i < TENON_MAX_PACK; i++)
