@@ -103,10 +103,10 @@ def _three(name: str, given: Any) -> tuple[Shape, Shape, Shape]:
     shapes = given if given and not isinstance(given[0], (int, np.integer)) else (given,) * 3
     if len(shapes) != 3:
         raise InvalidError(f"input '{name}': a profile wants (minimum, optimum, maximum), or one shape; {len(shapes)} were given")
-    three = tuple(tuple(int(d) for d in shape) for shape in shapes)
-    if not len(three[0]) == len(three[1]) == len(three[2]):
-        raise InvalidError(f"input '{name}': minimum, optimum and maximum {three} differ in rank")
-    return three
+    low, best, high = (tuple(int(d) for d in shape) for shape in shapes)
+    if not len(low) == len(best) == len(high):
+        raise InvalidError(f"input '{name}': minimum {low}, optimum {best} and maximum {high} differ in rank")
+    return low, best, high
 
 
 def _add_profile(check: Any, config: Any, profile: Profile) -> None:
@@ -154,10 +154,14 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
     Raises InvalidError, UnsupportedError, CorruptError (model or timing cache), DeviceError, NoMemoryError, CancelledError.
     """
     bar = Bar() if progress is True else None
-    cache = TimingCache(timing_cache) if isinstance(timing_cache, (str, os.PathLike)) else timing_cache
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress: a function or True, not {type(progress).__name__}")
+    told: Progress | None = bar or (progress if callable(progress) else None)
+    path = timing_cache if isinstance(timing_cache, (str, os.PathLike)) else None
+    cache = timing_cache if isinstance(timing_cache, TimingCache) else TimingCache(path) if path is not None else None
     out = ffi.new("tenon_engine **")
     try:
-        with shared.session(bar or progress or None) as session, _network(session, model) as network, \
+        with shared.session(told) as session, _network(session, model) as network, \
                 _configuration(session) as (config, check):
             check(c.tenon_config_set_device(config, device.encode(), 0))
             check(c.tenon_config_set_threads(config, threads or 0))
@@ -175,8 +179,8 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
         if bar:
             bar.close()
     engine = Engine(out[0])
-    if cache is not None and cache is not timing_cache:
-        cache.save(timing_cache)
+    if cache is not None and path is not None:
+        cache.save(path)
     return engine
 
 

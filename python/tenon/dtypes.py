@@ -3,6 +3,9 @@
 unsigned integers."""
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import numpy as np
 
 from .errors import UnsupportedError
@@ -16,11 +19,11 @@ _SMALL = {"BF16": ("bfloat16", "uint16"), "F8E4M3": ("float8_e4m3fn", "uint8"), 
 def _table() -> dict[int, np.dtype]:
     table = {getattr(shared.c, "TENON_" + ours): np.dtype(name) for ours, name in _PLAIN.items()}
     try:
-        import ml_dtypes
+        small: Any = importlib.import_module("ml_dtypes")
     except ImportError:
-        ml_dtypes = None
+        small = None
     for ours, (name, bits) in _SMALL.items():
-        table[getattr(shared.c, "TENON_" + ours)] = np.dtype(getattr(ml_dtypes, name, bits))
+        table[getattr(shared.c, "TENON_" + ours)] = np.dtype(getattr(small, name, bits))
     return table
 
 

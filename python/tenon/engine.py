@@ -106,7 +106,7 @@ class Opened:
             if value.ndim != len(info.shape):
                 raise InvalidError(f"input '{info.name}': shape {value.shape} has rank {value.ndim}, the engine wants "
                                    f"rank {len(info.shape)}, {_shape_text(info.shape)}")
-            arrays[info.name] = np.require(value, requirements="CA") if value.ndim else np.asarray(value)
+            arrays[info.name] = np.require(value, requirements=["C", "A"]) if value.ndim else np.asarray(value)
         return arrays
 
 
@@ -195,7 +195,8 @@ class Engine:
         shapes: by input name a shape (floats are then random from a fixed seed, all else zero) or an array to run on; inputs that
         are not named have the first profile's optimum. Copies from and to Python's arrays are not part of the time.
         """
-        given, rng, arrays = dict(shapes or {}), np.random.default_rng(1), {}
+        given, rng = dict(shapes or {}), np.random.default_rng(1)
+        arrays: dict[str, Any] = {}
         for info in self.inputs:
             value = given.pop(info.name, self.profiles[0][info.name][1])
             if not isinstance(value, np.ndarray):
@@ -349,7 +350,8 @@ class Context:
     def _times(self, arrays: Mapping[str, np.ndarray], seconds: float) -> list[float]:
         """Seconds of each run within about so many seconds, after a warm-up."""
         kept = self._bind(arrays)
-        run, context, clock, times = c.tenon_context_run, self._context, time.perf_counter, []
+        run, context, clock = c.tenon_context_run, self._context, time.perf_counter
+        times: list[float] = []
         self._call(run(context))
         warm = clock() + 0.2 * seconds
         while clock() < warm:

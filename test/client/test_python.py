@@ -211,6 +211,11 @@ def test_wrong_settings(digits):
             tenon.build(digits.path, **settings)
 
 
+def test_progress_that_cannot_be_called(digits):
+    with pytest.raises(TypeError, match="progress"):
+        tenon.build(digits.path, progress="often")
+
+
 def test_wrong_models(digits, tmp_path):
     with pytest.raises(tenon.Error, match="nowhere.onnx"):
         tenon.build(tmp_path / "nowhere.onnx")
