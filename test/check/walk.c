@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -17,6 +18,7 @@
 enum { MAX_XFAIL = 256, MAX_CANDIDATES = 256, MAX_JOBS = 8, MAX_REPORTS = 3, MAX_REPORTED = 64, RUN_SECONDS = 120 };
 /* What the references take some tenths of a second for is left to --full. */
 #define QUICK_FLOPS 1.2e7
+/* What has more is run at its tuning point, with random numbers and one team alone, in --full; beyond the second limit in the bench. */
 #define FULL_FLOPS 3e8
 
 /* Between a child and its parent. */
@@ -378,10 +380,10 @@ static void walk_problem(walk *w, const tenon_problem *p, bool main_text)
         }
         for (int mode = 0; mode < MODE_COUNT; mode++) {
             if (!mode_wanted(w, p, (check_mode)mode, k, main_text) || (only_reference && mode != MODE_RANDOM && !w->o->full)) continue;
-            if (flops > QUICK_FLOPS && mode != MODE_RANDOM && !w->o->problem) continue;
+            if (flops > QUICK_FLOPS && !w->o->problem && (mode != MODE_RANDOM || k > 0 || !main_text)) continue;
             place at = {.p = p, .mode = (check_mode)mode};
             memcpy(at.symbol, symbol[k], sizeof at.symbol);
-            walk_place(w, &at, c, count, w->o->full || w->o->problem || (mode == MODE_RANDOM && flops < 1e6 && k == 0 && main_text));
+            walk_place(w, &at, c, count, (w->o->full && flops < QUICK_FLOPS) || w->o->problem || (mode == MODE_RANDOM && flops < 1e6 && k == 0 && main_text));
         }
     }
 }
@@ -440,6 +442,7 @@ static void walk_case(walk *w, const check_case *c)
 /* ---- processes ---- */
 static void child_main(walk *w)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* no walk without its parent */
     catch_traps(w->sh);
     w->have = tenon_device_have(w->backend);
     for (size_t i = (size_t)w->shard; i < w->cases->count; i += (size_t)w->shards)
@@ -539,7 +542,7 @@ void check_walk(tenon_cx *cx, const check_options *o, const tenon_backend *backe
     }
     unexpected_passes(all, jobs, counts);
     if (!o->tactic) absent_tactics(&all[0], counts);
-    if (left && !o->full) printf("%ld large problems are left to --full\n", left);
+    if (left) printf("%ld large problems are left to %s\n", left, o->full ? "--bench and --problem" : "--full");
     for (int i = 0; i < jobs; i++) munmap(all[i].sh, sizeof(shared));
     tenon_arena_free(&arena);
 }
