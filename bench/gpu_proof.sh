@@ -36,6 +36,6 @@ step proof 200 build/unit/test_cuda_proof
 } >"$out/cuda_proof.txt"
 if [ "${1:-}" != quick ]; then
     LINES_SHOWN=80 step ctest 300 ctest --test-dir build --output-on-failure -j "$(nproc)"
-    step tenoncheck 200 build/tenoncheck --quick --device cuda
+    step tenoncheck 240 build/tenoncheck --quick --device cuda --jobs "$(nproc)"
 fi
 exit "$failed"
