@@ -3,8 +3,8 @@
 
        trap page | canary ... | bytes | canary up to the alignment | trap page
 
-   so that what lies before is found by its canary and what lies behind by the trap, as long as the bytes end at a multiple of the
-   alignment. On a device: canaries on both sides. */
+   so that what lies before is found by its canary and what lies behind by the trap, as long as the bytes end at a multiple of
+   the alignment. On a device: canaries on both sides. */
 #include "tenoncheck.h"
 
 #include <string.h>
@@ -34,19 +34,22 @@ void buffer_describe(const void *address, char *out, size_t bytes)
     for (int i = 0; i < LIVE; i++) {
         if (!live[i] || a < live_map[i] || a >= live_map[i] + live_map_bytes[i]) continue;
         if (a >= live_host[i] + live_bytes[i])
-            snprintf(out, bytes, "%zd bytes behind the end of %s %d (%zu bytes)", a - (live_host[i] + live_bytes[i]), live[i]->name,
+            snprintf(out, bytes, "%zd bytes behind the end of %s %d (%zu bytes)", a - (live_host[i] + live_bytes[i]),
+                     live[i]->name,
                      live[i]->index, live_bytes[i]);
         else snprintf(out, bytes, "%zd bytes before %s %d", live_host[i] - a, live[i]->name, live[i]->index);
         return;
     }
 }
 
-tenon_status buffer_make(tenon_cx *cx, const tenon_backend *backend, tenon_device *device, const char *name, int index, size_t bytes,
+tenon_status buffer_make(tenon_cx *cx, const tenon_backend *backend, tenon_device *device, const char *name, int index,
+                         size_t bytes,
                          size_t align, bool tight, buffer *out)
 {
     const size_t room = CANARY + bytes + align + (backend->host_memory ? 64 : CANARY + 64);
     const size_t inside = (room + PAGE - 1) / PAGE * PAGE;
-    *out = (buffer){.name = name, .index = index, .bytes = bytes, .map_bytes = inside + 2 * PAGE, .owner = device, .backend = backend};
+    *out = (buffer){.name = name, .index = index, .bytes = bytes, .map_bytes = inside + 2 * PAGE, .owner = device, .backend =
+                    backend};
     out->map = mmap(NULL, out->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (out->map == MAP_FAILED) {
         out->map = NULL;

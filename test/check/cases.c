@@ -93,7 +93,8 @@ static tenon_status add_row(tenon_cx *cx, tenon_arena *arena, const char *file, 
     return TENON_OK;
 }
 
-tenon_status check_rows_read(tenon_cx *cx, tenon_arena *arena, const char *list, const char *backend, bool with_problem, check_rows *out)
+tenon_status check_rows_read(tenon_cx *cx, tenon_arena *arena, const char *list, const char *backend, bool with_problem,
+                             check_rows *out)
 {
     *out = (check_rows){0};
     char *file = tenon_arena_printf(arena, "%s_%s.txt", list, backend), *path = tenon_arena_printf(arena, "%s/%s", FOLDER, file);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counts allocations while a step is bound and runs. malloc and its kin of this program are glibc's with a counter before them; the
-   sanitizers have their own, and there the session's allocator alone is watched. */
+/* Counts allocations while a step is bound and runs. malloc and its kin of this program are glibc's with a counter before them;
+   the sanitizers have their own, and there the session's allocator alone is watched. */
 #include "tenoncheck.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this machine can at most, measured: multiply-adds from registers, and reading from the own cache and from memory, by as many
-   threads as the bench uses. The shares of the bench are shares of this. */
+/* What this machine can at most, measured: multiply-adds from registers, and reading from the own cache and from memory, by as
+   many threads as the bench uses. The shares of the bench are shares of this. */
 #include "tenoncheck.h"
 
 #include "base/clock.h"
@@ -16,21 +16,21 @@ enum { CHAINS = 12, STEPS = 20000, WARM_BYTES = 256 << 10, COLD_BYTES = 64 << 20
 typedef struct measure { int level; char *memory; size_t bytes; int rounds; volatile float sink; double flops; } measure;
 
 #if defined(__x86_64__)
-#define FMA_LOOP(name, target_, type, set, fma, lanes)                                                                                \
-    __attribute__((target(target_), noinline)) static float name(void)                                                                \
-    {                                                                                                                                 \
-        type a[CHAINS];                                                                                                               \
-        float out[lanes];                                                                                                             \
-        const type x = set(0.999f), y = set(0.001f);                                                                                  \
-        for (int i = 0; i < CHAINS; i++) a[i] = set((float)i);                                                                        \
-        for (int k = 0; k < STEPS; k++)                                                                                               \
-            for (int i = 0; i < CHAINS; i++) a[i] = fma(a[i], x, y);                                                                  \
-        float sum = 0;                                                                                                                \
-        for (int i = 0; i < CHAINS; i++) {                                                                                            \
-            memcpy(out, &a[i], sizeof out);                                                                                           \
-            sum += out[0];                                                                                                            \
-        }                                                                                                                             \
-        return sum;                                                                                                                   \
+#define FMA_LOOP(name, target_, type, set, fma, lanes)                                                                          \
+    __attribute__((target(target_), noinline)) static float name(void)                                                          \
+    {                                                                                                                           \
+        type a[CHAINS];                                                                                                         \
+        float out[lanes];                                                                                                       \
+        const type x = set(0.999f), y = set(0.001f);                                                                            \
+        for (int i = 0; i < CHAINS; i++) a[i] = set((float)i);                                                                  \
+        for (int k = 0; k < STEPS; k++)                                                                                         \
+            for (int i = 0; i < CHAINS; i++) a[i] = fma(a[i], x, y);                                                            \
+        float sum = 0;                                                                                                          \
+        for (int i = 0; i < CHAINS; i++) {                                                                                      \
+            memcpy(out, &a[i], sizeof out);                                                                                     \
+            sum += out[0];                                                                                                      \
+        }                                                                                                                       \
+        return sum;                                                                                                             \
     }
 FMA_LOOP(fma512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps, 16)
 FMA_LOOP(fma256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps, 8)

@@ -15,11 +15,14 @@ typedef struct fill_row { const char *op; int src; fill_rule rule; } fill_row;
 
 /* INDEX: below the size of the axis that it indexes, negative ones too; LENGTH: 1..size; SMALL: 1..3. */
 static const fill_row fill_rows[] = {
-    {"gather", 1, FILL_INDEX}, {"gather_elements", 1, FILL_INDEX}, {"gather_nd", 1, FILL_INDEX}, {"scatter_elements", 1, FILL_INDEX},
+    {"gather", 1, FILL_INDEX}, {"gather_elements", 1, FILL_INDEX}, {"gather_nd", 1, FILL_INDEX}, {"scatter_elements", 1,
+        FILL_INDEX},
     {"scatter_nd", 1, FILL_INDEX}, {"one_hot", 0, FILL_INDEX}, {"one_hot", 1, FILL_SMALL}, {"reverse_sequence", 1, FILL_LENGTH},
     {"roi_align", 1, FILL_BOXES}, {"roi_align", 2, FILL_INDEX}, {"non_max_suppression", 0, FILL_BOXES},
-    {"non_max_suppression", 2, FILL_SMALL}, {"batch_norm", 4, FILL_POSITIVE}, {"bit_shift", 1, FILL_SMALL}, {"top_k", 1, FILL_SMALL},
-    {"tile", 1, FILL_SMALL}, {"trilu", 1, FILL_SMALL}, {"range", 0, FILL_SMALL}, {"range", 1, FILL_LENGTH}, {"range", 2, FILL_SMALL},
+    {"non_max_suppression", 2, FILL_SMALL}, {"batch_norm", 4, FILL_POSITIVE}, {"bit_shift", 1, FILL_SMALL}, {"top_k", 1,
+        FILL_SMALL},
+    {"tile", 1, FILL_SMALL}, {"trilu", 1, FILL_SMALL}, {"range", 0, FILL_SMALL}, {"range", 1, FILL_LENGTH}, {"range", 2,
+        FILL_SMALL},
     {"constant_of_shape", 0, FILL_SMALL}, {"pad", 1, FILL_SMALL}, {"mod", 1, FILL_DIVISOR}, {"div", 1, FILL_DIVISOR},
     {"pow", 1, FILL_EXPONENT},
 };
@@ -84,7 +87,8 @@ typedef struct numbers {
 } numbers;
 
 static const float special[] = {
-    0.0f, -0.0f, 1.0f, -1.0f, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 3.0f, -3.0f, 6.0f, 88.0f, 88.8f, 89.5f, -87.5f, -88.8f, -104.0f, 127.5f, 1e-8f, -1e-8f,
+    0.0f, -0.0f, 1.0f, -1.0f, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 3.0f, -3.0f, 6.0f, 88.0f, 88.8f, 89.5f, -87.5f, -88.8f, -104.0f,
+    127.5f, 1e-8f, -1e-8f,
     0.999999f, -0.999999f, 1.000001f, 8388607.5f, 16777216.0f, -16777217.0f, 2147483648.0f, -2147483904.0f, 1e10f, -1e10f, 1e19f,
     -1e19f, 1e30f, -1e30f, FLT_MAX, -FLT_MAX, FLT_MIN, -FLT_MIN, FLT_EPSILON, 9.0f, -9.0f, 10.1f, -15.0f, 20.0f, -20.0f,
 };
@@ -103,7 +107,8 @@ static double real(numbers *n)
     if (n->rule.rule == FILL_BOXES) return unit(&n->state) * 8;
     if (mode == MODE_ZERO) return 0;
     if (mode == MODE_DENORMAL)
-        return noise(&n->state) * (n->dtype == TENON_F16 ? 6e-5 : n->dtype == TENON_F64 ? 2e-308 : 1e-38) * (next(&n->state) % 4 ? 1 : 1e-3);
+        return noise(&n->state) * (n->dtype == TENON_F16 ? 6e-5 : n->dtype == TENON_F64 ? 2e-308 : 1e-38) * (next(&n->state) % 4
+            ? 1 : 1e-3);
     if (mode == MODE_NONFINITE && !n->weight && next(&n->state) % 61 == 0) {
         const uint64_t pick = next(&n->state) % 3;
         return pick == 0 ? INFINITY : pick == 1 ? -INFINITY : NAN;
@@ -201,8 +206,8 @@ bool mode_applies(const tenon_problem *p, check_mode mode)
     return floats;
 }
 
-/* What the operators of the problem permit together. A result of a small type is rounded to it once, the reference rounds after every
-   operator. */
+/* What the operators of the problem permit together. A result of a small type is rounded to it once, the reference rounds after
+   every operator. */
 double subject_tolerance(const tenon_problem *p)
 {
     double sum = 0, coarse = 0;
@@ -210,7 +215,8 @@ double subject_tolerance(const tenon_problem *p)
         const tenon_node *n = p->graph->node[i];
         const tenon_dtype t = n->dst[0] ? n->dst[0]->type.dtype : TENON_F32;
         sum += t == TENON_F64 ? n->op->tol * 1e-6 : n->op->tol;
-        coarse += t == TENON_F16 ? 0x1p-10 : t == TENON_BF16 ? 0x1p-7 : t == TENON_F8E4M3 ? 0x1p-3 : t == TENON_F8E5M2 ? 0x1p-2 : 0;
+        coarse += t == TENON_F16 ? 0x1p-10 : t == TENON_BF16 ? 0x1p-7 : t == TENON_F8E4M3 ? 0x1p-3 : t == TENON_F8E5M2 ? 0x1p-2
+            : 0;
     }
     return sum > 0 || p->graph->node_count > 1 ? sum + coarse : sum;
 }
@@ -249,7 +255,8 @@ static tenon_status evaluate_flushed(tenon_cx *cx, const tenon_problem *p, subje
     return tenon_eval_graph(cx, p->graph, src, p->src_count, s->flushed, p->dst_count, &s->heap, NULL, NULL);
 }
 
-tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol, check_mode mode, uint64_t seed, bool reference,
+tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol, check_mode mode, uint64_t seed,
+                          bool reference,
                           subject *out)
 {
     memset(out, 0, sizeof *out);
@@ -261,7 +268,8 @@ tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *s
             const tenon_type *t = &p->src[i].value->type;
             out->src[i] = (tenon_tensor){.dtype = t->dtype, .rank = t->rank};
             for (int k = 0; k < t->rank; k++)
-                if (!tenon_dim_eval(t->dim[k], symbol, &out->src[i].dim[k])) return TENON_FAIL(cx, TENON_INVALID, "source without a size");
+                if (!tenon_dim_eval(t->dim[k], symbol, &out->src[i].dim[k])) return TENON_FAIL(cx, TENON_INVALID,
+                    "source without a size");
             tenon_format_strides(&p->src[i].format, &out->src[i]);
         }
     } else {

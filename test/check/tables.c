@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What must hold of the tables themselves: operators complete and named once, every anchor and pointwise operator in some case, every
-   tactic of the host's backends reached by a case that it takes, whatever this machine's instruction set, and every operator either
-   reached by a real tactic or listed in unsupported_<backend>.txt with the reason, never both. */
+/* What must hold of the tables themselves: operators complete and named once, every anchor and pointwise operator in some case,
+   every tactic of the host's backends reached by a case that it takes, whatever this machine's instruction set, and every
+   operator either reached by a real tactic or listed in unsupported_<backend>.txt with the reason, never both. */
 #include "tenoncheck.h"
 
 #include <stdlib.h>
@@ -34,7 +34,8 @@ static void check_ops(tables *t)
 {
     for (size_t i = 0; tenon_ops[i]; i++) {
         const tenon_op *op = tenon_ops[i];
-        expect(t, op->name && (i == 0 || strcmp(tenon_ops[i - 1]->name, op->name) < 0), "not in the order of the alphabet, or there twice",
+        expect(t, op->name && (i == 0 || strcmp(tenon_ops[i - 1]->name, op->name) < 0),
+               "not in the order of the alphabet, or there twice",
                op->name);
         expect(t, op->ref != NULL, "no reference", op->name);
         expect(t, op->infer != NULL, "no infer rule", op->name);
@@ -42,7 +43,8 @@ static void check_ops(tables *t)
         expect(t, op->tol >= 0 && op->tol < 1e-3, "no sensible tolerance", op->name);
         expect(t, tenon_op_find(op->name, strlen(op->name)) == op, "is not found by its name", op->name);
         for (int k = 0; op->attr && op->attr[k].name; k++)
-            for (int m = 0; m < k; m++) expect(t, strcmp(op->attr[m].name, op->attr[k].name) != 0, "an attribute twice", op->name);
+            for (int m = 0; m < k; m++) expect(t, strcmp(op->attr[m].name, op->attr[k].name) != 0, "an attribute twice",
+                                               op->name);
         expect(t, !(op->flags & TENON_OP_POINTWISE) == !op->pw, "a pointwise operator is one with a row", op->name);
         if (!op->pw) continue;
         expect(t, op->pw->f32 || op->pw->i64, "its row has no scalar function", op->name);
@@ -57,7 +59,8 @@ static void check_tactics(tables *t, const tenon_backend *b)
     const size_t prefix = strlen(b->name);
     for (size_t i = 0; b->tactics[i]; i++) {
         const tenon_tactic *a = b->tactics[i];
-        expect(t, !strncmp(a->name, b->name, prefix) && a->name[prefix] == '.', "does not begin with the backend's name", a->name);
+        expect(t, !strncmp(a->name, b->name, prefix) && a->name[prefix] == '.', "does not begin with the backend's name",
+               a->name);
         expect(t, a->plan && a->bind && a->run, "lacks plan, bind or run", a->name);
         expect(t, tenon_tactic_find(b, a->name, strlen(a->name)) == a, "its name is there twice", a->name);
         if (b->tactics[i + 1]) {
@@ -65,7 +68,8 @@ static void check_tactics(tables *t, const tenon_backend *b)
             continue;
         }
         expect(t, !strcmp(a->pattern, "*") && !a->reject && !a->need, "the last tactic must take everything", a->name);
-        if (strcmp(b->name, "null")) expect(t, a->flags & TENON_TACTIC_REFERENCE, "the last tactic must be the reference", a->name);
+        if (strcmp(b->name, "null")) expect(t, a->flags & TENON_TACTIC_REFERENCE, "the last tactic must be the reference",
+                                            a->name);
     }
 }
 
@@ -86,7 +90,8 @@ static void reach(tables *t, const tenon_backend *b, const tenon_device *device,
     if (p && tenon_problem_parse(t->cx, &arena, c->text, p) == TENON_OK) {
         bool fast = false;
         /* what has no size before it runs is never bound */
-        const size_t count = problem_is_data_dependent(p) ? 0 : check_candidates(b, device, p, ~0u, MAX_VARIANTS, take, TENON_COUNTOF(take), NULL, NULL);
+        const size_t count = problem_is_data_dependent(p) ? 0 : check_candidates(b, device, p, ~0u, MAX_VARIANTS, take,
+                                                                                 TENON_COUNTOF(take), NULL, NULL);
         for (size_t i = 0; i < count; i++) {
             fast = fast || !(take[i].tactic->flags & TENON_TACTIC_REFERENCE);
             for (int k = 0; b->tactics[k] && k < MAX_TACTICS; k++)
@@ -111,7 +116,8 @@ static void check_backend(tables *t, const tenon_backend *b, const check_cases *
     memset(t->used, 0, sizeof t->used);
     memset(t->fast, 0, sizeof t->fast);
     memset(t->reached, 0, sizeof t->reached);
-    if (check_rows_read(t->cx, &arena, "unsupported", b->name, false, &rows) != TENON_OK || b->open(t->cx, 0, 1, &device) != TENON_OK) {
+    if (check_rows_read(t->cx, &arena, "unsupported", b->name, false, &rows) != TENON_OK || b->open(t->cx, 0, 1,
+        &device) != TENON_OK) {
         expect(t, false, t->cx->message, b->name);
         tenon_arena_free(&arena);
         return;
@@ -119,7 +125,8 @@ static void check_backend(tables *t, const tenon_backend *b, const check_cases *
     for (size_t i = 0; i < cases->count; i++) reach(t, b, device, &cases->at[i]);
     b->close(&device);
     for (int i = 0; b->tactics[i]; i++) expect(t, t->reached[i], "no case reaches it", b->tactics[i]->name);
-    for (size_t i = 0; i < rows.count; i++) expect(t, tenon_op_find(rows.at[i].what, strlen(rows.at[i].what)) != NULL, "is listed as unsupported but is no operator", rows.at[i].what);
+    for (size_t i = 0; i < rows.count; i++) expect(t, tenon_op_find(rows.at[i].what, strlen(rows.at[i].what)) != NULL,
+                                                   "is listed as unsupported but is no operator", rows.at[i].what);
     for (int i = 0; tenon_ops[i] && i < MAX_OPS; i++) {
         if (!in_problems(tenon_ops[i])) continue;
         const char *name = tenon_ops[i]->name;

@@ -78,8 +78,8 @@ static bool mode_known(const char *mode)
     return false;
 }
 
-/* False: the device is not there, and that was said. Asked in a process of its own: a driver that has been started does not survive
-   the fork of the processes that do the work. */
+/* False: the device is not there, and that was said. Asked in a process of its own: a driver that has been started does not
+   survive the fork of the processes that do the work. */
 static bool device_there(tenon_cx *cx, const tenon_backend *b)
 {
     int status = 0;
@@ -105,7 +105,8 @@ static void lower_levels(const check_options *o, check_counts *counts)
         char command[8192], line[4096];
         check_counts sub = {0};
         bool counted = false;
-        snprintf(command, sizeof command, "TENON_ISA=%s /proc/%d/exe --quick --isa %s --seed %llu 2>&1", level[i], (int)getpid(), level[i],
+        snprintf(command, sizeof command, "TENON_ISA=%s /proc/%d/exe --quick --isa %s --seed %llu 2>&1", level[i], (int)getpid(),
+                 level[i],
                  (unsigned long long)o->seed);
         printf("== %s\n", level[i]);
         fflush(stdout);

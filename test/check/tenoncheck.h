@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of tenoncheck share. The way of a check: cases.c reads the problems, walk.c goes through case x tactic x variant x
-   symbols x mode x threads in child processes (a crash or a hang ends the child, is one failure, and the walk goes on behind it),
-   subject.c fills the sources and asks the reference, trial.c runs one tactic on guarded buffers and judges it. tables.c, listing.c
-   and timing.c walk the same cases. */
+/* What the files of tenoncheck share. The way of a check: cases.c reads the problems, walk.c goes through case x tactic x
+   variant x symbols x mode x threads in child processes (a crash or a hang ends the child, is one failure, and the walk goes on
+   behind it), subject.c fills the sources and asks the reference, trial.c runs one tactic on guarded buffers and judges it.
+   tables.c, listing.c and timing.c walk the same cases. */
 #ifndef TENON_TEST_TENONCHECK_H
 #define TENON_TEST_TENONCHECK_H
 
@@ -76,7 +76,8 @@ typedef struct subject {
     tenon_heap heap;
     double tolerance; /* relative to the scale of the result */
 } subject;
-tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol, check_mode mode, uint64_t seed, bool reference,
+tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol, check_mode mode, uint64_t seed,
+                          bool reference,
                           subject *out);
 void subject_free(subject *s);
 double subject_tolerance(const tenon_problem *p);
@@ -103,7 +104,8 @@ typedef struct bound {
     const trial *t;
     tenon_tactic_plan plan;
     tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST], pack[TENON_MAX_PACK];
-    buffer src_buffer[TENON_PROBLEM_SRC], dst_buffer[TENON_PROBLEM_DST], pack_buffer[TENON_MAX_PACK], workspace, scratch, record, shape;
+    buffer src_buffer[TENON_PROBLEM_SRC], dst_buffer[TENON_PROBLEM_DST], pack_buffer[TENON_MAX_PACK], workspace, scratch, record,
+        shape;
     void *kernel[TENON_MAX_KERNELS];
     size_t scratch_bytes;
     long allocations;
@@ -116,9 +118,11 @@ void bound_free(bound *b);
 enum { MAX_VARIANTS = 64 };
 typedef struct candidate { const tenon_tactic *tactic; tenon_variant variant; int index; } candidate;
 /* Tactics and variants that take the problem. `why` (NULL: not wanted): reason by place in the backend's table. */
-size_t check_candidates(const tenon_backend *backend, const tenon_device *device, const tenon_problem *p, unsigned have, size_t max_variants,
+size_t check_candidates(const tenon_backend *backend, const tenon_device *device, const tenon_problem *p, unsigned have,
+                        size_t max_variants,
                         candidate *out, size_t max, const char **why, tenon_arena *arena);
-void check_walk(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases, check_counts *counts);
+void check_walk(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases,
+                check_counts *counts);
 void check_tables(tenon_cx *cx, const tenon_backend *const *backends, const check_cases *cases, check_counts *counts);
 void check_listing(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases);
 int check_bench(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases);

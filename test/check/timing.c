@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* --bench: the cases at their tuning points, every tactic in its preferred variant (all of them with --full or --tactic). A row is
+/* --bench: the cases at their tuning points, every tactic in its preferred variant (all of them with --full or --tactic). A row
+   is
 
        min us | median us | GFLOP/s | GB/s | share of peak | tactic | variant | problem
 
-   The share is the better of flops against the measured peak and bytes against the measured bandwidth (of the caches when warm, of
-   memory with --cold). Columns are stable: `./dev bench` pairs the rows of two programs by tactic, variant and problem. */
+   The share is the better of flops against the measured peak and bytes against the measured bandwidth (of the caches when warm,
+   of memory with --cold). Columns are stable: `./dev bench` pairs the rows of two programs by tactic, variant and problem. */
 #include "tenoncheck.h"
 
 #include "base/clock.h"
@@ -76,7 +77,8 @@ static void bench_one(bencher *b, const subject *s, const candidate *c)
         for (int i = 0; i < s->problem->dst_count; i++) bytes += (double)s->dst_bytes[i];
         const double bandwidth = b->o->cold ? b->peak.cold_bandwidth : b->peak.warm_bandwidth;
         const double share = TENON_MAX(flops / b->peak.flops, bytes / bandwidth) / least;
-        printf("%11.2f %11.2f %9.2f %8.2f %6.1f%%  %-28s %-12s %s\n", least * 1e6, median * 1e6, flops / least * 1e-9, bytes / least * 1e-9,
+        printf("%11.2f %11.2f %9.2f %8.2f %6.1f%%  %-28s %-12s %s\n", least * 1e6, median * 1e6, flops / least * 1e-9,
+               bytes / least * 1e-9,
                share * 100, c->tactic->name, variant, s->problem->text);
     }
     bound_free(step);
@@ -94,8 +96,10 @@ static void bench_case(bencher *b, const check_case *c)
     if (!p || tenon_problem_parse(b->cx, &arena, c->text, p) != TENON_OK) {
         printf("FAIL %s: %s\n", c->text, b->cx->message);
     } else if (!problem_is_data_dependent(p)) {
-        for (size_t i = 0; i < p->graph->dims->symbol_count && i < TENON_PROBLEM_SYMBOLS; i++) symbol[i] = p->graph->dims->symbol[i].opt;
-        const size_t count = check_candidates(b->backend, b->device, p, tenon_device_have(b->backend), b->o->full || b->o->tactic ? MAX_VARIANTS : 1,
+        for (size_t i = 0; i < p->graph->dims->symbol_count && i < TENON_PROBLEM_SYMBOLS; i++) symbol[i] =
+            p->graph->dims->symbol[i].opt;
+        const size_t count = check_candidates(b->backend, b->device, p, tenon_device_have(b->backend), b->o->full || b->o->tactic
+                                              ? MAX_VARIANTS : 1,
                                               take, TENON_COUNTOF(take), NULL, NULL);
         if (subject_make(b->cx, p, symbol, MODE_RANDOM, b->o->seed, false, &s) == TENON_OK)
             for (size_t i = 0; i < count; i++) {
@@ -109,7 +113,8 @@ static void bench_case(bencher *b, const check_case *c)
 
 int check_bench(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases)
 {
-    bencher b = {.cx = cx, .o = o, .backend = backend, .trash_bytes = TENON_MAX(tenon_cpu()->l2_bytes * 4 + tenon_cpu()->l3_bytes, (size_t)16 << 20)};
+    bencher b = {.cx = cx, .o = o, .backend = backend, .trash_bytes =
+                 TENON_MAX(tenon_cpu()->l2_bytes * 4 + tenon_cpu()->l3_bytes, (size_t)16 << 20)};
     check_case own = {.file = "command line", .text = o->filter, .line = 1};
     const check_cases one = {.at = &own, .count = 1};
     bool is_problem = o->filter && strchr(o->filter, ':'); /* a whole one, when it is no part of a case */
@@ -123,7 +128,8 @@ int check_bench(tenon_cx *cx, const check_options *o, const tenon_backend *backe
     b.threads = backend->info(b.device)->threads;
     if (backend->host_memory && machine_peak_measure(cx, b.threads, &b.peak) != TENON_OK) return 1;
     if (!backend->host_memory)
-        b.peak = (machine_peak){backend->info(b.device)->peak_flops, backend->info(b.device)->bandwidth, backend->info(b.device)->bandwidth};
+        b.peak = (machine_peak){backend->info(b.device)->peak_flops, backend->info(b.device)->bandwidth,
+                                backend->info(b.device)->bandwidth};
     printf("# %s; peak %.1f GFLOP/s, %.1f GB/s warm, %.1f GB/s cold; %s\n", backend->info(b.device)->name, b.peak.flops * 1e-9,
            b.peak.warm_bandwidth * 1e-9, b.peak.cold_bandwidth * 1e-9, o->cold ? "cold caches" : "warm caches");
     printf("#    min us   median us   GFLOP/s     GB/s   share  tactic                       variant      problem\n");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One tactic on one subject, the way the runtime does it: plan, packed weights by the packing operators, bind, launch. Everything that
-   the tactic gets lies in guarded memory and is poisoned before; afterwards the sources and the gaps between the pitches must be as
-   they were, nothing may have been allocated, a second run must give the same bits, and the results must be the reference's. */
+/* One tactic on one subject, the way the runtime does it: plan, packed weights by the packing operators, bind, launch.
+   Everything that the tactic gets lies in guarded memory and is poisoned before; afterwards the sources and the gaps between
+   the pitches must be as they were, nothing may have been allocated, a second run must give the same bits, and the results must
+   be the reference's. */
 #include "tenoncheck.h"
 
 #include <math.h>
@@ -23,7 +24,8 @@ static tenon_status make_pack(bound *b, tenon_arena *arena, int i)
     int count = 0;
     TENON_TRY(tenon_pack_type(t->cx, t->s->problem, pack, &b->pack[i]));
     TENON_TRY(buffer_make(t->cx, t->backend, t->device, "packed weight", i,
-                          tenon_dtype_bytes(b->pack[i].dtype, (size_t)tenon_tensor_count(&b->pack[i])), 64, t->tight, &b->pack_buffer[i]));
+                          tenon_dtype_bytes(b->pack[i].dtype, (size_t)tenon_tensor_count(&b->pack[i])), 64, t->tight,
+                              &b->pack_buffer[i]));
     tenon_dim_pool_init(&pool, arena);
     TENON_TRY(tenon_graph_create(t->cx, arena, &pool, NULL, &g));
     for (; count < 4 && pack->src[count] >= 0; count++) {
@@ -118,7 +120,8 @@ tenon_status bound_make(const trial *t, bound *b)
     b->t = t;
     const tenon_problem *p = t->s->problem;
     TENON_TRY(t->tactic->plan(t->cx, p, &t->variant, t->device, &b->plan));
-    if (b->plan.record_bytes > TENON_RECORD_MAX || b->plan.pack_count > TENON_MAX_PACK || b->plan.kernel_count > TENON_MAX_KERNELS)
+    if (b->plan.record_bytes > TENON_RECORD_MAX || b->plan.pack_count > TENON_MAX_PACK ||
+        b->plan.kernel_count > TENON_MAX_KERNELS)
         return TENON_FAIL(t->cx, TENON_INTERNAL, "the plan asks for a record of %zu bytes, %d packed weights, %d kernels",
                           b->plan.record_bytes, b->plan.pack_count, b->plan.kernel_count);
     TENON_TRY(make_packs(b));
@@ -126,21 +129,26 @@ tenon_status bound_make(const trial *t, bound *b)
     TENON_TRY(make_kernels(b));
     b->scratch_bytes = (b->plan.scratch_bytes + 63) / 64 * 64;
     if (b->plan.workspace_bytes)
-        TENON_TRY(buffer_make(t->cx, t->backend, t->device, "workspace", 0, b->plan.workspace_bytes, 64, t->tight, &b->workspace));
+        TENON_TRY(buffer_make(t->cx, t->backend, t->device, "workspace", 0, b->plan.workspace_bytes, 64, t->tight,
+                              &b->workspace));
     /* scratch and record are the host's on every backend */
     extern const tenon_backend tenon_backend_null;
     if (b->scratch_bytes)
-        TENON_TRY(buffer_make(t->cx, &tenon_backend_null, t->device, "scratch", 0, b->scratch_bytes * (size_t)t->threads, 64, t->tight,
+        TENON_TRY(buffer_make(t->cx, &tenon_backend_null, t->device, "scratch", 0, b->scratch_bytes * (size_t)t->threads, 64,
+                              t->tight,
                               &b->scratch));
-    TENON_TRY(buffer_make(t->cx, &tenon_backend_null, t->device, "record", 0, TENON_MAX(b->plan.record_bytes, (size_t)1), 64, t->tight,
+    TENON_TRY(buffer_make(t->cx, &tenon_backend_null, t->device, "record", 0, TENON_MAX(b->plan.record_bytes, (size_t)1), 64,
+                          t->tight,
                           &b->record));
     memset(b->record.host, POISON, b->record.bytes);
     if (b->plan.shape_count) {
-        TENON_TRY(buffer_make(t->cx, t->backend, t->device, "shape block", 0, (size_t)b->plan.shape_count * sizeof(int64_t), 8, t->tight, &b->shape));
+        TENON_TRY(buffer_make(t->cx, t->backend, t->device, "shape block", 0, (size_t)b->plan.shape_count * sizeof(int64_t), 8,
+                              t->tight, &b->shape));
         memset(b->shape.host, POISON, b->shape.bytes);
     }
     TENON_TRY(poison(b));
-    const tenon_bind bind = {.problem = p, .variant = &t->variant, .plan = &b->plan, .src = b->src, .dst = b->dst, .pack = b->pack,
+    const tenon_bind bind = {.problem = p, .variant = &t->variant, .plan = &b->plan, .src = b->src, .dst = b->dst, .pack =
+                             b->pack,
                              .workspace = b->workspace.device, .threads = t->threads, .device = t->device, .kernel = b->kernel,
                              .shape = (int64_t *)(void *)b->shape.host, .shape_device = b->shape.device};
     memory_watch_begin();
@@ -250,7 +258,8 @@ static void compare_exact(const subject *s, int dst, const tenon_tensor *got, di
     const tenon_tensor *want = &s->want[dst], *flushed = s->flushed[dst].data ? &s->flushed[dst] : want;
     for (int64_t i = 0, count = tenon_tensor_count(want); i < count; i++) {
         const int64_t w = tenon_tensor_get_i64(want, i), g = tenon_tensor_get_i64(got, tenon_tensor_offset(got, i));
-        if (w != g && tenon_tensor_get_i64(flushed, i) != g && d->count++ == 0) d->index = i, d->got = (double)g, d->want = (double)w, d->most = fabs((double)g - (double)w);
+        if (w != g && tenon_tensor_get_i64(flushed, i) != g && d->count++ == 0) d->index = i, d->got = (double)g, d->want =
+            (double)w, d->most = fabs((double)g - (double)w);
     }
 }
 
@@ -260,7 +269,8 @@ static void place_text(const tenon_tensor *t, int64_t index, char *out, size_t b
     for (int i = t->rank - 1; i >= 0; i--) at[i] = index % TENON_MAX(t->dim[i], 1), index /= TENON_MAX(t->dim[i], 1);
     size_t n = 0;
     out[0] = '\0';
-    for (int i = 0; i < t->rank && n + 24 < bytes; i++) n += (size_t)snprintf(out + n, bytes - n, "%s%lld", i ? "," : "", (long long)at[i]);
+    for (int i = 0; i < t->rank && n + 24 < bytes; i++) n += (size_t)snprintf(out + n, bytes - n, "%s%lld", i ? "," : "",
+                                                                              (long long)at[i]);
 }
 
 static bool results_match(const bound *b, char *why, size_t why_bytes)
@@ -279,7 +289,8 @@ static bool results_match(const bound *b, char *why, size_t why_bytes)
         else compare_exact(s, i, &got, &d);
         place_text(&got, d.index, place, sizeof place);
         if (d.count)
-            return WRONG("dst %d: %lld of %lld differ; worst at [%s]: expected %.9g, got %.9g, error %.3g, allowed %.3g", i, (long long)d.count,
+            return WRONG("dst %d: %lld of %lld differ; worst at [%s]: expected %.9g, got %.9g, error %.3g, allowed %.3g", i,
+                         (long long)d.count,
                          (long long)tenon_tensor_count(&got), place, d.want, d.got, d.most, d.allowed);
     }
     return true;
@@ -296,7 +307,8 @@ static bool pull(bound *b, char *why, size_t why_bytes)
 static uint64_t hash_results(const bound *b)
 {
     uint64_t h = 0;
-    for (int i = 0; i < b->t->s->problem->dst_count; i++) h = XXH3_64bits_withSeed(b->dst_buffer[i].host, b->dst_buffer[i].bytes, h);
+    for (int i = 0; i < b->t->s->problem->dst_count; i++) h = XXH3_64bits_withSeed(b->dst_buffer[i].host, b->dst_buffer[i].bytes,
+                                                                                   h);
     return h;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Case x tactic x variant x symbols x mode x threads. The walk runs in child processes, each with every jobs-th case; what it is at
-   stands in shared memory, so when a child traps or hangs the parent reports that one run, and a new child goes on behind it. */
+/* Case x tactic x variant x symbols x mode x threads. The walk runs in child processes, each with every jobs-th case; what it
+   is at stands in shared memory, so when a child traps or hangs the parent reports that one run, and a new child goes on behind
+   it. */
 #include "tenoncheck.h"
 
 #include "run/load.h"
@@ -18,7 +19,8 @@
 enum { MAX_XFAIL = 256, MAX_CANDIDATES = 256, MAX_JOBS = 8, MAX_REPORTS = 3, MAX_REPORTED = 64, RUN_SECONDS = 120 };
 /* What the references take some tenths of a second for is left to --full. */
 #define QUICK_FLOPS 1.2e7
-/* What has more is run at its tuning point, with random numbers and one team alone, in --full; beyond the second limit in the bench. */
+/* What has more is run at its tuning point, with random numbers and one team alone, in --full; beyond the second limit in the
+   bench. */
 #define FULL_FLOPS 3e8
 
 /* Between a child and its parent. */
@@ -91,13 +93,15 @@ tenon_status check_parse_variant(tenon_cx *cx, const char *text, tenon_variant *
     for (int i = 0; *text && i < 8; i++) {
         char *end;
         out->p[i] = (int32_t)strtol(text, &end, 10);
-        if (end == text || (*end && *end != ',')) return TENON_FAIL(cx, TENON_INVALID, "--variant wants numbers with ',' between");
+        if (end == text || (*end && *end != ',')) return TENON_FAIL(cx, TENON_INVALID,
+                                                                    "--variant wants numbers with ',' between");
         text = *end ? end + 1 : end;
     }
     return TENON_OK;
 }
 
-size_t check_candidates(const tenon_backend *backend, const tenon_device *device, const tenon_problem *p, unsigned have, size_t max_variants,
+size_t check_candidates(const tenon_backend *backend, const tenon_device *device, const tenon_problem *p, unsigned have,
+                        size_t max_variants,
                         candidate *out, size_t max, const char **why, tenon_arena *arena)
 {
     size_t count = 0;
@@ -153,7 +157,8 @@ static tenon_status device_of(walk *w, int threads, tenon_device **out)
     return TENON_OK;
 }
 
-static void write_repro(const walk *w, const tenon_tactic *tactic, const tenon_variant *v, const int64_t *symbol, size_t symbols, check_mode mode,
+static void write_repro(const walk *w, const tenon_tactic *tactic, const tenon_variant *v, const int64_t *symbol, size_t symbols,
+                        check_mode mode,
                         int threads, char *out, size_t bytes)
 {
     char variant[128], isa[64], values[256] = "";
@@ -163,7 +168,8 @@ static void write_repro(const walk *w, const tenon_tactic *tactic, const tenon_v
     snprintf(isa, sizeof isa, "%s", have & TENON_ISA_AVX512 ? "avx512" : have & TENON_ISA_AVX2 ? "avx2" : "scalar");
     for (size_t i = 0; i < symbols && n + 24 < sizeof values; i++)
         n += (size_t)snprintf(values + n, sizeof values - n, "%s%lld", i ? "," : " --symbols ", (long long)symbol[i]);
-    snprintf(out, bytes, "tenoncheck --problem '%s' --tactic %s --variant %s --seed %llu --isa %s --threads %d --mode %s%s%s%s", w->tag, tactic->name,
+    snprintf(out, bytes, "tenoncheck --problem '%s' --tactic %s --variant %s --seed %llu --isa %s --threads %d --mode %s%s%s%s",
+             w->tag, tactic->name,
              variant, (unsigned long long)w->o->seed, isa, threads, check_mode_name[mode], values,
              strcmp(w->backend->name, "cpu") ? " --device " : "", strcmp(w->backend->name, "cpu") ? w->backend->name : "");
 }
@@ -306,7 +312,8 @@ static bool mode_wanted(const walk *w, const tenon_problem *p, check_mode mode, 
     return mode == MODE_RANDOM || place_index == 0 || w->o->full;
 }
 
-/* Data-dependent results have no size to bind to: the reference runs twice and must agree with itself and with the problem's types. */
+/* Data-dependent results have no size to bind to: the reference runs twice and must agree with itself and with the problem's
+   types. */
 static void walk_data_dependent(walk *w, const tenon_problem *p)
 {
     int64_t symbol[TENON_PROBLEM_SYMBOLS] = {0};
@@ -316,19 +323,23 @@ static void walk_data_dependent(walk *w, const tenon_problem *p)
     w->sh->run = w->ordinal;
     snprintf(w->sh->repro, sizeof w->sh->repro, "tenoncheck --problem '%s' --seed %llu", w->tag, (unsigned long long)w->o->seed);
     w->sh->running = true;
-    for (size_t i = 0; i < p->graph->dims->symbol_count && i < TENON_PROBLEM_SYMBOLS; i++) symbol[i] = p->graph->dims->symbol[i].opt;
+    for (size_t i = 0; i < p->graph->dims->symbol_count && i < TENON_PROBLEM_SYMBOLS; i++) symbol[i] =
+        p->graph->dims->symbol[i].opt;
     const tenon_status sa = subject_make(w->cx, p, symbol, MODE_RANDOM, w->o->seed, true, &a);
     const tenon_status sb = subject_make(w->cx, p, symbol, MODE_RANDOM, w->o->seed, true, &b);
     if (sa != TENON_OK || sb != TENON_OK) why = w->cx->message;
     for (int i = 0; !why && i < p->dst_count; i++) {
         const tenon_tensor *x = &a.want[i], *y = &b.want[i];
         const tenon_type *t = &p->dst[i].value->type;
-        if (x->dtype != t->dtype || x->rank != t->rank || x->rank != y->rank || memcmp(x->dim, y->dim, sizeof x->dim[0] * (size_t)x->rank))
+        if (x->dtype != t->dtype || x->rank != t->rank || x->rank != y->rank || memcmp(x->dim, y->dim,
+                                                                                       sizeof x->dim[0] * (size_t)x->rank))
             why = "the result's type is not the problem's";
         for (int k = 0; !why && k < x->rank; k++)
-            if (x->dim[k] < t->dim[k]->lo || x->dim[k] > t->dim[k]->hi) why = "the result's size is outside the bounds of its type";
+            if (x->dim[k] < t->dim[k]->lo || x->dim[k] > t->dim[k]->hi) why =
+                "the result's size is outside the bounds of its type";
         for (int64_t k = 0; !why && k < tenon_tensor_count(x); k++)
-            if (memcmp((char *)x->data + (size_t)k * tenon_dtype_bytes(x->dtype, 1), (char *)y->data + (size_t)k * tenon_dtype_bytes(y->dtype, 1),
+            if (memcmp((char *)x->data + (size_t)k * tenon_dtype_bytes(x->dtype, 1),
+                       (char *)y->data + (size_t)k * tenon_dtype_bytes(y->dtype, 1),
                        tenon_dtype_bytes(x->dtype, 1)))
                 why = "a second run gives other bits";
     }
@@ -342,7 +353,8 @@ static size_t wanted_candidates(walk *w, const tenon_problem *p, candidate *c)
 {
     tenon_device *device;
     if (device_of(w, 1, &device) != TENON_OK) return 0;
-    size_t count = check_candidates(w->backend, device, p, w->have, w->o->full || w->o->tactic ? MAX_VARIANTS : 3, c, MAX_CANDIDATES, NULL, NULL);
+    size_t count = check_candidates(w->backend, device, p, w->have, w->o->full || w->o->tactic ? MAX_VARIANTS : 3, c,
+                                    MAX_CANDIDATES, NULL, NULL);
     if (!w->o->tactic) return count;
     size_t kept = 0;
     for (size_t i = 0; i < count; i++)
@@ -379,11 +391,13 @@ static void walk_problem(walk *w, const tenon_problem *p, bool main_text)
             continue;
         }
         for (int mode = 0; mode < MODE_COUNT; mode++) {
-            if (!mode_wanted(w, p, (check_mode)mode, k, main_text) || (only_reference && mode != MODE_RANDOM && !w->o->full)) continue;
+            if (!mode_wanted(w, p, (check_mode)mode, k, main_text) || (only_reference && mode != MODE_RANDOM &&
+                                                                       !w->o->full)) continue;
             if (flops > QUICK_FLOPS && !w->o->problem && (mode != MODE_RANDOM || k > 0 || !main_text)) continue;
             place at = {.p = p, .mode = (check_mode)mode};
             memcpy(at.symbol, symbol[k], sizeof at.symbol);
-            walk_place(w, &at, c, count, (w->o->full && flops < QUICK_FLOPS) || w->o->problem || (mode == MODE_RANDOM && flops < 1e6 && k == 0 && main_text));
+            walk_place(w, &at, c, count, (w->o->full && flops < QUICK_FLOPS) || w->o->problem || (mode == MODE_RANDOM &&
+                flops < 1e6 && k == 0 && main_text));
         }
     }
 }
@@ -395,7 +409,8 @@ static bool add_pitches(tenon_operand *o, int count)
     for (int i = 0; i < count; i++) {
         const tenon_type *t = &o[i].value->type;
         uint8_t order[TENON_MAX_RANK];
-        if (o[i].format.ld || o[i].format.weight || o[i].format.layout == TENON_STRIDED || t->rank < 2 || tenon_dtype_get(t->dtype)->bits < 8)
+        if (o[i].format.ld || o[i].format.weight || o[i].format.layout == TENON_STRIDED || t->rank < 2 ||
+            tenon_dtype_get(t->dtype)->bits < 8)
             continue;
         tenon_format_order(&o[i].format, t->rank, order);
         o[i].format.ld = t->dim[order[t->rank - 1]]->hi + 3 + 2 * i;
@@ -411,7 +426,8 @@ static void walk_pitched(walk *w, const char *text, int which)
     tenon_arena arena;
     tenon_problem *p;
     tenon_arena_init(&arena, w->cx);
-    if ((p = tenon_arena_alloc(&arena, sizeof *p)) && tenon_problem_parse(w->cx, &arena, text, p) == TENON_OK && !problem_is_data_dependent(p)) {
+    if ((p = tenon_arena_alloc(&arena, sizeof *p)) && tenon_problem_parse(w->cx, &arena, text, p) == TENON_OK &&
+        !problem_is_data_dependent(p)) {
         bool any = which != 2 && add_pitches(p->src, which == 3 ? TENON_MIN(p->src_count, 1) : p->src_count);
         any = (which != 1 && which != 3 && add_pitches(p->dst, p->dst_count)) || any;
         if (any && tenon_problem_finish(w->cx, p) == TENON_OK) walk_problem(w, p, false);
@@ -467,7 +483,8 @@ static bool ended(walk *w, int status)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return false;
     char why[256];
     if (w->sh->trapped) snprintf(why, sizeof why, "%s", w->sh->where);
-    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) snprintf(why, sizeof why, "did not end within %d s", RUN_SECONDS);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) snprintf(why, sizeof why, "did not end within %d s",
+                                                                          RUN_SECONDS);
     else if (WIFSIGNALED(status)) snprintf(why, sizeof why, "ended by %s", strsignal(WTERMSIG(status)));
     else snprintf(why, sizeof why, "ended the process with status %d", WEXITSTATUS(status));
     w->sh->trapped = false;
@@ -507,7 +524,8 @@ static void absent_tactics(const walk *w, check_counts *counts)
     }
 }
 
-void check_walk(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases, check_counts *counts)
+void check_walk(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases,
+                check_counts *counts)
 {
     tenon_arena arena;
     walk all[MAX_JOBS];
@@ -537,7 +555,8 @@ void check_walk(tenon_cx *cx, const check_options *o, const tenon_backend *backe
         }
     }
     for (int i = 0; i < jobs; i++) {
-        counts->passed += all[i].sh->counts.passed, counts->failed += all[i].sh->counts.failed, counts->skipped += all[i].sh->counts.skipped;
+        counts->passed += all[i].sh->counts.passed, counts->failed += all[i].sh->counts.failed,
+            counts->skipped += all[i].sh->counts.skipped;
         left += all[i].sh->left_to_full;
     }
     unexpected_passes(all, jobs, counts);
