@@ -39,28 +39,21 @@ typedef struct builder {
 } builder;
 
 /* ---- cells ---- */
-static uint16_t port_at(int port) { return (uint16_t)(offsetof(tenon_pw_frame, port) + sizeof(tenon_pw_port) * (size_t)port); }
-
 static tenon_pw_cell *cell(builder *b, tenon_pw_any body)
 {
     if (b->code->cell_count + 1 >= TENON_PW_CELLS) b->full = true;
     if (b->full) return &b->sink;
-    tenon_pw_cell *c = &b->code->u.cell[b->code->cell_count++];
-    c->body = body;
+    tenon_pw_cell *c = &b->code->u.fast.cell[b->code->cell_count++];
+    *c = (tenon_pw_cell){ .body = body, .port = TENON_PW_NO_PORT };
     return c;
 }
-static void cell_port(builder *b, tenon_pw_any body, int port, int port2)
+static void cell_port(builder *b, tenon_pw_any body, int port) { cell(b, body)->port = (uint8_t)port; }
+static void cell_imm(builder *b, tenon_pw_any body, float v) { cell(b, body)->imm[0] = v; }
+static void cell_floats(builder *b, tenon_pw_any body, float x, float y)
 {
     tenon_pw_cell *c = cell(b, body);
-    c->u.at.port = port_at(port);
-    c->u.at.port2 = port_at(port2);
-}
-static void cell_imm(builder *b, tenon_pw_any body, float v) { cell(b, body)->u.imm[0] = v; }
-static void cell_floats(builder *b, float x, float y)
-{
-    tenon_pw_cell *c = cell(b, NULL);
-    c->u.imm[0] = x;
-    c->u.imm[1] = y;
+    c->imm[0] = x;
+    c->imm[1] = y;
 }
 
 static int temp_take(builder *b)
@@ -109,16 +102,15 @@ static void load(builder *b, int src)
     const tenon_pw_bodies *t = b->bodies;
     if (src >= 0) {
         if (b->acc == src) return;
-        cell_port(b, t->load_temp, TENON_PW_PORT_TEMP + b->temp[src], 0);
+        cell_port(b, t->load_temp, TENON_PW_PORT_TEMP + b->temp[src]);
         return;
     }
     const int k = ~src;
     if (is_const(b, src)) cell_imm(b, t->load_imm, const_of(b, src));
-    else if (b->operand_temp[k] != NOWHERE) cell_port(b, t->load_temp, TENON_PW_PORT_TEMP + b->operand_temp[k], 0);
-    else if (b->kind[k] == TENON_PW_VECTOR && t->load[b->code->operand_dtype[k]]) cell_port(b, t->load[b->code->operand_dtype[k]],
-        k, 0);
-    else if (b->kind[k] == TENON_PW_SPLAT && is_f32(b, k)) cell_port(b, t->load_splat, k, 0);
-    else cell_port(b, t->load_any, k, 0);
+    else if (b->operand_temp[k] != NOWHERE) cell_port(b, t->load_temp, TENON_PW_PORT_TEMP + b->operand_temp[k]);
+    else if (b->kind[k] == TENON_PW_VECTOR && t->load[b->code->operand_dtype[k]]) cell_port(b, t->load[b->code->operand_dtype[k]], k);
+    else if (b->kind[k] == TENON_PW_SPLAT && is_f32(b, k)) cell_port(b, t->load_splat, k);
+    else cell_port(b, t->load_any, k);
 }
 
 /* A port from which full vectors of f32 can be read, staging where needed. */
@@ -131,14 +123,14 @@ static int vector_port(builder *b, int src)
     if (b->operand_temp[k] == NOWHERE) {
         const int to = TENON_PW_PORT_TEMP + (b->operand_temp[k] = temp_take(b));
         if (is_const(b, src)) {
-            cell_port(b, t->stage_imm, to, 0);
-            cell_floats(b, const_of(b, src), 0);
-        } else if (b->kind[k] == TENON_PW_VECTOR && t->stage[dtype]) {
-            cell_port(b, t->stage[dtype], to, k);
-        } else if (b->kind[k] == TENON_PW_SPLAT && is_f32(b, k)) {
-            cell_port(b, t->stage_splat, to, k);
+            tenon_pw_cell *c = cell(b, t->stage_imm);
+            c->port = (uint8_t)to;
+            c->imm[0] = const_of(b, src);
         } else {
-            cell_port(b, t->stage_any, to, k);
+            const bool vector = b->kind[k] == TENON_PW_VECTOR && t->stage[dtype];
+            const bool splat = b->kind[k] == TENON_PW_SPLAT && is_f32(b, k);
+            cell_port(b, vector ? t->stage[dtype] : splat ? t->stage_splat : t->stage_any, to);
+            cell_port(b, NULL, k);
         }
     }
     return TENON_PW_PORT_TEMP + b->operand_temp[k];
@@ -160,22 +152,15 @@ bool tenon_pw_has_body(unsigned isa, const tenon_op *op)
 }
 
 /* ---- operations ---- */
-static void scalar_cells(builder *b, const tenon_instr *in)
+static void scalar_cell(builder *b, const tenon_instr *in)
 {
-    cell(b, (tenon_pw_any)in->op->pw->f32);
-    cell_floats(b, in->param[0], in->param[1]);
+    cell_floats(b, (tenon_pw_any)in->op->pw->f32, in->param[0], in->param[1]);
 }
 
 static void emit_unary(builder *b, const tenon_instr *in, const tenon_pw_row *row)
 {
-    if (!row) {
-        cell(b, b->bodies->call[0]);
-        scalar_cells(b, in);
-        return;
-    }
-    cell(b, row->body);
-    if (row->params == TENON_PW_GUARDED) scalar_cells(b, in);
-    else if (row->params) cell_floats(b, in->param[0], in->param[1]);
+    cell_floats(b, row ? row->body : b->bodies->call[0], in->param[0], in->param[1]);
+    if (!row || row->params == TENON_PW_GUARDED) scalar_cell(b, in);
 }
 
 /* The body that takes `src` as the second operand (first when reversed) in its own form; NULL: only through vector_port. */
@@ -193,11 +178,11 @@ static void emit_binary(builder *b, const tenon_instr *in, const tenon_pw_row *r
     if (form && is_const(b, other)) {
         cell_imm(b, form, const_of(b, other));
     } else if (form) {
-        cell_port(b, form, ~other, 0);
+        cell_port(b, form, ~other);
     } else {
         const int port = vector_port(b, other);
-        cell_port(b, !row ? b->bodies->call[1] : reversed ? row->body_r : row->body, port, 0);
-        if (!row || row->params == TENON_PW_GUARDED) scalar_cells(b, in);
+        cell_port(b, !row ? b->bodies->call[1] : reversed ? row->body_r : row->body, port);
+        if (!row || row->params == TENON_PW_GUARDED) scalar_cell(b, in);
     }
 }
 
@@ -235,9 +220,7 @@ static bool emit_simplified(builder *b, const tenon_instr *in, const int *src)
     const tenon_pw_bodies *t = b->bodies;
     if (strcmp(name, "clip") == 0 && is_const(b, src[1]) && is_const(b, src[2]) && !isnan(const_of(b, src[1])) &&
         !isnan(const_of(b, src[2]))) {
-        tenon_pw_cell *c = cell(b, t->clip_imm);
-        c->u.imm[0] = const_of(b, src[1]);
-        c->u.imm[1] = const_of(b, src[2]);
+        cell_floats(b, t->clip_imm, const_of(b, src[1]), const_of(b, src[2]));
         return true;
     }
     if (strcmp(name, "pow") == 0 && is_const(b, src[1]) && (const_of(b, src[1]) == 2.0f || const_of(b, src[1]) == -1.0f)) {
@@ -279,8 +262,9 @@ static void emit_instr(builder *b, int i)
     else if (arity == 2) emit_binary(b, in, row, src[1 - from], from == 1);
     else {
         const int p1 = vector_port(b, src[1]), p2 = vector_port(b, src[2]);
-        cell_port(b, row ? row->body : b->bodies->call[2], p1, p2);
-        if (!row) scalar_cells(b, in);
+        cell_port(b, row ? row->body : b->bodies->call[2], p1);
+        cell_port(b, NULL, p2);
+        if (!row) scalar_cell(b, in);
     }
     for (int s = 0; s < arity; s++) done_with(b, src[s]);
     b->acc = i;
@@ -298,7 +282,7 @@ static void keep_if_wanted(builder *b, int i, int next)
     }
     if (wanted <= 0) return;
     b->temp[i] = temp_take(b);
-    cell_port(b, b->bodies->spill, TENON_PW_PORT_TEMP + b->temp[i], 0);
+    cell_port(b, b->bodies->spill, TENON_PW_PORT_TEMP + b->temp[i]);
 }
 
 /* With several results, an operand that is one of them must be read before anything is stored. */
@@ -309,7 +293,7 @@ static void keep_operand_results(builder *b)
         if (src >= 0 || is_const(b, src) || b->operand_temp[~src] != NOWHERE) continue;
         load(b, src);
         b->operand_temp[~src] = temp_take(b);
-        cell_port(b, b->bodies->spill, TENON_PW_PORT_TEMP + b->operand_temp[~src], 0);
+        cell_port(b, b->bodies->spill, TENON_PW_PORT_TEMP + b->operand_temp[~src]);
     }
 }
 
@@ -323,50 +307,74 @@ static void emit_results(builder *b)
             if (stored[r] || (pass == 0 && (src < 0 || src != b->acc))) continue;
             if (pass == 1) load(b, src);
             const tenon_pw_any store = b->bodies->store[b->code->result_dtype[r]];
-            cell_port(b, store ? store : b->bodies->store_any, TENON_PW_PORT_RESULT + r, 0);
+            cell_port(b, store ? store : b->bodies->store_any, TENON_PW_PORT_RESULT + r);
             if (pass == 1) b->acc = src >= 0 ? src : NOWHERE;
             stored[r] = true;
         }
 }
 
-/* One cell for two: load+add, add+relu, x*number+number, min and max by ordered bounds, the last store and the end. */
-static bool fuse(const tenon_pw_bodies *t, const tenon_pw_cell *two, tenon_pw_cell *out)
+/* One body for two: load+add, add+relu, x*number+number, that+clip, min and max by ordered bounds, the last store and the
+   end. Gives the count of cells that are left of the two; 2 also where the second has become data of the first. */
+static int fuse(const tenon_pw_bodies *t, tenon_pw_cell *two, bool *done)
 {
     const tenon_pw_any first = two[0].body, second = two[1].body;
-    const float x = two[0].u.imm[0], y = two[1].u.imm[0];
-    *out = two[0];
+    const float x = two[0].imm[0], y = two[1].imm[0];
+    *done = true;
     if (first == t->load[TENON_F32] && second == t->add_mem) {
-        out->body = t->load_add;
-        out->u.at.port2 = two[1].u.at.port;
-    } else if (first == t->add_mem && second == t->relu) {
-        out->body = t->add_relu;
+        two[0].body = t->load_add;
+        two[1].body = NULL;
+        return 2;
+    }
+    if (first == t->affine_imm && second == t->clip_imm) {
+        two[0].body = t->affine_clip;
+        two[1].body = NULL;
+        return 2;
+    }
+    if (first == t->add_mem && second == t->relu) {
+        two[0].body = t->add_relu;
     } else if (first == t->store[TENON_F32] && second == t->end) {
-        out->body = t->store_f32_end;
+        two[0].body = t->store_f32_end;
     } else if (first == t->mul_imm && second == t->add_imm) {
-        out->body = t->affine_imm;
-        out->u.imm[1] = y;
+        two[0].body = t->affine_imm;
+        two[0].imm[1] = y;
     } else if ((first == t->min_imm && second == t->max_imm && y <= x) || (first == t->max_imm && second == t->min_imm &&
                                                                            x <= y)) {
-        out->body = t->clip_imm;
-        out->u.imm[0] = TENON_MIN(x, y);
-        out->u.imm[1] = TENON_MAX(x, y);
+        two[0].body = t->clip_imm;
+        two[0].imm[0] = TENON_MIN(x, y);
+        two[0].imm[1] = TENON_MAX(x, y);
     } else {
-        return false;
+        *done = false;
+        return 2;
     }
-    return true;
+    return 1;
 }
 /* Cells of data have no body of these, and nothing jumps but to the next cell. */
 static void fuse_pairs(const tenon_pw_bodies *t, tenon_pw_code *code)
 {
-    tenon_pw_cell *c = code->u.cell;
-    int to = 0;
-    for (int i = 0; i < code->cell_count; to++) {
-        tenon_pw_cell out;
-        const bool fused = i + 1 < code->cell_count && fuse(t, &c[i], &out);
-        c[to] = fused ? out : c[i];
-        i += fused ? 2 : 1;
+    tenon_pw_cell *c = code->u.fast.cell;
+    for (int i = 0; i + 1 < code->cell_count;) {
+        bool done;
+        const int left = fuse(t, &c[i], &done);
+        if (left == 1) {
+            code->cell_count--;
+            memmove(&c[i + 1], &c[i + 2], (size_t)(code->cell_count - i - 1) * sizeof *c);
+        }
+        if (done && i > 0) i--; /* what was made here may go with the cell before */
+        else if (!done || left == 2) i++;
     }
-    code->cell_count = (uint8_t)to;
+}
+
+/* What a launch needs to know of the cells. */
+static void finish(const tenon_pw_bodies *t, tenon_pw_code *code)
+{
+    code->u.fast.touch_count = 0;
+    for (int i = 0; i < code->cell_count; i++) {
+        tenon_pw_cell *c = &code->u.fast.cell[i];
+        c->narrow = c->body;
+        for (int k = 0; t->twins[k].wide; k++)
+            if (t->twins[k].wide == c->body) c->narrow = t->twins[k].narrow;
+        if (c->port < TENON_PW_PORT_TEMP) code->u.fast.touch[code->u.fast.touch_count++] = (uint8_t)i;
+    }
 }
 
 static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const uint8_t *kind, tenon_pw_code *code)
@@ -394,8 +402,10 @@ static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const
     }
     emit_results(&b);
     cell(&b, bodies->end);
+    if (b.full) return false;
     fuse_pairs(bodies, code);
-    return !b.full;
+    finish(bodies, code);
+    return true;
 }
 
 static tenon_status check_types(tenon_cx *cx, const tenon_program *p, const tenon_pw_code *code)
@@ -451,10 +461,12 @@ tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa
 /* ---- running ---- */
 
 /* One row when every operand and result goes on from the end of a row to the start of the next. */
-static bool contiguous(const tenon_pw_code *code, const tenon_pw_frame *x, const int64_t *row_step, int64_t cols)
+static bool contiguous(const tenon_pw_code *code, const tenon_pw_frame *x, int64_t cols)
 {
-    for (int i = 0; i < code->live_count; i++)
-        if (row_step[i] != x->port[code->live[i]].cs * cols) return false;
+    for (int i = 0; i < code->live_count; i++) {
+        const tenon_pw_port *o = &x->port[code->live[i]];
+        if (o->row != o->cs * cols) return false;
+    }
     return true;
 }
 
@@ -467,25 +479,20 @@ void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, co
         return;
     }
     tenon_pw_frame x;
-    int64_t row_step[TENON_PW_PORT_TEMP];
     int i = 0;
     for (; i < code->live_operands; i++) {
         const int k = code->live[i], size = code->live_size[i];
-        x.port[k].p = (char *)(uintptr_t)operand[k].base;
-        x.port[k].cs = operand[k].col_stride * size;
-        x.dtype[k] = code->operand_dtype[k];
-        row_step[i] = operand[k].row_stride * size;
+        x.port[k] = (tenon_pw_port){ (char *)(uintptr_t)operand[k].base, operand[k].row_stride * size,
+                                     operand[k].col_stride * size, size, code->operand_dtype[k] };
     }
     for (int r = 0; i < code->live_count; i++, r++) {
         const int size = code->live_size[i];
-        x.port[TENON_PW_PORT_RESULT + r].p = result[r].base;
-        x.port[TENON_PW_PORT_RESULT + r].cs = result[r].col_stride * size;
-        x.dtype[TENON_PW_PORT_RESULT + r] = code->result_dtype[r];
-        row_step[i] = result[r].row_stride * size;
+        x.port[TENON_PW_PORT_RESULT + r] = (tenon_pw_port){ result[r].base, result[r].row_stride * size,
+                                                            result[r].col_stride * size, size, code->result_dtype[r] };
     }
-    if (rows > 1 && contiguous(code, &x, row_step, cols)) {
+    if (rows > 1 && contiguous(code, &x, cols)) {
         cols *= rows;
         rows = 1;
     }
-    bodies_of[code->mode - 1]->run(code, &x, row_step, rows, cols);
+    bodies_of[code->mode - 1]->run(code, &x, rows, cols);
 }

@@ -3,11 +3,11 @@
    record embeds; tenon_pw_run then applies it to a tile of rows x columns, as often as wanted and from any thread.
 
    The f32 class runs as threaded code: one body an operation over eight vector registers, each ending in a tail call to the
-   next. A chunk of eight vectors is 8x1, 4x2, 2x4 or 1x8 (rows x vectors of columns), whichever wastes least. The f64 and i64
-   classes, and everything on a CPU without AVX2, are interpreted over strips of columns.
+   next. A chunk of eight vectors is 8x1, 4x2, 2x4 or 1x8 (rows x vectors of columns), by strips of columns from wide to
+   narrow. The f64 and i64 classes, and everything on a CPU without AVX2, are interpreted over strips of columns.
 
    Operands are read and results written at their stored type (operand->type.dtype); values outside the 8 registers live in a
-   stack frame of about 12 KB. All loads of a chunk come before its stores, so a result may lie exactly on an operand with the
+   stack frame of about 20 KB. All loads of a chunk come before its stores, so a result may lie exactly on an operand with the
    same strides. */
 #ifndef TENON_CPU_PW_EXEC_H
 #define TENON_CPU_PW_EXEC_H
@@ -32,12 +32,12 @@ typedef struct tenon_pw_result { void *base; int64_t row_stride, col_stride; } t
 enum { TENON_PW_CELLS = 144, TENON_PW_TEMPS = 16, TENON_PW_POOL = 128 };
 
 /* One place of threaded code: a body and what it needs. Private to pw_exec.c and the body files. */
+enum { TENON_PW_NO_PORT = 255 };
 typedef struct tenon_pw_cell {
     void (*body)(void);
-    union {
-        float imm[2];
-        struct { uint16_t port, port2; } at; /* byte offsets in the frame */
-    } u;
+    void (*narrow)(void); /* instead, in chunks that hold fewer than four vectors of a row */
+    float imm[2];
+    uint8_t port;
 } tenon_pw_cell;
 
 /* One instruction of the interpreter. */
@@ -62,7 +62,10 @@ typedef struct tenon_pw_code {
     uint8_t live_count, live_operands; /* ports that touch memory, the operands first, and the sizes of their elements */
     uint8_t live[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS], live_size[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS];
     union {
-        tenon_pw_cell cell[TENON_PW_CELLS];
+        struct {
+            tenon_pw_cell cell[TENON_PW_CELLS];
+            uint8_t touch[TENON_PW_CELLS], touch_count;     /* cells with a live port */
+        } fast;
         struct {
             tenon_pw_step step[TENON_PROGRAM_MAX];
             double pool[TENON_PW_POOL];                     /* parameters of the steps, constants of the operands */

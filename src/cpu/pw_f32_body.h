@@ -8,203 +8,215 @@
 #include "cpu/pw_table.h"
 #include "cpu/vec_math.h"
 
-#define ARGS const tenon_pw_cell *q, tenon_pw_frame *x, int64_t col, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
+#define ARGS tenon_pw_place *q, tenon_pw_frame *x, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
 typedef void (*body_fn)(ARGS);
-#define NEXT(n) ((body_fn)q[n].body)(q + (n), x, col, a, b, c, d, e, f, g, h)
+#define NEXT(n) ((body_fn)q[n].body)(q + (n), x, a, b, c, d, e, f, g, h)
 #define BODY(name) static void name(ARGS)
-#define CALL(fn) fn(q, x, col, a, b, c, d, e, f, g, h)
+#define CALL(fn) fn(q, x, a, b, c, d, e, f, g, h)
 
 #define EACH(F) a = F(a), b = F(b), c = F(c), d = F(d), e = F(e), f = F(f), g = F(g), h = F(h)
 #define EACH2(F, w) a = F(a, w), b = F(b, w), c = F(c, w), d = F(d, w), e = F(e, w), f = F(f, w), g = F(g, w), h = F(h, w)
 
-/* Addresses of a port's eight vectors in this chunk: one register walks, so that a body saves none. s2 is counted from s1. */
-#define PORT(k, at_)                                                                                                        \
-    const tenon_pw_port *k##o = (const tenon_pw_port *)(const void *)((const char *)x + (at_));                             \
-    const int64_t k##0 = k##o->s0, k##1 = k##o->s1, k##2 = k##o->s2;                                                        \
-    char *k##p = k##o->p + col * k##o->cs
-#define ADDRESSES(F, k)                                                                                                     \
-    F(a, k##p, 0) F(b, k##p + k##0, 1) k##p += k##1;                                                                        \
-    F(c, k##p, 2) F(d, k##p + k##0, 3) k##p += k##2;                                                                        \
-    F(e, k##p, 4) F(f, k##p + k##0, 5) k##p += k##1;                                                                        \
-    F(g, k##p, 6) F(h, k##p + k##0, 7)
+/* The eight vectors of place q[n] in this chunk, by one of two ways: any steps, or at least four vectors of a row. */
+#define EIGHT(F, AT) F(a, 0, AT) F(b, 1, AT) F(c, 2, AT) F(d, 3, AT) F(e, 4, AT) F(f, 5, AT) F(g, 6, AT) F(h, 7, AT)
+#define STEPPED(k, n)                                                                                                       \
+    char *k##0 = q[n].p, *k##2 = k##0 + q[n].s1, *k##4 = k##0 + q[n].half, *k##6 = k##4 + q[n].s1;                          \
+    const int64_t k##s = q[n].s0;                                                                                           \
+    q[n].p = k##0 + q[n].step
+#define AT_STEP(k, i) ((i < 2 ? k##0 : i < 4 ? k##2 : i < 6 ? k##4 : k##6) + (i & 1 ? k##s : 0))
+#define WIDE(k, n)                                                                                                          \
+    char *k##0 = q[n].p, *k##4 = k##0 + q[n].half;                                                                          \
+    q[n].p = k##0 + q[n].step
+#define AT_WIDE(k, i) ((i < 4 ? k##0 : k##4) + (i & 3) * VW * 4)
+#define TWINS(name, F)                                                                                                      \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        WIDE(k, 0);                                                                                                         \
+        EIGHT(F, AT_WIDE)                                                                                                   \
+        NEXT(1);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name##_n)                                                                                                          \
+    {                                                                                                                       \
+        STEPPED(k, 0);                                                                                                      \
+        EIGHT(F, AT_STEP)                                                                                                   \
+        NEXT(1);                                                                                                            \
+    }
+#define TWINS_OF_TWO(name, F) /* the second port is in the next cell */                                                     \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        WIDE(k, 0);                                                                                                         \
+        WIDE(m, 1);                                                                                                         \
+        EIGHT(F, AT_WIDE)                                                                                                   \
+        NEXT(2);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name##_n)                                                                                                          \
+    {                                                                                                                       \
+        STEPPED(k, 0);                                                                                                      \
+        STEPPED(m, 1);                                                                                                      \
+        EIGHT(F, AT_STEP)                                                                                                   \
+        NEXT(2);                                                                                                            \
+    }
 #define FLOATS(p) ((float *)(void *)(p))
-#define TILE_AT(at_) FLOATS(((tenon_pw_port *)(void *)((char *)x + (at_)))->p)
+#define AGAIN() /* the next chunk, or back to the caller */                                                                 \
+    if (--x->left) {                                                                                                        \
+        q = x->place;                                                                                                       \
+        NEXT(0);                                                                                                            \
+    }
 
 /* ---- fetching, storing ---- */
-#define LOAD(reg, p, i) reg = v_load(FLOATS(p));
-BODY(load_f32)
-{
-    PORT(k, q->u.at.port);
-    ADDRESSES(LOAD, k)
-    NEXT(1);
-}
+#define LOAD(reg, i, AT) reg = v_load(FLOATS(AT(k, i)));
+TWINS(load_f32, LOAD)
 #define TO_TILE(t) v_store(t, a), v_store(t + VW, b), v_store(t + 2 * VW, c), v_store(t + 3 * VW, d), v_store(t + 4 * VW, e), \
     v_store(t + 5 * VW, f), v_store(t + 6 * VW, g), v_store(t + 7 * VW, h)
 #define FROM_TILE(t) a = v_load(t), b = v_load(t + VW), c = v_load(t + 2 * VW), d = v_load(t + 3 * VW), e = v_load(t + 4 * VW), \
     f = v_load(t + 5 * VW), g = v_load(t + 6 * VW), h = v_load(t + 7 * VW)
-TENON_INLINE int port_index(const tenon_pw_frame *x, uint16_t at)
+#define STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), reg);
+TWINS(store_f32, STORE)
+BODY(store_f32_end) /* the last cell of most programs */
 {
-    return (int)((const tenon_pw_port *)(const void *)((const char *)x + at) - x->port);
+    WIDE(k, 0);
+    EIGHT(STORE, AT_WIDE)
+    AGAIN()
+}
+BODY(store_f32_end_n)
+{
+    STEPPED(k, 0);
+    EIGHT(STORE, AT_STEP)
+    AGAIN()
 }
 BODY(store_any)
 {
     float *t = x->arg[0];
     TO_TILE(t);
-    tenon_pw_put(x, port_index(x, q->u.at.port), col, t);
+    tenon_pw_put(x, q, t);
+    q->p += q->step;
     FROM_TILE(t);
     NEXT(1);
 }
-#define STORE(reg, p, i) v_store(FLOATS(p), reg);
-#define SCATTER_INSTEAD(bytes)                                                                                              \
-    if (TENON_UNLIKELY(ko->cs != (bytes))) {                                                                                \
-        CALL(store_any);                                                                                                    \
-        return;                                                                                                             \
-    }
-BODY(store_f32)
+BODY(store_any_end)
 {
-    PORT(k, q->u.at.port);
-    SCATTER_INSTEAD(4)
-    ADDRESSES(STORE, k)
-    NEXT(1);
-}
-BODY(store_f32_end) /* the last cell of most programs */
-{
-    PORT(k, q->u.at.port);
-    SCATTER_INSTEAD(4)
-    ADDRESSES(STORE, k)
+    float *t = x->arg[0];
+    TO_TILE(t);
+    tenon_pw_put(x, q, t);
+    q->p += q->step;
+    AGAIN()
 }
 BODY(spill)
 {
-    float *t = TILE_AT(q->u.at.port);
+    float *t = FLOATS(q->p);
     TO_TILE(t);
     NEXT(1);
 }
 BODY(load_temp)
 {
-    const float *t = TILE_AT(q->u.at.port);
+    const float *t = FLOATS(q->p);
     FROM_TILE(t);
     NEXT(1);
 }
-#define SPLAT_LOAD(reg, p, i) reg = v_set(*FLOATS(p));
-BODY(load_splat)
-{
-    PORT(k, q->u.at.port);
-    ADDRESSES(SPLAT_LOAD, k)
-    NEXT(1);
-}
+#define SPLAT_LOAD(reg, i, AT) reg = v_set(*FLOATS(AT(k, i)));
+#define STEPPED_BODY(name, F)                                                                                               \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        STEPPED(k, 0);                                                                                                      \
+        EIGHT(F, AT_STEP)                                                                                                   \
+        NEXT(1);                                                                                                            \
+    }
+STEPPED_BODY(load_splat, SPLAT_LOAD)
 BODY(load_imm)
 {
-    a = b = c = d = e = f = g = h = v_set(q->u.imm[0]);
+    a = b = c = d = e = f = g = h = v_set(q->imm[0]);
     NEXT(1);
 }
-/* Staging fills the temporary `port` without touching the registers. */
-#define SPLAT_STAGE(reg, p, i) v_store(t + i * VW, v_set(*FLOATS(p)));
-BODY(stage_splat)
+/* Staging fills the temporary of this cell from the port of the next without touching the registers. */
+#define STAGE_BODY(name, F)                                                                                                 \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        float *t = FLOATS(q->p);                                                                                            \
+        STEPPED(k, 1);                                                                                                      \
+        EIGHT(F, AT_STEP)                                                                                                   \
+        NEXT(2);                                                                                                            \
+    }
+#define SPLAT_STAGE(reg, i, AT) v_store(t + i * VW, v_set(*FLOATS(AT(k, i))));
+STAGE_BODY(stage_splat, SPLAT_STAGE)
+BODY(stage_imm)
 {
-    float *t = TILE_AT(q->u.at.port);
-    PORT(k, q->u.at.port2);
-    ADDRESSES(SPLAT_STAGE, k)
-    NEXT(1);
-}
-BODY(stage_imm) /* the value is in the next cell */
-{
-    float *t = TILE_AT(q->u.at.port);
-    const vf w = v_set(q[1].u.imm[0]);
+    float *t = FLOATS(q->p);
+    const vf w = v_set(q->imm[0]);
     for (int i = 0; i < 8; i++) v_store(t + i * VW, w);
-    NEXT(2);
+    NEXT(1);
 }
 BODY(stage_any)
 {
-    tenon_pw_fetch(x, port_index(x, q->u.at.port2), col, TILE_AT(q->u.at.port));
-    NEXT(1);
+    tenon_pw_fetch(x, &q[1], FLOATS(q->p));
+    q[1].p += q[1].step;
+    NEXT(2);
 }
 BODY(load_any)
 {
     float *t = x->arg[0];
-    tenon_pw_fetch(x, port_index(x, q->u.at.port), col, t);
+    tenon_pw_fetch(x, q, t);
+    q->p += q->step;
     FROM_TILE(t);
     NEXT(1);
 }
-#define CONVERT_LOAD(reg, p, i) reg = CONVERT(p, VW);
-#define CONVERT_STAGE(reg, p, i) v_store(t + i * VW, CONVERT(p, VW));
-#define CONVERT_STORE(reg, p, i) CONVERT(p, reg, VW);
-#define NOTHING_INSTEAD(bytes)
-#define LOAD_BODY(name, K) MEMORY_BODY(name, K, NOTHING_INSTEAD, 0)
-#define STORE_BODY(name, bytes) MEMORY_BODY(name, CONVERT_STORE, SCATTER_INSTEAD, bytes)
-#define MEMORY_BODY(name, K, INSTEAD, bytes)                                                                                \
-    BODY(name)                                                                                                              \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        INSTEAD(bytes)                                                                                                      \
-        ADDRESSES(K, k)                                                                                              \
-        NEXT(1);                                                                                                            \
-    }
-#define STAGE_BODY(name)                                                                                                    \
-    BODY(name)                                                                                                              \
-    {                                                                                                                       \
-        float *t = TILE_AT(q->u.at.port);                                                                                   \
-        PORT(k, q->u.at.port2);                                                                                             \
-        ADDRESSES(CONVERT_STAGE, k)                                                                                    \
-        NEXT(1);                                                                                                            \
-    }
+#define CONVERT_LOAD(reg, i, AT) reg = CONVERT(AT(k, i), VW);
+#define CONVERT_STAGE(reg, i, AT) v_store(t + i * VW, CONVERT(AT(k, i), VW));
+#define CONVERT_STORE(reg, i, AT) CONVERT(AT(k, i), reg, VW);
 #define CONVERT v_load_f16
-LOAD_BODY(load_f16, CONVERT_LOAD)
-STAGE_BODY(stage_f16)
+STEPPED_BODY(load_f16, CONVERT_LOAD)
+STAGE_BODY(stage_f16, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_bf16
-LOAD_BODY(load_bf16, CONVERT_LOAD)
-STAGE_BODY(stage_bf16)
+STEPPED_BODY(load_bf16, CONVERT_LOAD)
+STAGE_BODY(stage_bf16, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_i16
-LOAD_BODY(load_i16, CONVERT_LOAD)
-STAGE_BODY(stage_i16)
+STEPPED_BODY(load_i16, CONVERT_LOAD)
+STAGE_BODY(stage_i16, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_u16
-LOAD_BODY(load_u16, CONVERT_LOAD)
-STAGE_BODY(stage_u16)
+STEPPED_BODY(load_u16, CONVERT_LOAD)
+STAGE_BODY(stage_u16, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_i8
-LOAD_BODY(load_i8, CONVERT_LOAD)
-STAGE_BODY(stage_i8)
+STEPPED_BODY(load_i8, CONVERT_LOAD)
+STAGE_BODY(stage_i8, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_u8
-LOAD_BODY(load_u8, CONVERT_LOAD)
-STAGE_BODY(stage_u8)
+STEPPED_BODY(load_u8, CONVERT_LOAD)
+STAGE_BODY(stage_u8, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_i32
-LOAD_BODY(load_i32, CONVERT_LOAD)
-STAGE_BODY(stage_i32)
+STEPPED_BODY(load_i32, CONVERT_LOAD)
+STAGE_BODY(stage_i32, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_load_u32
-LOAD_BODY(load_u32, CONVERT_LOAD)
-STAGE_BODY(stage_u32)
+STEPPED_BODY(load_u32, CONVERT_LOAD)
+STAGE_BODY(stage_u32, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_store_f16
-STORE_BODY(store_f16, 2)
+STEPPED_BODY(store_f16, CONVERT_STORE)
 #undef CONVERT
 #define CONVERT v_store_bf16
-STORE_BODY(store_bf16, 2)
+STEPPED_BODY(store_bf16, CONVERT_STORE)
 #undef CONVERT
 #define CONVERT v_store_i16
-STORE_BODY(store_i16, 2)
+STEPPED_BODY(store_i16, CONVERT_STORE)
 #undef CONVERT
 #define CONVERT v_store_u16
-STORE_BODY(store_u16, 2)
+STEPPED_BODY(store_u16, CONVERT_STORE)
 #undef CONVERT
 #define CONVERT v_store_i8
-STORE_BODY(store_i8, 1)
+STEPPED_BODY(store_i8, CONVERT_STORE)
 #undef CONVERT
 #define CONVERT v_store_u8
-STORE_BODY(store_u8, 1)
+STEPPED_BODY(store_u8, CONVERT_STORE)
 #undef CONVERT
 #define CONVERT v_store_bool
-STORE_BODY(store_bool, 1)
+STEPPED_BODY(store_bool, CONVERT_STORE)
 #undef CONVERT
 
-BODY(end)
-{
-    (void)q, (void)x, (void)col, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
-}
+BODY(end) { AGAIN() }
 
 /* ---- operations of one operand ---- */
 #define UNARY(name, F)                                                                                                      \
@@ -251,15 +263,14 @@ UNARY(mish_, v_mish)
 UNARY(gelu_, v_gelu)
 UNARY(gelu_tanh_, v_gelu_tanh)
 
-/* With parameters: p points at the floats in the cell after the body. */
+/* With parameters. */
 #define UNARY_P(name, F)                                                                                                    \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        const float *p = q[1].u.imm;                                                                                        \
-        const vf p0 = v_set(p[0]), p1 = v_set(p[1]);                                                                        \
+        const vf p0 = v_set(q->imm[0]), p1 = v_set(q->imm[1]);                                                              \
         a = F(a, p0, p1), b = F(b, p0, p1), c = F(c, p0, p1), d = F(d, p0, p1);                                             \
         e = F(e, p0, p1), f = F(f, p0, p1), g = F(g, p0, p1), h = F(h, p0, p1);                                             \
-        NEXT(2);                                                                                                            \
+        NEXT(1);                                                                                                            \
     }
 #define ONLY_P0 TENON_UNUSED vf p1
 TENON_INLINE vf op_elu(vf u, vf p0, ONLY_P0)
@@ -294,50 +305,50 @@ UNARY_P(silu_, op_silu)
 UNARY_P(is_inf_, op_is_inf)
 BODY(clip_imm)
 {
-    const vf lo = v_set(q->u.imm[0]), hi = v_set(q->u.imm[1]);
+    const vf lo = v_set(q->imm[0]), hi = v_set(q->imm[1]);
     a = op_clip(a, lo, hi), b = op_clip(b, lo, hi), c = op_clip(c, lo, hi), d = op_clip(d, lo, hi);
     e = op_clip(e, lo, hi), f = op_clip(f, lo, hi), g = op_clip(g, lo, hi), h = op_clip(h, lo, hi);
     NEXT(1);
 }
 
-/* ---- the scalar reference for a whole chunk: function in the next cell, parameters in the one after ---- */
-TENON_NOINLINE static void call_scalar(const tenon_pw_cell *q, tenon_pw_frame *x, int arity)
+/* ---- the scalar reference for a whole chunk: function and parameters in a cell of their own ---- */
+TENON_NOINLINE static void call_scalar(const tenon_pw_place *q, tenon_pw_frame *x, int arity)
 {
     typedef float (*scalar_fn)(const float *, const float *);
-    const scalar_fn fn = (scalar_fn)q[1].body;
+    const scalar_fn fn = (scalar_fn)q->body;
     v_leave(); /* the reference is code of the plain architecture */
     for (int i = 0; i < 8 * VW; i++) {
         const float in[TENON_PW_ARITY] = { x->arg[0][i], arity > 1 ? x->arg[1][i] : 0.0f, arity > 2 ? x->arg[2][i] : 0.0f };
-        x->arg[0][i] = fn(in, q[2].u.imm);
+        x->arg[0][i] = fn(in, q->imm);
     }
 }
 BODY(call1)
 {
     TO_TILE(x->arg[0]);
-    call_scalar(q, x, 1);
+    call_scalar(q + 1, x, 1);
     FROM_TILE(x->arg[0]);
-    NEXT(3);
+    NEXT(2);
 }
-#define ARG(reg, p, i) v_store(t + i * VW, v_load(FLOATS(p)));
-TENON_INLINE void port_to_tile(const tenon_pw_frame *x, uint16_t at, int64_t col, float *t)
+#define ARG(reg, i, AT) v_store(t + i * VW, v_load(FLOATS(AT(k, i))));
+TENON_INLINE void to_tile(tenon_pw_place *q, float *t)
 {
-    PORT(k, at);
-    ADDRESSES(ARG, k)
+    STEPPED(k, 0);
+    EIGHT(ARG, AT_STEP)
 }
 BODY(call2)
 {
     TO_TILE(x->arg[0]);
-    port_to_tile(x, q->u.at.port, col, x->arg[1]);
-    call_scalar(q, x, 2);
+    to_tile(q, x->arg[1]);
+    call_scalar(q + 1, x, 2);
     FROM_TILE(x->arg[0]);
-    NEXT(3);
+    NEXT(2);
 }
 BODY(call3)
 {
     TO_TILE(x->arg[0]);
-    port_to_tile(x, q->u.at.port, col, x->arg[1]);
-    port_to_tile(x, q->u.at.port2, col, x->arg[2]);
-    call_scalar(q, x, 3);
+    to_tile(q, x->arg[1]);
+    to_tile(q + 1, x->arg[2]);
+    call_scalar(q + 2, x, 3);
     FROM_TILE(x->arg[0]);
     NEXT(3);
 }
@@ -352,33 +363,22 @@ TENON_INLINE vm op_far(vf u) { return v_not(v_le(v_abs(u), v_set(V_TRIG_MAX))); 
             return;                                                                                                         \
         }                                                                                                                   \
         EACH(F);                                                                                                            \
-        NEXT(3);                                                                                                            \
+        NEXT(2);                                                                                                            \
     }
 TRIG(sin_, v_sin)
 TRIG(cos_, v_cos)
 TRIG(tan_, v_tan)
 
 /* ---- operations of two operands: (register, other) ---- */
-#define MEM(reg, p, i) reg = OP(reg, v_load(FLOATS(p)));
-#define MEM_SPLAT(reg, p, i) reg = OP(reg, v_set(*FLOATS(p)));
-#define MEM_BODY(name)                                                                                                      \
-    BODY(name)                                                                                                              \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        ADDRESSES(MEM, k)                                                                                              \
-        NEXT(1);                                                                                                            \
-    }
-#define SPLAT_BODY(name)                                                                                                    \
-    BODY(name)                                                                                                              \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        ADDRESSES(MEM_SPLAT, k)                                                                                             \
-        NEXT(1);                                                                                                            \
-    }
+#define MEM(reg, i, AT) reg = OP(reg, v_load(FLOATS(AT(k, i))));
+#define MEM_SPLAT(reg, i, AT) reg = OP(reg, v_set(*FLOATS(AT(k, i))));
+#define MEM_TWINS(name) TWINS(name, MEM)
+#define MEM_BODY(name) STEPPED_BODY(name, MEM)
+#define SPLAT_BODY(name) STEPPED_BODY(name, MEM_SPLAT)
 #define IMM_BODY(name)                                                                                                      \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        const vf w = v_set(q->u.imm[0]);                                                                                    \
+        const vf w = v_set(q->imm[0]);                                                                                    \
         EACH2(OP, w);                                                                                                       \
         NEXT(1);                                                                                                            \
     }
@@ -400,27 +400,27 @@ TENON_INLINE vf op_or(vf u, vf v) { return v_one_if(v_either(op_truth(u), op_tru
 TENON_INLINE vf op_xor(vf u, vf v) { return v_one_if(v_differ(op_truth(u), op_truth(v))); }
 
 #define OP v_add
-MEM_BODY(add_mem)
+MEM_TWINS(add_mem)
 SPLAT_BODY(add_splat)
 IMM_BODY(add_imm)
 #undef OP
 #define OP v_sub
-MEM_BODY(sub_mem)
+MEM_TWINS(sub_mem)
 SPLAT_BODY(sub_splat)
 IMM_BODY(sub_imm)
 #undef OP
 #define OP op_rsub
-MEM_BODY(sub_mem_r)
+MEM_TWINS(sub_mem_r)
 SPLAT_BODY(sub_splat_r)
 IMM_BODY(sub_imm_r)
 #undef OP
 #define OP v_mul
-MEM_BODY(mul_mem)
+MEM_TWINS(mul_mem)
 SPLAT_BODY(mul_splat)
 IMM_BODY(mul_imm)
 #undef OP
 #define OP v_div
-MEM_BODY(div_mem)
+MEM_TWINS(div_mem)
 SPLAT_BODY(div_splat)
 IMM_BODY(div_imm)
 #undef OP
@@ -430,11 +430,11 @@ SPLAT_BODY(div_splat_r)
 IMM_BODY(div_imm_r)
 #undef OP
 #define OP op_min
-MEM_BODY(min_mem)
+MEM_TWINS(min_mem)
 SPLAT_BODY(min_splat)
 #undef OP
 #define OP op_max
-MEM_BODY(max_mem)
+MEM_TWINS(max_mem)
 SPLAT_BODY(max_splat)
 #undef OP
 #define OP op_min_imm
@@ -478,39 +478,29 @@ MEM_BODY(xor_mem)
 #undef OP
 
 /* Pairs that follow each other so often that one dispatch for both is worth it; each operation still rounds. */
-#define LOAD_ADD(reg, p, i, o) reg = v_add(v_load(FLOATS(p)), v_load(FLOATS(o)));
-BODY(load_add)
-{
-    PORT(k, q->u.at.port);
-    PORT(m, q->u.at.port2);
-    LOAD_ADD(a, kp, 0, mp) LOAD_ADD(b, kp + k0, 1, mp + m0) kp += k1, mp += m1;
-    LOAD_ADD(c, kp, 2, mp) LOAD_ADD(d, kp + k0, 3, mp + m0) kp += k2, mp += m2;
-    LOAD_ADD(e, kp, 4, mp) LOAD_ADD(f, kp + k0, 5, mp + m0) kp += k1, mp += m1;
-    LOAD_ADD(g, kp, 6, mp) LOAD_ADD(h, kp + k0, 7, mp + m0)
-    NEXT(1);
-}
+#define LOAD_ADD(reg, i, AT) reg = v_add(v_load(FLOATS(AT(k, i))), v_load(FLOATS(AT(m, i))));
+TWINS_OF_TWO(load_add, LOAD_ADD)
 TENON_INLINE vf op_affine(vf u, vf scale, vf shift) { return v_add(v_mul(u, scale), shift); }
+#define AFFINE(reg, i, AT) reg = op_affine(reg, scale, shift);
 BODY(affine_imm)
 {
-    const vf scale = v_set(q->u.imm[0]), shift = v_set(q->u.imm[1]);
-    a = op_affine(a, scale, shift), b = op_affine(b, scale, shift), c = op_affine(c, scale, shift);
-    d = op_affine(d, scale, shift);
-    e = op_affine(e, scale, shift), f = op_affine(f, scale, shift), g = op_affine(g, scale, shift);
-    h = op_affine(h, scale, shift);
+    const vf scale = v_set(q->imm[0]), shift = v_set(q->imm[1]);
+    EIGHT(AFFINE, )
     NEXT(1);
 }
-#define ADD_RELU(reg, p, i) reg = op_relu(v_add(reg, v_load(FLOATS(p))));
-BODY(add_relu)
+#define AFFINE_CLIP(reg, i, AT) reg = op_clip(op_affine(reg, scale, shift), lo, hi);
+BODY(affine_clip) /* the bounds are in the next cell */
 {
-    PORT(k, q->u.at.port);
-    ADDRESSES(ADD_RELU, k)
-    NEXT(1);
+    const vf scale = v_set(q->imm[0]), shift = v_set(q->imm[1]), lo = v_set(q[1].imm[0]), hi = v_set(q[1].imm[1]);
+    EIGHT(AFFINE_CLIP, )
+    NEXT(2);
 }
+#define ADD_RELU(reg, i, AT) reg = op_relu(v_add(reg, v_load(FLOATS(AT(k, i)))));
+TWINS(add_relu, ADD_RELU)
 
 /* Powers of positive normal numbers to moderate exponents; anything else is the scalar reference's, the whole chunk. */
-#define REGISTERS(F) F(a, 0) F(b, 1) F(c, 2) F(d, 3) F(e, 4) F(f, 5) F(g, 6) F(h, 7)
-#define POW_CHECK(reg, i) odd |= v_any(op_pow_odd(reg, v_load(t + i * VW)));
-#define POW_DO(reg, i) reg = v_pow_positive(reg, v_load(t + i * VW));
+#define POW_CHECK(reg, i, AT) odd |= v_any(op_pow_odd(reg, v_load(FLOATS(AT(k, i)))));
+#define POW_DO(reg, i, AT) reg = v_pow_positive(reg, v_load(FLOATS(AT(k, i))));
 TENON_INLINE vm op_pow_odd(vf u, vf v)
 {
     const vm good = v_both(v_both(v_le(v_set(1.17549435e-38f), u), v_le(u, v_set(3.402823466e38f))),
@@ -519,36 +509,23 @@ TENON_INLINE vm op_pow_odd(vf u, vf v)
 }
 BODY(pow_mem)
 {
-    const float *t = x->arg[1];
-    port_to_tile(x, q->u.at.port, col, x->arg[1]);
     int odd = 0;
-    REGISTERS(POW_CHECK)
+    STEPPED(k, 0);
+    EIGHT(POW_CHECK, AT_STEP)
     if (TENON_UNLIKELY(odd)) {
+        q->p = k0;
         CALL(call2);
         return;
     }
-    REGISTERS(POW_DO)
-    NEXT(3);
+    EIGHT(POW_DO, AT_STEP)
+    NEXT(2);
 }
 
 /* ---- three operands ---- */
-#define PAIR(F)                                                                                                             \
-    F(a, kp, mp) F(b, kp + k0, mp + m0) kp += k1, mp += m1;                                                                 \
-    F(c, kp, mp) F(d, kp + k0, mp + m0) kp += k2, mp += m2;                                                                 \
-    F(e, kp, mp) F(f, kp + k0, mp + m0) kp += k1, mp += m1;                                                                 \
-    F(g, kp, mp) F(h, kp + k0, mp + m0)
-#define WHERE(reg, p, o) reg = v_sel(op_truth(reg), v_load(FLOATS(p)), v_load(FLOATS(o)));
-#define CLIP(reg, p, o) reg = op_min(op_max(reg, v_load(FLOATS(p))), v_load(FLOATS(o)));
-#define TERNARY(name, K)                                                                                                    \
-    BODY(name)                                                                                                              \
-    {                                                                                                                       \
-        PORT(k, q->u.at.port);                                                                                              \
-        PORT(m, q->u.at.port2);                                                                                             \
-        PAIR(K)                                                                                                      \
-        NEXT(1);                                                                                                            \
-    }
-TERNARY(where_mem, WHERE)
-TERNARY(clip_mem, CLIP)
+#define WHERE(reg, i, AT) reg = v_sel(op_truth(reg), v_load(FLOATS(AT(k, i))), v_load(FLOATS(AT(m, i))));
+#define CLIP(reg, i, AT) reg = op_min(op_max(reg, v_load(FLOATS(AT(k, i)))), v_load(FLOATS(AT(m, i))));
+TWINS_OF_TWO(where_mem, WHERE)
+TWINS_OF_TWO(clip_mem, CLIP)
 
 /* ---- the table ---- */
 #define ANY(fn) ((tenon_pw_any)(fn))
@@ -622,125 +599,13 @@ static const tenon_pw_row rows[] = {
     { .name = NULL },
 };
 
-/* ---- the loops ---- */
+#define TWIN(name) { ANY(name), ANY(name##_n) }
+static const struct tenon_pw_twins twins[] = {
+    TWIN(load_f32), TWIN(store_f32), TWIN(store_f32_end), TWIN(load_add), TWIN(add_relu), TWIN(add_mem), TWIN(sub_mem),
+    TWIN(sub_mem_r), TWIN(mul_mem), TWIN(div_mem), TWIN(min_mem), TWIN(max_mem), TWIN(where_mem), TWIN(clip_mem), { NULL, NULL },
+};
 
-/* A block of at most 8 rows, and how many vectors of columns a chunk holds. 3, 5, 6 and 7 rows overlap: the same values are
-   computed twice and stored twice, after all loads of the chunk. */
-typedef struct shape { int64_t rows, vectors; } shape;
-TENON_INLINE shape pick_shape(int64_t rows, int64_t cols)
-{
-    if (rows >= 8) return (shape){ 8, 1 };
-    if (rows >= 5) return rows == 6 && cols > 2 * VW ? (shape){ 4, 2 } : (shape){ rows, 1 };
-    return rows >= 3 ? (shape){ rows, 2 } : rows == 2 ? (shape){ 2, 4 } : (shape){ 1, 8 };
-}
-TENON_INLINE void set_steps(tenon_pw_port *port, int64_t row, shape sh)
-{
-    const int64_t vector = port->cs * VW;
-    if (sh.vectors == 1) { /* rows 0 1 2 3, and again from rows - 4 on */
-        port->s0 = row;
-        port->s1 = 2 * row;
-        port->s2 = row * (sh.rows - 6);
-    } else if (sh.vectors == 2) {
-        port->s0 = vector;
-        port->s1 = row;
-        port->s2 = sh.rows == 4 ? row : 0;
-    } else {
-        port->s0 = vector;
-        port->s1 = 2 * vector;
-        port->s2 = sh.vectors == 4 ? row - 2 * vector : 2 * vector;
-    }
-}
-
-/* Eight vectors of `size`-byte elements, lanes[r] of them valid: in from a port's places to a tile, or out. */
-#define WALK(F)                                                                                                             \
-    F(p, 0) F(p + o->s0, 1) p += o->s1;                                                                                     \
-    F(p, 2) F(p + o->s0, 3) p += o->s2;                                                                                     \
-    F(p, 4) F(p + o->s0, 5) p += o->s1;                                                                                     \
-    F(p, 6) F(p + o->s0, 7)
-#define WORDS_IN(p, i) v_store(FLOATS(tile) + i * VW, v_load_n(FLOATS(p), x->lanes[i]));
-#define WORDS_OUT(p, i) v_store_n(FLOATS(p), v_load(FLOATS(tile) + i * VW), x->lanes[i]);
-#define BYTES_IN(p, i) copy_bytes(tile + i * VW * size, p, x->lanes[i] * size);
-#define BYTES_OUT(p, i) copy_bytes(p, tile + i * VW * size, x->lanes[i] * size);
-TENON_INLINE void copy_bytes(char *dst, const char *src, int64_t bytes)
-{
-    for (int64_t i = 0; i < bytes; i++) dst[i] = src[i];
-}
-TENON_INLINE void tile_in(const tenon_pw_frame *x, const tenon_pw_port *o, int64_t col, int size, char *tile)
-{
-    char *p = o->p + col * o->cs;
-    if (size == 4) {
-        WALK(WORDS_IN)
-    } else {
-        WALK(BYTES_IN)
-    }
-}
-TENON_INLINE void tile_out(const tenon_pw_frame *x, const tenon_pw_port *o, int64_t col, int size, char *tile)
-{
-    char *p = o->p + col * o->cs;
-    if (size == 4) {
-        WALK(WORDS_OUT)
-    } else {
-        WALK(BYTES_OUT)
-    }
-}
-#define START(col) first(cell, x, col, u, u, u, u, u, u, u, u)
-/* The last columns: operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of
-   other strides go by element and look at `lanes`. */
-TENON_NOINLINE static void run_tail(const tenon_pw_code *code, tenon_pw_frame *x, int64_t col, int64_t cols, int64_t vectors)
-{
-    const tenon_pw_cell *cell = code->u.cell;
-    const body_fn first = (body_fn)cell->body;
-    const vf u = v_undefined();
-    tenon_pw_port saved[TENON_PW_PORT_TEMP];
-    x->full = 0;
-    for (int r = 0; r < 8; r++) {
-        const int64_t left = cols - col - (r & (vectors - 1)) * VW;
-        x->lanes[r] = left < 0 ? 0 : left > VW ? VW : left;
-    }
-    for (int i = 0; i < code->live_count; i++) {
-        const int k = code->live[i], size = code->live_size[i];
-        tenon_pw_port *o = &x->port[k];
-        saved[i] = *o;
-        if (o->cs != size) continue;
-        char *tile = (char *)x->edge[k];
-        if (k < TENON_PW_PORT_RESULT) tile_in(x, o, col, size, tile);
-        *o = (tenon_pw_port){ tile - col * size, size, VW * size, 2 * VW * size, 2 * VW * size };
-    }
-    START(col);
-    for (int i = 0; i < code->live_count; i++) {
-        const int k = code->live[i], size = code->live_size[i];
-        x->port[k] = saved[i];
-        if (saved[i].cs == size && k >= TENON_PW_PORT_RESULT) tile_out(x, &saved[i], col, size, (char *)x->edge[k]);
-    }
-    x->full = 1;
-}
-
-static void run_rows(const tenon_pw_code *code, tenon_pw_frame *x, const int64_t *row_step, int64_t rows, int64_t cols)
-{
-    const tenon_pw_cell *cell = code->u.cell;
-    const body_fn first = (body_fn)cell->body;
-    const vf u = v_undefined();
-    shape sh = { 0, 0 };
-    x->full = 1;
-    x->width = VW;
-    for (int i = 0; i < code->temp_count; i++)
-        x->port[TENON_PW_PORT_TEMP + i] = (tenon_pw_port){ (char *)x->temp[i], 0, 4 * VW, 8 * VW, 8 * VW };
-    for (int64_t row = 0; row < rows;) {
-        const shape now = pick_shape(rows - row, cols);
-        for (int i = 0; i < code->live_count; i++) {
-            tenon_pw_port *o = &x->port[code->live[i]];
-            if (row) o->p += row_step[i] * sh.rows;
-            if (now.rows != sh.rows) set_steps(o, row_step[i], now);
-        }
-        sh = now;
-        const int64_t step = sh.vectors * VW;
-        int64_t col = 0;
-        for (; col + step <= cols; col += step) START(col);
-        if (col < cols) run_tail(code, x, col, cols, sh.vectors);
-        row += sh.rows;
-    }
-    v_leave();
-}
+#include "cpu/pw_loops.h"
 
 const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
     .width = VW,
@@ -758,7 +623,8 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
                [TENON_U16] = ANY(store_u16) },
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
     .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
-        .load_add = ANY(load_add), .affine_imm = ANY(affine_imm),
+        .load_add = ANY(load_add), .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
+    .store_any_end = ANY(store_any_end), .twins = twins,
     .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
     .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm),
         .relu = ANY(relu_),

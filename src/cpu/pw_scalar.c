@@ -117,24 +117,24 @@ static void put_i64(int dtype, char *p, int64_t step, int n, const int64_t *in)
 }
 
 /* ---- for the vector bodies ---- */
-static char *register_at(const tenon_pw_port *o, int64_t col, int r)
+static char *register_at(const tenon_pw_place *q, int r)
 {
-    return o->p + col * o->cs + (r & 1) * o->s0 + (r >> 1 & 1) * o->s1 + (r >> 2) * (o->s1 + o->s2);
+    return q->p + (r & 1) * q->s0 + (r >> 1 & 1) * q->s1 + (r >> 2) * q->half;
 }
-void tenon_pw_fetch(const tenon_pw_frame *x, int port, int64_t col, float *tile)
+void tenon_pw_fetch(const tenon_pw_frame *x, const tenon_pw_place *q, float *tile)
 {
-    const tenon_pw_port *o = &x->port[port];
+    const tenon_pw_port *o = &x->port[q->port];
     for (int r = 0; r < 8; r++) {
         const int n = x->full ? x->width : (int)x->lanes[r];
         if (n < x->width) memset(tile + r * x->width, 0, (size_t)x->width * sizeof *tile);
-        get_f32(x->dtype[port], register_at(o, col, r), o->cs, n, tile + r * x->width);
+        get_f32((uint8_t)o->dtype, register_at(q, r), o->cs, n, tile + r * x->width);
     }
 }
-void tenon_pw_put(const tenon_pw_frame *x, int port, int64_t col, const float *tile)
+void tenon_pw_put(const tenon_pw_frame *x, const tenon_pw_place *q, const float *tile)
 {
-    const tenon_pw_port *o = &x->port[port];
+    const tenon_pw_port *o = &x->port[q->port];
     for (int r = 0; r < 8; r++)
-        put_f32(x->dtype[port], register_at(o, col, r), o->cs, x->full ? x->width : (int)x->lanes[r], tile + r * x->width);
+        put_f32((uint8_t)o->dtype, register_at(q, r), o->cs, x->full ? x->width : (int)x->lanes[r], tile + r * x->width);
 }
 
 /* ---- programs ---- */

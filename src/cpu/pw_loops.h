@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the bodies of pw_f32_body.h, which includes this, are led over a tile: by strips of columns, each as wide as eight, four,
+   two or one vectors, down the rows; what is narrower than a vector, or needs but one chunk, works on copies of its operands.
+
+       |<------ 8 vectors, 1 row ------>|<- 4, 2 rows ->|2, 4 rows|1|copy|
+
+   A last chunk of fewer rows takes some of them twice: the same values are computed twice and stored twice, after all loads of
+   the chunk. Places are set once a strip and walk by themselves. */
+#ifndef TENON_CPU_PW_LOOPS_H
+#define TENON_CPU_PW_LOOPS_H
+
+#include "cpu/pw_table.h"
+
+enum {
+    ROW_BLOCK = 64, /* rows that all strips pass before the next: they stay in the cache */
+    CHAIN = 64,     /* chunks before the bodies return: bounds the stack where tail calls are not made */
+};
+
+/* Bodies for chunks of this width, numbers, temporaries. */
+static void set_places(const tenon_pw_code *code, tenon_pw_frame *x, bool wide)
+{
+    const tenon_pw_cell *c = code->u.fast.cell;
+    tenon_pw_place *q = x->place;
+    for (int i = 0; i < code->cell_count; i++, c++, q++) {
+        q->body = wide ? c->body : c->narrow;
+        q->imm[0] = c->imm[0], q->imm[1] = c->imm[1];
+        q->port = c->port;
+        if (c->port < TENON_PW_PORT_RESULT || c->port == TENON_PW_NO_PORT) continue;
+        if (c->port >= TENON_PW_PORT_TEMP) {
+            q->p = (char *)x->temp[c->port - TENON_PW_PORT_TEMP];
+            q->step = 0;
+            q->s0 = 4 * VW, q->s1 = 8 * VW, q->half = 16 * VW;
+        } else if (x->port[c->port].cs != x->port[c->port].size) {
+            q->body = c->body == ANY(store_f32_end) ? ANY(store_any_end) : ANY(store_any);
+        }
+    }
+}
+
+/* Where the registers of a chunk of `vectors` vectors by `rows` rows (at most 8 / vectors) lie. */
+TENON_INLINE void set_steps(tenon_pw_place *q, const tenon_pw_port *o, int64_t vectors, int64_t rows)
+{
+    const int64_t vector = o->cs * VW, row = o->row;
+    if (vectors >= 4) {
+        q->s0 = vector;
+        q->s1 = 2 * vector;
+        q->half = vectors == 8 ? 4 * vector : rows > 1 ? row : 0;
+    } else if (vectors == 2) {
+        q->s0 = vector;
+        q->s1 = rows > 1 ? row : 0;
+        q->half = rows > 2 ? row * (rows - 2) : 0;
+    } else {
+        q->s0 = rows > 1 ? row : 0;
+        q->s1 = rows > 3 ? 2 * row : rows > 2 ? row : 0;
+        q->half = rows > 4 ? row * (rows - 4) : 0;
+    }
+}
+
+static void run_chunks(tenon_pw_frame *x, int64_t count)
+{
+    const vf u = v_undefined();
+    while (count > 0) {
+        const int64_t n = count < CHAIN ? count : CHAIN;
+        x->left = n;
+        ((body_fn)x->place->body)(x->place, x, u, u, u, u, u, u, u, u);
+        count -= n;
+    }
+}
+
+/* `count` chunks from (row, col) on; the next is `down` rows and `right` columns away. */
+TENON_INLINE void run_from(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t col, int64_t vectors, int64_t rows,
+                           int64_t down, int64_t right, int64_t count)
+{
+    for (int i = 0; i < code->u.fast.touch_count; i++) {
+        tenon_pw_place *q = &x->place[code->u.fast.touch[i]];
+        const tenon_pw_port *o = &x->port[q->port];
+        q->p = o->p + row * o->row + col * o->cs;
+        q->step = o->row * down + o->cs * right;
+        set_steps(q, o, vectors, rows);
+    }
+    run_chunks(x, count);
+}
+
+static void run_strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+{
+    const int64_t each = 8 / vectors, whole = rows / each, rest = rows % each;
+    if (whole) run_from(code, x, row, col, vectors, each, each, 0, whole);
+    if (rest) run_from(code, x, row + whole * each, col, vectors, rest, 0, 0, 1);
+}
+static void run_widest(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t count)
+{
+    if (count == 1) run_from(code, x, row, 0, 8, 1, 1, 0, rows);
+    else
+        for (int64_t i = 0; i < rows; i++) run_from(code, x, row + i, 0, 8, 1, 0, 8 * VW, count);
+}
+
+/* ---- the last columns ---- */
+#define WALK(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#define AT(i) (p + (i & 1) * q->s0 + (i >> 1 & 1) * q->s1 + (i >> 2) * q->half)
+#define WORDS_IN(i) v_store(FLOATS(tile) + i * VW, v_load_n(FLOATS(AT(i)), x->lanes[i]));
+#define WORDS_OUT(i) v_store_n(FLOATS(AT(i)), v_load(FLOATS(tile) + i * VW), x->lanes[i]);
+#define BYTES_IN(i) copy_bytes(tile + i * VW * size, AT(i), x->lanes[i] * size);
+#define BYTES_OUT(i) copy_bytes(AT(i), tile + i * VW * size, x->lanes[i] * size);
+TENON_INLINE void copy_bytes(char *dst, const char *src, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i++) dst[i] = src[i];
+}
+static void tile_in(const tenon_pw_frame *x, const tenon_pw_place *q, const char *from, int size, char *tile)
+{
+    char *p = (char *)(uintptr_t)from;
+    if (size == 4) {
+        WALK(WORDS_IN)
+    } else {
+        WALK(BYTES_IN)
+    }
+}
+static void tile_out(const tenon_pw_frame *x, const tenon_pw_place *q, char *p, int size, char *tile)
+{
+    if (size == 4) {
+        WALK(WORDS_OUT)
+    } else {
+        WALK(BYTES_OUT)
+    }
+}
+#undef AT
+/* Operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of other strides go by
+   element and look at `lanes`. */
+static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+{
+    tenon_pw_place steps[TENON_PW_PORT_TEMP];
+    for (int i = 0; i < code->live_count; i++) {
+        const int k = code->live[i], size = code->live_size[i];
+        const tenon_pw_port *o = &x->port[k];
+        set_steps(&steps[k], o, vectors, rows);
+        steps[k].p = o->p + row * o->row + col * o->cs;
+        if (o->cs == size && k < TENON_PW_PORT_RESULT) tile_in(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
+    }
+    for (int i = 0; i < code->u.fast.touch_count; i++) {
+        tenon_pw_place *q = &x->place[code->u.fast.touch[i]];
+        const int64_t size = x->port[q->port].size;
+        const bool copied = x->port[q->port].cs == size;
+        const tenon_pw_place *from = &steps[q->port];
+        q->p = copied ? (char *)x->edge[q->port] : from->p;
+        q->step = 0;
+        q->s0 = copied ? VW * size : from->s0;
+        q->s1 = copied ? 2 * VW * size : from->s1;
+        q->half = copied ? 4 * VW * size : from->half;
+    }
+    run_chunks(x, 1);
+    for (int i = code->live_operands; i < code->live_count; i++) {
+        const int k = code->live[i], size = code->live_size[i];
+        if (x->port[k].cs == size) tile_out(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
+    }
+}
+static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                     int64_t vectors)
+{
+    const int64_t each = 8 / vectors;
+    x->full = 0;
+    for (int r = 0; r < 8; r++) {
+        const int64_t left = cols - col - (r & (vectors - 1)) * VW;
+        x->lanes[r] = left < 0 ? 0 : left > VW ? VW : left;
+    }
+    for (int64_t i = 0; i < rows; i += each) run_copies(code, x, row + i, rows - i < each ? rows - i : each, col, vectors);
+    x->full = 1;
+}
+
+static void run_rows(const tenon_pw_code *code, tenon_pw_frame *x, int64_t rows, int64_t cols)
+{
+    x->full = 1;
+    x->width = VW;
+    int wide = -1; /* what the places are set for */
+    for (int64_t row = 0; row < rows; row += ROW_BLOCK) {
+        const int64_t n = rows - row < ROW_BLOCK ? rows - row : ROW_BLOCK;
+        for (int64_t col = 0; col < cols;) {
+            const int64_t left = cols - col;
+            int64_t vectors = left > 4 * VW ? 8 : left > 2 * VW ? 4 : left > VW ? 2 : 1;
+            const bool copy = left < VW || (left < vectors * VW && n * vectors <= 8);
+            if (!copy && left < vectors * VW) vectors /= 2;
+            const int want = !copy && vectors >= 4;
+            if (wide != want) set_places(code, x, want);
+            wide = want;
+            if (copy) run_edge(code, x, row, n, col, cols, vectors);
+            else if (vectors == 8) run_widest(code, x, row, n, left / (8 * VW));
+            else run_strip(code, x, row, n, col, vectors);
+            col += copy ? left : vectors < 8 ? vectors * VW : left / (8 * VW) * (8 * VW);
+        }
+    }
+    v_leave();
+}
+
+#endif
