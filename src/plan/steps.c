@@ -156,6 +156,7 @@ static tenon_status add_group(stepper *st, tenon_group *g)
     s->group = g;
     s->problem = g->kind == TENON_GROUP_PROBLEM ? &g->problem : NULL;
     s->choice = g->choice;
+    s->conversion = g->node[0]->op == &tenon_op_copy; /* storage.c put it there */
     s->src_count = g->src_count;
     s->dst_count = g->dst_count;
     memcpy(s->src, g->src, sizeof s->src);

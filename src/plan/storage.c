@@ -355,15 +355,25 @@ static tenon_place *whole_root(tenon_plan *plan, tenon_place *p)
     return ok ? root : NULL;
 }
 
+/* Convolutions and their like, seen through the pointwise nodes and concats after them, want channels-last. */
+static bool conv_like(const tenon_value *v, int depth)
+{
+    const tenon_node *n = v->producer;
+    if (!n || v->is_const || depth > 8) return false;
+    if (n->op->axes && strncmp(n->op->axes, "nchw", 4) == 0) return true;
+    if (!(n->op->flags & TENON_OP_POINTWISE) && n->op != &tenon_op_concat) return false;
+    for (int i = 0; i < n->src_count; i++)
+        if (n->src[i] && conv_like(n->src[i], depth + 1)) return true;
+    return false;
+}
+
 static bool row_is_natural(const tenon_place *root)
 {
     const tenon_type *t = &root->value->type;
     if (t->rank < 3) return true;
     int wide = 0;
     for (int i = 2; i < t->rank; i++) wide += !tenon_dim_is(t->dim[i], 1);
-    const tenon_node *n = root->value->producer;
-    const bool conv_like = n->op->axes && strncmp(n->op->axes, "nchw", 4) == 0;
-    return wide == 0 || (!conv_like && !(n->op->flags & TENON_OP_POINTWISE) && n->op != &tenon_op_concat);
+    return wide == 0 || !conv_like(root->value, 0);
 }
 
 static tenon_status place_output(tenon_plan *plan, size_t index)
