@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control flow, sequences and sizes known only at run time against onnxruntime: built, saved, loaded, run with several lengths."""
+"""Control flow, sequences and sizes known only at run time against onnxruntime: built, saved, loaded, run with several
+lengths."""
 import numpy as np
 import onnx
 import onnxruntime
@@ -51,7 +52,8 @@ def branches():
     """The condition is data; each branch captures what was computed before."""
     yes = helper.make_graph([node("MatMul", ["h", "w"], ["a"])], "yes", [], [tensor("a", F32, [3, 4])])
     no = helper.make_graph([node("Neg", ["h"], ["b"])], "no", [], [tensor("b", F32, [3, 4])])
-    return model_of([node("Relu", ["x"], ["h"]), node("ReduceSum", ["h"], ["s"], keepdims=0), node("Greater", ["s", "limit"], ["c"]),
+    return model_of([node("Relu", ["x"], ["h"]), node("ReduceSum", ["h"], ["s"], keepdims=0),
+                     node("Greater", ["s", "limit"], ["c"]),
                      node("If", ["c"], ["z"], then_branch=yes, else_branch=no), node("Softmax", ["z"], ["y"], axis=1)],
                     [tensor("x", F32, [3, 4]), tensor("limit", F32, [])], [tensor("y", F32, [3, 4]), tensor("z", F32, [3, 4])],
                     [("w", F32, [4, 4], np.linspace(-1, 1, 16))])
@@ -59,8 +61,10 @@ def branches():
 
 def found():
     """How many elements pass depends on the data; later shapes follow from that."""
-    return model_of([node("Greater", ["x", "limit"], ["yes"]), node("NonZero", ["yes"], ["where"]), node("Transpose", ["where"], ["places"]),
-                     node("GatherND", ["x", "places"], ["values"]), node("Sqrt", ["values"], ["y"]), node("Shape", ["y"], ["count"]),
+    return model_of([node("Greater", ["x", "limit"], ["yes"]), node("NonZero", ["yes"], ["where"]),
+                     node("Transpose", ["where"], ["places"]),
+                     node("GatherND", ["x", "places"], ["values"]), node("Sqrt", ["values"], ["y"]),
+                     node("Shape", ["y"], ["count"]),
                      node("Expand", ["limit", "count"], ["filled"])],
                     [tensor("x", F32, ["rows", 5]), tensor("limit", F32, [1])],
                     [tensor("y", F32, ["k"]), tensor("count", I64, [1]), tensor("filled", F32, ["k2"])])
@@ -76,7 +80,8 @@ CASES = {
     "sequence in a loop": (sequence_loop, {}, [{"x": x_of(6), "n": np.array(n)} for n in (3, 6, 1)]),
     "branches": (branches, {}, [{"x": x_of(3, 4), "limit": np.array(limit, np.float32)} for limit in (-1, 1e9, 0)]),
     "found": (found, {"x": ((1, 5), (4, 5), (8, 5)), "limit": ((1,), (1,), (1,))},
-              [{"x": x_of(rows, 5), "limit": np.array([limit], np.float32)} for rows, limit in [(4, 0), (8, 0.5), (1, 99), (2, 0)]]),
+              [{"x": x_of(rows, 5), "limit": np.array([limit], np.float32)}
+               for rows, limit in [(4, 0), (8, 0.5), (1, 99), (2, 0)]]),
 }
 
 

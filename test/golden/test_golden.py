@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden plans: what the planner makes of small networks that each hold one question, and of ResNet-50. Nothing is timed, so a plan that
-changes was changed by the code. NAME.plan has one line a step: flags, tactic, problem. TENON_GOLDEN_WRITE=1 writes them anew (./dev golden);
-the difference is then reviewed like code."""
+"""Golden plans: what the planner makes of small networks that each hold one question, and of ResNet-50. Nothing is timed, so a
+plan that changes was changed by the code. NAME.plan has one line a step: flags, tactic, problem. TENON_GOLDEN_WRITE=1 writes
+them anew (./dev golden); the difference is then reviewed like code."""
 import os
 import sys
 
@@ -50,7 +50,8 @@ class Net:
         return self.op("Conv", *sources, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4, **more)
 
     def norm(self, x, c):
-        return self.op("BatchNormalization", x, self.weight(c), self.weight(c), self.weight(c), self.constant(self.random.random(c) + 0.5))
+        return self.op("BatchNormalization", x, self.weight(c), self.weight(c), self.weight(c),
+                       self.constant(self.random.random(c) + 0.5))
 
     def linear(self, x, rows, columns):
         return self.op("Add", self.op("MatMul", x, self.weight(rows, columns)), self.weight(columns))
@@ -159,7 +160,8 @@ def test_plan(make):
 
 
 # What the plans are there to show, whatever else changes in them.
-STEPS = {"conv_silu": 1, "conv_norm_relu": 1, "pad_conv": 1, "residual_block": 3, "squeeze_excite": 3, "attention_block": 4, "mlp_gelu": 3, "resnet50": 57}
+STEPS = {"conv_silu": 1, "conv_norm_relu": 1, "pad_conv": 1, "residual_block": 3, "squeeze_excite": 3,
+         "attention_block": 4, "mlp_gelu": 3, "resnet50": 57}
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole builds of the small trained network through the public API: profiles, shapes and what is refused; a timing cache that makes builds
-   byte-identical; cancelling; and allocation failing at every point of build, load and run. */
+/* Whole builds of the small trained network through the public API: profiles, shapes and what is refused; a timing cache that
+   makes builds byte-identical; cancelling; and allocation failing at every point of build, load and run. */
 #include "check.h"
 #include "digits.h"
 
@@ -26,8 +26,8 @@ static tenon_status build(tenon_cx *with, const range *r, int count, int threads
     TENON_TRY_DONE(tenon_config_set_timing_cache(config, cache));
     for (int i = 0, profile; i < count; i++) {
         TENON_TRY_DONE(tenon_config_add_profile(config, &profile));
-        TENON_TRY_DONE(tenon_config_set_shape(config, profile, "x", 4, (int64_t[]){r[i].min, 1, 8, 8}, (int64_t[]){r[i].opt, 1, 8, 8},
-                                              (int64_t[]){r[i].max, 1, 8, 8}));
+        TENON_TRY_DONE(tenon_config_set_shape(config, profile, "x", 4, (int64_t[]){r[i].min, 1, 8, 8},
+                                              (int64_t[]){r[i].opt, 1, 8, 8}, (int64_t[]){r[i].max, 1, 8, 8}));
     }
     status = tenon_build(with, network, config, out);
 done:
@@ -47,8 +47,10 @@ static tenon_status run(tenon_context *c, const float *x, float *y, int batch)
 static void reference(const float *x, float *y, int batch)
 {
     tenon_network *network = NULL;
-    tenon_host_tensor in = {.name = "x", .dtype = TENON_F32, .rank = 4, .dim = {batch, 1, 8, 8}, .data = (void *)(uintptr_t)x}, out;
-    if (CHECK_OK(cx, tenon_network_read(cx, model, model_bytes, NULL, &network)) && CHECK_OK(cx, tenon_network_run_reference(cx, network, &in, 1, &out, 1))) {
+    tenon_host_tensor out, in = {.name = "x", .dtype = TENON_F32, .rank = 4, .dim = {batch, 1, 8, 8}};
+    in.data = (void *)(uintptr_t)x;
+    if (CHECK_OK(cx, tenon_network_read(cx, model, model_bytes, NULL, &network)) &&
+        CHECK_OK(cx, tenon_network_run_reference(cx, network, &in, 1, &out, 1))) {
         CHECK(out.rank == 2 && out.dim[0] == batch && out.dim[1] == 10);
         memcpy(y, out.data, (size_t)batch * 10 * sizeof *y);
         tenon_reference_free(cx, &out, 1);
@@ -113,7 +115,8 @@ static void test_bindings(void)
     CHECK(tenon_engine_binding_count(e) == 2);
     CHECK_OK(cx, tenon_engine_binding(cx, e, 0, &info));
     CHECK_TEXT(info.name, "x");
-    CHECK(info.io == TENON_INPUT && info.dtype == TENON_F32 && info.rank == 4 && info.dim[0] == -1 && info.dim[1] == 1 && info.dim[3] == 8);
+    CHECK(info.io == TENON_INPUT && info.dtype == TENON_F32 && info.rank == 4);
+    CHECK(info.dim[0] == -1 && info.dim[1] == 1 && info.dim[3] == 8);
     CHECK_TEXT(info.dim_name[0], "batch");
     CHECK_OK(cx, tenon_engine_binding(cx, e, 1, &info));
     CHECK(strcmp(info.name, "y") == 0 && info.io == TENON_OUTPUT && info.rank == 2 && info.dim[0] == -1 && info.dim[1] == 10);
@@ -179,18 +182,22 @@ static void test_wrong_profiles(void)
     CHECK_OK(cx, tenon_network_read(cx, model, model_bytes, NULL, &network));
     CHECK_OK(cx, tenon_config_create(cx, &config));
     const int64_t one[] = {1, 1, 8, 8}, two[] = {2, 1, 8, 8}, wide[] = {1, 1, 8, 9};
-    CHECK(tenon_config_set_shape(config, 0, "x", 4, one, one, one) == TENON_INVALID && strstr(tenon_config_message(config), "profile 0"));
+    CHECK(tenon_config_set_shape(config, 0, "x", 4, one, one, one) == TENON_INVALID &&
+          strstr(tenon_config_message(config), "profile 0"));
     CHECK(tenon_config_add_profile(config, &p) == TENON_OK && p == 0);
-    CHECK(tenon_config_set_shape(config, 0, "x", 4, two, one, two) == TENON_INVALID && strstr(tenon_config_message(config), "axis 0"));
+    CHECK(tenon_config_set_shape(config, 0, "x", 4, two, one, two) == TENON_INVALID &&
+          strstr(tenon_config_message(config), "axis 0"));
     CHECK(tenon_config_set_shape(config, 0, "q", 4, one, one, two) == TENON_OK);
     CHECK_FAILS(cx, tenon_build(cx, network, config, &e), TENON_INVALID, "'q'");
     tenon_config_destroy(&config);
     CHECK_OK(cx, tenon_config_create(cx, &config));
-    CHECK(tenon_config_add_profile(config, &p) == TENON_OK && tenon_config_set_shape(config, 0, "x", 4, wide, wide, wide) == TENON_OK);
+    CHECK(tenon_config_add_profile(config, &p) == TENON_OK);
+    CHECK(tenon_config_set_shape(config, 0, "x", 4, wide, wide, wide) == TENON_OK);
     CHECK_FAILS(cx, tenon_build(cx, network, config, &e), TENON_INVALID, "axis 3");
     CHECK(tenon_config_set_shape(config, 0, "x", 3, one, one, one) == TENON_OK);
     CHECK_FAILS(cx, tenon_build(cx, network, config, &e), TENON_INVALID, "rank");
-    CHECK(tenon_config_set_device(config, "abacus", 0) == TENON_OK && tenon_config_set_shape(config, 0, "x", 4, one, one, two) == TENON_OK);
+    CHECK(tenon_config_set_device(config, "abacus", 0) == TENON_OK);
+    CHECK(tenon_config_set_shape(config, 0, "x", 4, one, one, two) == TENON_OK);
     CHECK_FAILS(cx, tenon_build(cx, network, config, &e), TENON_INVALID, "abacus");
     CHECK(e == NULL);
     tenon_config_destroy(&config);
@@ -202,7 +209,8 @@ static bool identical(const tenon_engine *a, const tenon_engine *b)
 {
     const void *p, *q;
     size_t m, n;
-    return tenon_engine_data(cx, a, &p, &m) == TENON_OK && tenon_engine_data(cx, b, &q, &n) == TENON_OK && m == n && memcmp(p, q, m) == 0;
+    if (tenon_engine_data(cx, a, &p, &m) != TENON_OK || tenon_engine_data(cx, b, &q, &n) != TENON_OK) return false;
+    return m == n && memcmp(p, q, m) == 0;
 }
 
 static void test_cache(void)
@@ -342,7 +350,8 @@ static void test_allocation(void)
         heap.fail_at = 0;
         if (status != TENON_NOMEM) {
             check_failed++;
-            fprintf(stderr, "allocation %ld of %ld failed: %s (%s)\n", n, calls, tenon_status_name(status), tenon_cx_message(mine));
+            fprintf(stderr, "allocation %ld of %ld failed: %s (%s)\n", n, calls, tenon_status_name(status),
+                    tenon_cx_message(mine));
         }
         if (heap.live != before) {
             check_failed++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Damaged and hostile engine files: cut short, bytes flipped, and, with all hashes made right again, every field of every record set to
-   values that no writer writes. Each must give a status with a message, and what still loads must run without touching memory that is
-   not its own (this test is worth most under sanitizers). */
+/* Damaged and hostile engine files: cut short, bytes flipped, and, with all hashes made right again, every field of every record
+   set to values that no writer writes. Each must give a status with a message, and what still loads must run without touching
+   memory that is not its own (this test is worth most under sanitizers). */
 #include "check.h"
 #include "digits.h"
 
@@ -110,8 +110,9 @@ static void test_flipped(const image *m)
 
 static void hostile_word(image *c, uint8_t *at, int bits)
 {
-    static const uint64_t values[] = {0, 1, 2, 3, 7, 63, 64, 65, 1000, 0x7fff, 0x10000, 0x7fffffff, 0x80000000u, 0xfffffffe, 0xffffffff,
-                                      UINT64_C(0x7fffffffffffffff), UINT64_C(0x8000000000000000), UINT64_MAX, UINT64_C(1) << 40};
+    static const uint64_t values[] = {0, 1, 2, 3, 7, 63, 64, 65, 1000, 0x7fff, 0x10000, 0x7fffffff, 0x80000000u,
+                                      0xfffffffe, 0xffffffff, UINT64_C(0x7fffffffffffffff), UINT64_C(0x8000000000000000),
+                                      UINT64_MAX, UINT64_C(1) << 40};
     uint8_t was[8];
     const size_t n = (size_t)bits / 8;
     memcpy(was, at, n);
@@ -141,7 +142,8 @@ static void test_hostile(const image *m)
             }
     }
     for (size_t w = 0; w < sizeof(tenon_rec_header) + TENON_SECTION_COUNT * sizeof(tenon_rec_section); w += 4) {
-        if (w < offsetof(tenon_rec_header, tenon_version) || w >= offsetof(tenon_rec_header, isa)) hostile_word(&c, c.data + w, 32);
+        if (w < offsetof(tenon_rec_header, tenon_version) || w >= offsetof(tenon_rec_header, isa))
+            hostile_word(&c, c.data + w, 32);
         /* the section table is hashed with the header: what was changed there must not be mended by rehash of another section */
         memcpy(c.data, m->data, sizeof(tenon_rec_header) + TENON_SECTION_COUNT * sizeof(tenon_rec_section));
     }
@@ -185,11 +187,13 @@ static bool make(image *out)
     tenon_config *config = NULL;
     tenon_engine *engine = NULL;
     int profile;
-    bool ok = CHECK_OK(cx, tenon_network_read(cx, model, bytes, NULL, &network)) && CHECK_OK(cx, tenon_config_create(cx, &config)) &&
+    const int64_t one[] = {1, 1, 8, 8}, two[] = {2, 1, 8, 8}, eight[] = {8, 1, 8, 8};
+    bool ok = CHECK_OK(cx, tenon_network_read(cx, model, bytes, NULL, &network)) &&
+              CHECK_OK(cx, tenon_config_create(cx, &config)) &&
               CHECK_OK(cx, tenon_config_set_device(config, "cpu", 0)) && CHECK_OK(cx, tenon_config_set_threads(config, 1)) &&
               CHECK_OK(cx, tenon_config_set_timing(config, false)) && CHECK_OK(cx, tenon_config_set_refit(config, true)) &&
               CHECK_OK(cx, tenon_config_add_profile(config, &profile)) &&
-              CHECK_OK(cx, tenon_config_set_shape(config, 0, "x", 4, (int64_t[]){1, 1, 8, 8}, (int64_t[]){2, 1, 8, 8}, (int64_t[]){8, 1, 8, 8})) &&
+              CHECK_OK(cx, tenon_config_set_shape(config, 0, "x", 4, one, two, eight)) &&
               CHECK_OK(cx, tenon_build(cx, network, config, &engine));
     const void *data;
     if (ok) ok = CHECK_OK(cx, tenon_engine_data(cx, engine, &data, &out->bytes));
