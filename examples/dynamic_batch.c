@@ -41,6 +41,7 @@ static void build(tenon_cx *cx, const char *model, const char *engine_path, cons
     int profile;
     CX(tenon_network_read_file(cx, model, NULL, &network));
     CX(tenon_config_create(cx, &config));
+    CX(tenon_config_set_device(config, "cpu", 0)); /* the images lie in this program's own memory */
 
     /* The engine runs every batch of the range and is tuned for the middle shape. A second profile, tuned for other shapes, would
        be a second tenon_config_add_profile; a context is made for one of them. */

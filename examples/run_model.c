@@ -38,6 +38,7 @@ static tenon_status run(tenon_cx *cx, const char *path, float score[10], tenon_n
     const int64_t shape[4] = {1, 1, 8, 8};
     int profile;
     status = tenon_config_create(cx, config);
+    if (status == TENON_OK) status = tenon_config_set_device(*config, "cpu", 0); /* see 4: addresses of a GPU would be its own memory */
     if (status == TENON_OK) status = tenon_config_add_profile(*config, &profile);
     if (status == TENON_OK) status = tenon_config_set_shape(*config, profile, "x", 4, shape, shape, shape);
     if (status != TENON_OK) return status;

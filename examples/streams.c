@@ -88,6 +88,7 @@ static tenon_status build(tenon_cx *cx, const char *path, tenon_engine **out)
     int profile;
     tenon_status status = tenon_network_read_file(cx, path, NULL, &network);
     if (status == TENON_OK) status = tenon_config_create(cx, &config);
+    if (status == TENON_OK) status = tenon_config_set_device(config, "cpu", 0); /* the images lie in this program's own memory */
     if (status == TENON_OK) status = tenon_config_set_threads(config, 1);
     if (status == TENON_OK) status = tenon_config_add_profile(config, &profile);
     if (status == TENON_OK) status = tenon_config_set_shape(config, profile, "x", 4, shape, shape, shape);

@@ -115,7 +115,7 @@ ROW_P(selu, "Selu", 6, 15, 2e-6, 2, "alpha", 1.67326319217681884765625, "gamma",
 ROW_P(leaky_relu, "LeakyRelu", 6, 2, 1e-7, 1, "alpha", 0.01, NULL, 0, x < 0 ? p[0] * x : x, x < 0 ? p[0] * x : x,
       "(x0 < 0.0f ? p0 * x0 : x0)")
 ROW_P(hard_sigmoid, "HardSigmoid", 6, 4, 1e-6, 2, "alpha", 0.2, "beta", 0.5, fmaxf(0.0f, fminf(1.0f, p[0] * x + p[1])),
-      fmax(0.0, fmin(1.0, p[0] * x + p[1])), "fmaxf(0.0f, fminf(1.0f, p0 * x0 + p1))")
+      fmax(0.0, fmin(1.0, p[0] * x + p[1])), "(p0 * x0 + p1 <= 0.0f ? 0.0f : p0 * x0 + p1 < 1.0f ? p0 * x0 + p1 : 1.0f)") /* saturation would make NaN 0 */
 ROW_P(thresholded_relu, "ThresholdedRelu", 10, 1, 0, 1, "alpha", 1.0, NULL, 0, x > p[0] ? x : 0, x > p[0] ? x : 0,
       "(x0 > p0 ? x0 : 0.0f)")
 ROW_P(silu, "Swish", 24, 16, 2e-6, 1, "alpha", 1.0, NULL, 0, x * SIGMOID32(p[0] * x), x * SIGMOID64(p[0] * x),
