@@ -106,9 +106,11 @@ typedef struct tenon_read_options {
 } tenon_read_options;
 
 /* Reads ONNX. The file is mapped; weights are not copied. The network owns the mapping. */
-TENON_API TENON_MUST_USE tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon_read_options *options, tenon_network **out);
+TENON_API TENON_MUST_USE tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon_read_options *options,
+                                                              tenon_network **out);
 /* `data` is borrowed until the network is destroyed. */
-TENON_API TENON_MUST_USE tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options, tenon_network **out);
+TENON_API TENON_MUST_USE tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes,
+                                                         const tenon_read_options *options, tenon_network **out);
 TENON_API void tenon_network_destroy(tenon_network **network);
 
 typedef enum { TENON_INPUT, TENON_OUTPUT } tenon_io;
@@ -121,7 +123,8 @@ typedef struct tenon_binding_info {
     const char *dim_name[TENON_MAX_RANK]; /* symbol or expression of a dynamic dimension, else NULL */
 } tenon_binding_info;
 TENON_API size_t tenon_network_binding_count(const tenon_network *network);
-TENON_API TENON_MUST_USE tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index, tenon_binding_info *out);
+TENON_API TENON_MUST_USE tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index,
+                                                            tenon_binding_info *out);
 /* The network as Tenon's text, after the passes when `optimized`. Freed by tenon_text_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optimized, char **out);
 TENON_API void tenon_text_free(tenon_cx *cx, char **text);
@@ -134,53 +137,68 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_create(tenon_cx *cx, tenon_co
 TENON_API void tenon_config_destroy(tenon_config **config);
 /* "cpu", "cuda", "auto" (default: cuda where there is a device, else cpu) or "null"; index of the device. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index);
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_threads(tenon_config *config, int threads);       /* CPU; 0: all usable cores */
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes);    /* limit of a step's workspace; SIZE_MAX: none */
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_optimization_level(tenon_config *config, int level); /* 0 no timing .. 5 most; default 3 */
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing(tenon_config *config, bool timed);         /* false: cost model only, plans are reproducible */
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache); /* borrowed until tenon_build returns; NULL: none */
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *config, bool refittable);     /* keep weight programs so that weights can be replaced */
+/* CPU; 0: all usable cores. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_threads(tenon_config *config, int threads);
+/* Limit of a step's workspace; SIZE_MAX: none. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes);
+/* 0 no timing .. 5 most; default 3. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_optimization_level(tenon_config *config, int level);
+/* False: cost model only, plans are reproducible. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing(tenon_config *config, bool timed);
+/* Borrowed until tenon_build returns; NULL: none. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache);
+/* Keep weight programs so that weights can be replaced. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *config, bool refittable);
 /* Profiles. A profile fixes a range for each dynamic input dimension. Returns its index in *out. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *config, int *out);
 /* dims: `rank` values each. Inputs that are not named keep their declared dims (dynamic ones: batch-like 1). */
-TENON_API TENON_MUST_USE tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min,
-                                              const int64_t *opt, const int64_t *max);
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank,
+                                                             const int64_t *min, const int64_t *opt, const int64_t *max);
 TENON_API const char *tenon_config_message(const tenon_config *config); /* of the last failed tenon_config_set/add call */
 
 /* ---- timing cache ---- */
-TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_create(tenon_cx *cx, const void *data, size_t bytes, tenon_timing_cache **out); /* data NULL: empty */
+/* data NULL: empty. */
+TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_create(tenon_cx *cx, const void *data, size_t bytes,
+                                                                tenon_timing_cache **out);
 TENON_API void tenon_timing_cache_destroy(tenon_timing_cache **cache);
-TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_load(tenon_cx *cx, const char *path, tenon_timing_cache **out); /* a missing file gives an empty cache */
+/* A missing file gives an empty cache. */
+TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_load(tenon_cx *cx, const char *path, tenon_timing_cache **out);
 TENON_API TENON_MUST_USE tenon_status tenon_timing_cache_save(tenon_cx *cx, tenon_timing_cache *cache, const char *path);
 TENON_API size_t tenon_timing_cache_count(const tenon_timing_cache *cache);
 
 /* ---- engine ---- */
 typedef struct tenon_engine tenon_engine;
 
-TENON_API TENON_MUST_USE tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_config *config, tenon_engine **out);
+TENON_API TENON_MUST_USE tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_config *config,
+                                                  tenon_engine **out);
 TENON_API TENON_MUST_USE tenon_status tenon_engine_save(tenon_cx *cx, const tenon_engine *engine, const char *path);
 /* The file image; borrowed from the engine. */
-TENON_API TENON_MUST_USE tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const void **data, size_t *bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const void **data,
+                                                        size_t *bytes);
 
 typedef struct tenon_load_options {
     int threads;          /* CPU: 0 = as the engine was built */
     int device_index;
 } tenon_load_options;
 /* Maps the file; weights stay in the page cache, shared between processes. options may be NULL. */
-TENON_API TENON_MUST_USE tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options, tenon_engine **out);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options,
+                                                        tenon_engine **out);
 /* Copies `data`. */
-TENON_API TENON_MUST_USE tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes, const tenon_load_options *options, tenon_engine **out);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes,
+                                                               const tenon_load_options *options, tenon_engine **out);
 TENON_API void tenon_engine_destroy(tenon_engine **engine); /* contexts keep what they need alive */
 TENON_API size_t tenon_engine_binding_count(const tenon_engine *engine);
-TENON_API TENON_MUST_USE tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index, tenon_binding_info *out);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index,
+                                                           tenon_binding_info *out);
 TENON_API int tenon_engine_profile_count(const tenon_engine *engine);
-TENON_API TENON_MUST_USE tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input, int64_t *min,
-                                                  int64_t *opt, int64_t *max);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile,
+                                                                 const char *input, int64_t *min, int64_t *opt, int64_t *max);
 /* Layer information as JSON: steps with problem, tactic, formats, memory. Freed by tenon_text_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json);
 /* Replaces one source weight (ONNX initializer name) of an engine built refittable; packed forms are evaluated again at
    tenon_engine_refit. No context of the engine may be running. */
-TENON_API TENON_MUST_USE tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name, tenon_dtype dtype, const void *data, size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name,
+                                                              tenon_dtype dtype, const void *data, size_t bytes);
 TENON_API TENON_MUST_USE tenon_status tenon_engine_refit(tenon_cx *cx, tenon_engine *engine);
 
 /* ---- context ---- */
@@ -194,18 +212,22 @@ typedef struct tenon_context_options {
 } tenon_context_options;
 
 TENON_API size_t tenon_engine_context_bytes(const tenon_engine *engine, int profile); /* activations at the profile's maximum */
-TENON_API TENON_MUST_USE tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine, const tenon_context_options *options, tenon_context **out);
+TENON_API TENON_MUST_USE tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine,
+                                                           const tenon_context_options *options, tenon_context **out);
 TENON_API void tenon_context_destroy(tenon_context **context);
 TENON_API const char *tenon_context_message(const tenon_context *context);
 /* Shape of an input for the next runs; within the profile. Static inputs need none. */
-TENON_API TENON_MUST_USE tenon_status tenon_context_set_shape(tenon_context *context, const char *input, int rank, const int64_t *dim);
+TENON_API TENON_MUST_USE tenon_status tenon_context_set_shape(tenon_context *context, const char *input, int rank,
+                                                              const int64_t *dim);
 /* Shape of any binding for the shapes set; outputs whose size depends on data: dim -1 until run. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_shape(tenon_context *context, const char *binding, int *rank, int64_t *dim);
 /* Address of a binding (device memory of the engine's device; host memory on the CPU); stays set until changed. Input data is
    dense row-major. bytes is checked against the shape. */
-TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *context, const char *binding, void *address, size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *context, const char *binding, void *address,
+                                                                size_t bytes);
 /* For outputs whose size depends on data: data pointer of the last run, owned by the context. */
-TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *context, const char *binding, const void **data, size_t *bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *context, const char *binding, const void **data,
+                                                           size_t *bytes);
 /* Runs on the caller's thread and returns when the outputs are there. Allocates nothing. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_run(tenon_context *context);
 /* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. */
@@ -218,7 +240,8 @@ TENON_API void tenon_stream_destroy(tenon_stream **stream);
 
 /* Per-step times of the last profiled run, in the order of the steps. */
 typedef void (*tenon_profile_fn)(void *user, size_t step, const char *layer, double seconds);
-TENON_API TENON_MUST_USE tenon_status tenon_context_profile(tenon_context *context, tenon_profile_fn fn, void *user); /* runs once, timing each step */
+/* Runs once, timing each step. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_profile(tenon_context *context, tenon_profile_fn fn, void *user);
 
 /* ---- devices and tables ---- */
 /* what: "ops", "tactics", "passes", "devices"; JSON text, freed by tenon_text_free. */
@@ -226,14 +249,24 @@ TENON_API TENON_MUST_USE tenon_status tenon_list(tenon_cx *cx, const char *what,
 /* Device memory for engines of that device. */
 TENON_API TENON_MUST_USE tenon_status tenon_device_alloc(tenon_cx *cx, const tenon_engine *engine, size_t bytes, void **out);
 TENON_API void tenon_device_free(tenon_cx *cx, const tenon_engine *engine, void *p);
-TENON_API TENON_MUST_USE tenon_status tenon_device_upload(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes);
-TENON_API TENON_MUST_USE tenon_status tenon_device_download(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_device_upload(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src,
+                                                          size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_device_download(tenon_cx *cx, const tenon_engine *engine, void *dst,
+                                                            const void *src, size_t bytes);
 
 /* ---- experimental: may change in any release ---- */
-/* Runs the network by the slow reference: inputs and outputs dense host memory. Outputs are allocated; free by tenon_reference_free. */
-typedef struct tenon_host_tensor { const char *name; tenon_dtype dtype; int rank; int64_t dim[TENON_MAX_RANK]; void *data; } tenon_host_tensor;
-TENON_API TENON_MUST_USE tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, const tenon_host_tensor *input, size_t input_count,
-                                                   tenon_host_tensor *output, size_t output_count);
+/* Runs the network by the slow reference: inputs and outputs are dense host memory. Outputs are allocated, and freed by
+   tenon_reference_free. */
+typedef struct tenon_host_tensor {
+    const char *name;
+    tenon_dtype dtype;
+    int rank;
+    int64_t dim[TENON_MAX_RANK];
+    void *data;
+} tenon_host_tensor;
+TENON_API TENON_MUST_USE tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network,
+                                             const tenon_host_tensor *input, size_t input_count, tenon_host_tensor *output,
+                                              size_t output_count);
 TENON_API void tenon_reference_free(tenon_cx *cx, tenon_host_tensor *output, size_t output_count);
 
 #ifdef __cplusplus

@@ -187,13 +187,15 @@ def rule_no_exit(tree):
 
 
 def rule_def_in_one_file(tree):
-    """Only op.h expands a table beside the file that makes it an array."""
+    """One file expands a table, into an array. Beside it, op.h makes the externs of the operators, and cuda_api.h the members of the
+    structs that hold the driver's functions, each with its own type, which no array could give."""
+    headers = ("src/op/op.h", "src/cuda/cuda_api.h")
     users = defaultdict(set)
     for name, lines in tree.code((".c", ".h")):
         for _, _, what in includes(lines):
             if what.endswith(".def"):
                 folder = os.path.dirname(what) or os.path.basename(os.path.dirname(name))
-                if name != "src/op/op.h":
+                if name not in headers:
                     users[folder + "/" + os.path.basename(what)].add(name)
     for table, names in users.items():
         if len(names) > 1:

@@ -41,13 +41,19 @@ static tenon_status check_names(builder *b)
         const tenon_value *input = NULL;
         for (size_t k = 0; k < g->input_count; k++)
             if (strcmp(g->input[k]->name, r->input) == 0) input = g->input[k];
-        if (!input) return TENON_FAIL(b->cx, TENON_INVALID, "profile %d sets the shape of '%s', but the network has no such input", r->profile, r->input);
-        if (input->type.rank != r->rank) return TENON_FAIL(b->cx, TENON_INVALID, "input '%s': profile %d gives rank %d, the network has %d", r->input, r->profile, r->rank, input->type.rank);
+        if (!input)
+            return TENON_FAIL(b->cx, TENON_INVALID, "profile %d sets the shape of '%s', but the network has no such input",
+                              r->profile, r->input);
+        if (input->type.rank != r->rank)
+            return TENON_FAIL(b->cx, TENON_INVALID, "input '%s': profile %d gives rank %d, the network has %d", r->input,
+                              r->profile, r->rank, input->type.rank);
         for (int d = 0; d < r->rank; d++) {
             const tenon_dim *dim = input->type.dim[d];
             if (tenon_dim_is_const(dim) && (r->min[d] != dim->value || r->max[d] != dim->value))
-                return TENON_FAIL(b->cx, TENON_INVALID, "input '%s', axis %d: the network fixes it to %" PRId64 ", profile %d asks for %" PRId64 "..%" PRId64, r->input, d,
-                                  dim->value, r->profile, r->min[d], r->max[d]);
+                return TENON_FAIL(b->cx, TENON_INVALID,
+                                  "input '%s', axis %d: the network fixes it to %" PRId64 ", profile %d asks for %" PRId64
+                                  "..%" PRId64,
+                                  r->input, d, dim->value, r->profile, r->min[d], r->max[d]);
         }
     }
     return TENON_OK;
@@ -63,13 +69,17 @@ static tenon_status range_of_symbol(builder *b, int profile, const tenon_dim_sym
         for (int d = 0; r && d < r->rank; d++) {
             if (g->input[i]->type.dim[d] != s->dim) continue;
             if (given && (out->lo != r->min[d] || out->opt != r->opt[d] || out->hi != r->max[d]))
-                return TENON_FAIL(b->cx, TENON_INVALID, "profile %d: dimension '%s' is given two ranges, the second by axis %d of input '%s'", profile, s->name, d, r->input);
+                return TENON_FAIL(b->cx, TENON_INVALID,
+                                  "profile %d: dimension '%s' is given two ranges, the second by axis %d of input '%s'", profile,
+                                  s->name, d, r->input);
             *out = (tenon_range_named){s->name, r->min[d], r->opt[d], r->max[d]};
             given = true;
         }
     }
     if (!given)
-        tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_GENERAL, "dynamic dimension '%s' has no range in profile %d: fixed to 1 (give the input a shape to change that)", s->name, profile);
+        tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_GENERAL,
+                  "dynamic dimension '%s' has no range in profile %d: fixed to 1 (give the input a shape to change that)",
+                  s->name, profile);
     return TENON_OK;
 }
 
@@ -85,7 +95,8 @@ static tenon_status find_ranges(builder *b)
         if (!b->range[p]) return TENON_NOMEM;
         b->symbol_count = 0;
         for (size_t i = 0; i < pool->symbol_count; i++)
-            if (!pool->symbol[i].data_dependent) TENON_TRY(range_of_symbol(b, p, &pool->symbol[i], &b->range[p][b->symbol_count++]));
+            if (!pool->symbol[i].data_dependent)
+                TENON_TRY(range_of_symbol(b, p, &pool->symbol[i], &b->range[p][b->symbol_count++]));
     }
     return TENON_OK;
 }
@@ -171,7 +182,9 @@ static tenon_status open_backend(builder *b)
     const tenon_config *c = b->config;
     if (strcmp(c->backend, "auto") != 0) {
         b->backend = tenon_backend_find(c->backend);
-        if (!b->backend) return TENON_FAIL(b->cx, TENON_INVALID, "no backend '%s' in this build of Tenon: use auto, cpu, cuda or null", c->backend);
+        if (!b->backend)
+            return TENON_FAIL(b->cx, TENON_INVALID, "no backend '%s' in this build of Tenon: use auto, cpu, cuda or null",
+                              c->backend);
         TENON_TRY(b->backend->open(b->cx, c->device, c->threads, &b->device));
         return b->backend->can_build ? b->backend->can_build(b->cx, b->device) : TENON_OK;
     }
@@ -202,8 +215,10 @@ static void fill_header(builder *b)
 
 static tenon_status make_image(builder *b, struct tenon_engine_image **out)
 {
-    const tenon_tuner_options options = {.timed = b->config->timed && b->config->level > 0, .level = b->config->level,
-                                         .workspace_bytes = b->config->workspace_bytes, .budget_seconds = 0.004 * (1 + b->config->level)};
+    const tenon_tuner_options options = {.timed = b->config->timed && b->config->level > 0,
+                                         .level = b->config->level,
+                                         .workspace_bytes = b->config->workspace_bytes,
+                                         .budget_seconds = 0.004 * (1 + b->config->level)};
     TENON_TRY(find_ranges(b));
     TENON_TRY(open_backend(b));
     TENON_TRY(tenon_tuner_create(b->cx, &b->arena, b->backend, b->device, b->config->cache, &options, &b->tuner));
@@ -211,7 +226,8 @@ static tenon_status make_image(builder *b, struct tenon_engine_image **out)
     TENON_TRY(emit_symbols(b));
     TENON_TRY(emit_bindings(b));
     TENON_TRY(plan_profiles(b));
-    if (b->cx->progress_fn && b->cx->progress_fn(b->cx->progress_user, "write", 0, 1)) return TENON_FAIL(b->cx, TENON_CANCELLED, "the build was cancelled");
+    if (b->cx->progress_fn && b->cx->progress_fn(b->cx->progress_user, "write", 0, 1))
+        return TENON_FAIL(b->cx, TENON_CANCELLED, "the build was cancelled");
     struct tenon_engine_image *image = tenon_alloc_zero(b->cx, sizeof *image);
     if (!image) return TENON_NOMEM;
     image->kind = TENON_IMAGE_HEAP;
@@ -238,5 +254,6 @@ tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_confi
     tenon_emitter_free(&b.emitter);
     tenon_arena_free(&b.arena);
     if (status != TENON_OK) return status;
-    return tenon_engine_open(cx, image, &(tenon_load_options){.threads = threads, .device_index = device_index}, "the engine just built", out);
+    return tenon_engine_open(cx, image, &(tenon_load_options){.threads = threads, .device_index = device_index},
+                             "the engine just built", out);
 }

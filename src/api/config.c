@@ -36,7 +36,8 @@ const char *tenon_config_message(const tenon_config *config) { return config->cx
 tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index)
 {
     if (strlen(backend) >= sizeof config->backend || index < 0)
-        return TENON_FAIL(&config->cx, TENON_INVALID, "device '%s' %d: use auto, cpu, cuda or null and an index from 0", backend, index);
+        return TENON_FAIL(&config->cx, TENON_INVALID, "device '%s' %d: use auto, cpu, cuda or null and an index from 0", backend,
+                          index);
     snprintf(config->backend, sizeof config->backend, "%s", backend);
     config->device = index;
     return TENON_OK;
@@ -44,7 +45,8 @@ tenon_status tenon_config_set_device(tenon_config *config, const char *backend, 
 
 tenon_status tenon_config_set_threads(tenon_config *config, int threads)
 {
-    if (threads < 0 || threads > 1024) return TENON_FAIL(&config->cx, TENON_INVALID, "threads %d: 0 (all cores) to 1024", threads);
+    if (threads < 0 || threads > 1024)
+        return TENON_FAIL(&config->cx, TENON_INVALID, "threads %d: 0 (all cores) to 1024", threads);
     config->threads = threads;
     return TENON_OK;
 }
@@ -86,15 +88,20 @@ tenon_status tenon_config_add_profile(tenon_config *config, int *out)
     return TENON_OK;
 }
 
-tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min, const int64_t *opt, const int64_t *max)
+tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min,
+                                    const int64_t *opt, const int64_t *max)
 {
     tenon_cx *cx = &config->cx;
-    if (profile < 0 || profile >= config->profile_count) return TENON_FAIL(cx, TENON_INVALID, "profile %d: there are %d", profile, config->profile_count);
-    if (rank < 0 || rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "input '%s': rank %d, at most %d", input, rank, TENON_MAX_RANK);
+    if (profile < 0 || profile >= config->profile_count)
+        return TENON_FAIL(cx, TENON_INVALID, "profile %d: there are %d", profile, config->profile_count);
+    if (rank < 0 || rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_INVALID, "input '%s': rank %d, at most %d", input, rank, TENON_MAX_RANK);
     for (int i = 0; i < rank; i++)
         if (min[i] < 0 || min[i] > opt[i] || opt[i] > max[i])
-            return TENON_FAIL(cx, TENON_INVALID, "input '%s', axis %d: %" PRId64 " <= %" PRId64 " <= %" PRId64 " (minimum, optimum, maximum) does not hold", input, i,
-                              min[i], opt[i], max[i]);
+            return TENON_FAIL(cx, TENON_INVALID,
+                              "input '%s', axis %d: %" PRId64 " <= %" PRId64 " <= %" PRId64
+                              " (minimum, optimum, maximum) does not hold",
+                              input, i, min[i], opt[i], max[i]);
     tenon_shape_range *r = NULL;
     for (size_t i = 0; i < config->range_count; i++)
         if (config->range[i].profile == profile && strcmp(config->range[i].input, input) == 0) r = &config->range[i];
@@ -103,9 +110,10 @@ tenon_status tenon_config_set_shape(tenon_config *config, int profile, const cha
         if (!grown) return TENON_NOMEM;
         config->range = grown;
         r = &grown[config->range_count];
-        *r = (tenon_shape_range){.profile = profile, .input = tenon_alloc(cx, strlen(input) + 1)};
+        const size_t bytes = strlen(input) + 1;
+        *r = (tenon_shape_range){.profile = profile, .input = tenon_alloc(cx, bytes)};
         if (!r->input) return TENON_NOMEM;
-        strcpy(r->input, input);
+        memcpy(r->input, input, bytes);
         config->range_count++;
     }
     r->rank = rank;

@@ -12,9 +12,13 @@ static json_t *list_ops(void)
     json_t *list = json_array();
     for (size_t i = 0; tenon_ops[i]; i++) {
         const tenon_op *op = tenon_ops[i];
-        const char *kind = op->flags & TENON_OP_POINTWISE ? "pointwise" : op->flags & TENON_OP_WEIGHT ? "weight" : op->flags & TENON_OP_CONTROL ? "control"
-                           : op->flags & TENON_OP_VIEW ? "view" : "anchor";
-        json_array_append_new(list, json_pack("{s:s,s:s?,s:i,s:s}", "name", op->name, "onnx", op->onnx, "since", op->onnx_since, "kind", kind));
+        const char *kind = op->flags & TENON_OP_POINTWISE ? "pointwise"
+                           : op->flags & TENON_OP_WEIGHT  ? "weight"
+                           : op->flags & TENON_OP_CONTROL ? "control"
+                           : op->flags & TENON_OP_VIEW    ? "view"
+                                                          : "anchor";
+        json_array_append_new(
+            list, json_pack("{s:s,s:s?,s:i,s:s}", "name", op->name, "onnx", op->onnx, "since", op->onnx_since, "kind", kind));
     }
     return list;
 }
@@ -27,7 +31,8 @@ static json_t *list_tactics(void)
             const tenon_tactic *t = tenon_backends[b]->tactics[i];
             char need[128] = "";
             if (strcmp(tenon_backends[b]->name, "cpu") == 0) tenon_isa_names(t->need, need, sizeof need);
-            json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", t->name, "backend", tenon_backends[b]->name, "pattern", t->pattern, "needs", need, "reference",
+            json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", t->name, "backend", tenon_backends[b]->name,
+                                                  "pattern", t->pattern, "needs", need, "reference",
                                                   (int)(t->flags & TENON_TACTIC_REFERENCE) != 0));
         }
     return list;
@@ -36,7 +41,8 @@ static json_t *list_tactics(void)
 static json_t *list_passes(void)
 {
     json_t *list = json_array();
-    for (size_t i = 0; tenon_passes[i]; i++) json_array_append_new(list, json_pack("{s:s,s:s}", "name", tenon_passes[i]->name, "what", tenon_passes[i]->what));
+    for (size_t i = 0; tenon_passes[i]; i++)
+        json_array_append_new(list, json_pack("{s:s,s:s}", "name", tenon_passes[i]->name, "what", tenon_passes[i]->what));
     return list;
 }
 
@@ -51,8 +57,9 @@ static json_t *list_devices(tenon_cx *cx)
             continue;
         }
         const tenon_device_info *info = backend->info(device);
-        json_array_append_new(list, json_pack("{s:s,s:b,s:s,s:s,s:i,s:I}", "backend", backend->name, "available", 1, "name", info->name, "fingerprint", info->fingerprint, "threads",
-                                              info->threads, "memory_bytes", (json_int_t)info->memory_bytes));
+        json_array_append_new(list, json_pack("{s:s,s:b,s:s,s:s,s:i,s:I}", "backend", backend->name, "available", 1, "name",
+                                              info->name, "fingerprint", info->fingerprint, "threads", info->threads,
+                                              "memory_bytes", (json_int_t)info->memory_bytes));
         backend->close(&device);
     }
     return list;

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files, tenon_graph **out)
+tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files,
+                                 tenon_graph **out)
 {
     *files = (tenon_onnx_files){0};
     return tenon_onnx_read(cx, arena, network->data, network->bytes, network->path, files, out);
@@ -16,11 +17,13 @@ tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, ten
 static tenon_status read_network(tenon_cx *cx, tenon_network *n, const char *path)
 {
     if (path) {
-        n->path = tenon_alloc(cx, strlen(path) + 1);
+        const size_t bytes = strlen(path) + 1;
+        n->path = tenon_alloc(cx, bytes);
         if (!n->path) return TENON_NOMEM;
-        strcpy(n->path, path);
+        memcpy(n->path, path, bytes);
     }
-    if (cx->progress_fn && cx->progress_fn(cx->progress_user, "read", 0, 1)) return TENON_FAIL(cx, TENON_CANCELLED, "reading the model was cancelled");
+    if (cx->progress_fn && cx->progress_fn(cx->progress_user, "read", 0, 1))
+        return TENON_FAIL(cx, TENON_CANCELLED, "reading the model was cancelled");
     const tenon_status status = tenon_network_fresh(&n->cx, n, &n->arena, &n->files, &n->graph);
     return status == TENON_OK ? status : TENON_FAIL(cx, status, "%s%s%s", path ? path : "", path ? ": " : "", n->cx.message);
 }
@@ -52,7 +55,8 @@ tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon
     return status;
 }
 
-tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options, tenon_network **out)
+tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options,
+                                tenon_network **out)
 {
     *out = NULL;
     tenon_network *n;
@@ -79,16 +83,23 @@ void tenon_network_destroy(tenon_network **network)
     *network = NULL;
 }
 
-size_t tenon_network_binding_count(const tenon_network *network) { return network->graph->input_count + network->graph->output_count; }
+size_t tenon_network_binding_count(const tenon_network *network)
+{
+    return network->graph->input_count + network->graph->output_count;
+}
 
 tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index, tenon_binding_info *out)
 {
     const tenon_graph *g = network->graph;
     *out = (tenon_binding_info){0};
-    if (index >= g->input_count + g->output_count) return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the network has %zu", index, g->input_count + g->output_count);
+    if (index >= g->input_count + g->output_count)
+        return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the network has %zu", index, g->input_count + g->output_count);
     const bool input = index < g->input_count;
     const tenon_value *v = input ? g->input[index] : g->output[index - g->input_count];
-    *out = (tenon_binding_info){.name = v->name, .io = input ? TENON_INPUT : TENON_OUTPUT, .dtype = v->type.dtype, .rank = v->type.rank < 0 ? 0 : v->type.rank};
+    *out = (tenon_binding_info){.name = v->name,
+                                .io = input ? TENON_INPUT : TENON_OUTPUT,
+                                .dtype = v->type.dtype,
+                                .rank = v->type.rank < 0 ? 0 : v->type.rank};
     for (int i = 0; i < out->rank; i++) {
         const tenon_dim *d = v->type.dim[i];
         out->dim[i] = tenon_dim_is_const(d) ? d->value : -1;
@@ -132,8 +143,8 @@ static tenon_status take_input(tenon_cx *cx, const tenon_value *v, const tenon_h
     for (size_t i = 0; i < count; i++) {
         if (strcmp(in[i].name, v->name) != 0) continue;
         if (in[i].dtype != v->type.dtype || in[i].rank != v->type.rank)
-            return TENON_FAIL(cx, TENON_INVALID, "input '%s': %s of rank %d given, the network has %s of rank %d", v->name, tenon_dtype_name(in[i].dtype), in[i].rank,
-                              tenon_dtype_name(v->type.dtype), v->type.rank);
+            return TENON_FAIL(cx, TENON_INVALID, "input '%s': %s of rank %d given, the network has %s of rank %d", v->name,
+                              tenon_dtype_name(in[i].dtype), in[i].rank, tenon_dtype_name(v->type.dtype), v->type.rank);
         *out = (tenon_tensor){.dtype = in[i].dtype, .rank = in[i].rank, .data = in[i].data};
         memcpy(out->dim, in[i].dim, sizeof out->dim);
         tenon_tensor_dense(out);
@@ -160,11 +171,13 @@ tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, c
 {
     tenon_graph *g = network->graph;
     memset(output, 0, output_count * sizeof *output);
-    if (output_count != g->output_count) return TENON_FAIL(cx, TENON_INVALID, "%zu outputs asked for, the network has %zu", output_count, g->output_count);
+    if (output_count != g->output_count)
+        return TENON_FAIL(cx, TENON_INVALID, "%zu outputs asked for, the network has %zu", output_count, g->output_count);
     tenon_heap heap;
     tenon_heap_init(&heap, cx);
     tenon_status status = TENON_NOMEM;
-    tenon_tensor *in = tenon_alloc_zero(cx, (g->input_count + 1) * sizeof *in), *out = tenon_alloc_zero(cx, (output_count + 1) * sizeof *out);
+    tenon_tensor *in = tenon_alloc_zero(cx, (g->input_count + 1) * sizeof *in),
+                 *out = tenon_alloc_zero(cx, (output_count + 1) * sizeof *out);
     if (!in || !out) goto done;
     for (size_t i = 0; i < g->input_count; i++) TENON_TRY_DONE(take_input(cx, g->input[i], input, input_count, &in[i]));
     TENON_TRY_DONE(tenon_eval_graph(cx, g, in, (int)g->input_count, out, (int)output_count, &heap, NULL, NULL));

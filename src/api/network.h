@@ -20,9 +20,15 @@ struct tenon_network {
 };
 
 /* A fresh copy of the network's graph, read again from its bytes, in `arena`; *files must be closed after the arena is freed. */
-tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files, tenon_graph **out);
+tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files,
+                                 tenon_graph **out);
 
-typedef struct tenon_shape_range { int profile; char *input; int rank; int64_t min[TENON_MAX_RANK], opt[TENON_MAX_RANK], max[TENON_MAX_RANK]; } tenon_shape_range;
+typedef struct tenon_shape_range {
+    int profile;
+    char *input;
+    int rank;
+    int64_t min[TENON_MAX_RANK], opt[TENON_MAX_RANK], max[TENON_MAX_RANK];
+} tenon_shape_range;
 
 struct tenon_config {
     tenon_cx cx;

@@ -9,7 +9,8 @@
 #define TENON_INLINE static inline __attribute__((always_inline))
 #define TENON_NOINLINE __attribute__((noinline))
 #define TENON_ALIGNED(n) __attribute__((aligned(n)))
-#define TENON_VECTOR(type, bytes) type __attribute__((vector_size(bytes))) /* lanes in registers on any architecture that has them */
+/* Lanes in registers on any architecture that has them. */
+#define TENON_VECTOR(type, bytes) type __attribute__((vector_size(bytes)))
 #define TENON_PREFETCH(p) __builtin_prefetch((p), 0, 2) /* into L2; any address will do */
 #define TENON_UNUSED __attribute__((unused))
 #define TENON_COUNTOF(a) (sizeof(a) / sizeof((a)[0]))

@@ -31,7 +31,8 @@ tenon_status tenon_file_map_open(tenon_cx *cx, const char *path, tenon_file_map 
     if (fstat(fd, &st)) {
         status = fail(cx, "cannot read", path);
     } else if (!S_ISREG(st.st_mode)) {
-        status = TENON_FAIL(cx, TENON_INVALID, "cannot read '%s': it is %s", path, S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
+        status = TENON_FAIL(cx, TENON_INVALID, "cannot read '%s': it is %s", path,
+                            S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
     } else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) status = fail(cx, "cannot map", path);
@@ -75,7 +76,8 @@ static tenon_status sync_folder(tenon_cx *cx, const char *path)
     const char *slash = strrchr(path, '/');
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)TENON_MAX(slash - path, 1) : 1, slash ? path : ".");
     const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return errno == EACCES ? TENON_OK : fail(cx, "cannot open folder", folder); /* write-only folders cannot be opened */
+    if (fd < 0)
+        return errno == EACCES ? TENON_OK : fail(cx, "cannot open folder", folder); /* write-only folders cannot be opened */
     const tenon_status status = !fsync(fd) || errno == EINVAL ? TENON_OK : fail(cx, "cannot sync folder", folder);
     close(fd);
     return status;
@@ -106,7 +108,8 @@ tenon_status tenon_file_save(tenon_cx *cx, const char *path, const void *data, s
         errno = ENAMETOOLONG;
         return fail(cx, "cannot write", path);
     }
-    const int length = snprintf(temporary, sizeof temporary, "%s.%ld-%u.tmp", target, (long)getpid(), atomic_fetch_add(&serial, 1));
+    const int length = snprintf(temporary, sizeof temporary, "%s.%ld-%u.tmp", target, (long)getpid(),
+                                atomic_fetch_add(&serial, 1));
     if (length >= (int)sizeof temporary) {
         errno = ENAMETOOLONG;
         return fail(cx, "cannot write", path);

@@ -19,8 +19,8 @@ static float float_of(uint32_t u)
     return f;
 }
 
-/* Magnitude `a` of an f32 (no infinity, no NaN) to `m` mantissa bits and the given bias, to nearest even; may run past the largest
-   exponent: the caller compares. */
+/* Magnitude `a` of an f32 (no infinity, no NaN) to `m` mantissa bits and the given bias, to nearest even; may run past the
+   largest exponent: the caller compares. */
 static uint32_t encode(uint32_t a, int m, int bias)
 {
     const int exponent = (int)(a >> 23) - 127 + bias;

@@ -138,7 +138,8 @@ static bool read_line(const char *path, char *out, int bytes)
     return got;
 }
 
-/* Cores that a quota allows: the floor, because a spinning team that is throttled for a part of each period waits at every barrier. */
+/* Cores that a quota allows: the floor, because a spinning team that is throttled for a part of each period waits at every
+   barrier. */
 static int quota_cores(long long quota, long long period, int cores)
 {
     if (quota <= 0 || period <= 0 || quota / period >= cores) return cores;

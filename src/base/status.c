@@ -77,8 +77,10 @@ static void topics_from_env(tenon_cx *cx, const char *s)
                 known = true;
             }
         if (!known)
-            fprintf(stderr, "tenon: warning: TENON_LOG: unknown topic '%.*s'; topics are general, onnx, pass, plan, reject, time, run, "
-                    "device, all\n", (int)length, s);
+            fprintf(stderr,
+                    "tenon: warning: TENON_LOG: unknown topic '%.*s'; topics are general, onnx, pass, plan, reject, time, run, "
+                    "device, all\n",
+                    (int)length, s);
         s += length + (s[length] == ',');
     }
 }
@@ -139,7 +141,8 @@ void *tenon_alloc_aligned(tenon_cx *cx, size_t bytes, size_t alignment)
 {
     alignment = TENON_MAX(alignment, sizeof(void *));
     size_t total;
-    if ((alignment & (alignment - 1)) || !tenon_add_size(bytes, alignment + sizeof(void *), &total)) return out_of_memory(cx, bytes);
+    if ((alignment & (alignment - 1)) || !tenon_add_size(bytes, alignment + sizeof(void *), &total))
+        return out_of_memory(cx, bytes);
     char *base = tenon_alloc(cx, total);
     if (!base) return NULL;
     const uintptr_t first = (uintptr_t)base + sizeof(void *);

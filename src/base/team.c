@@ -95,7 +95,8 @@ static void gate_sleep(gate *g, uint32_t old)
 {
     atomic_fetch_add(&g->sleepers, 1);
     while (atomic_load(&g->word) == old)
-        if (syscall(SYS_futex, &g->word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0) && errno != EAGAIN && errno != EINTR) sched_yield();
+        if (syscall(SYS_futex, &g->word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0) && errno != EAGAIN && errno != EINTR)
+            sched_yield();
     atomic_fetch_sub(&g->sleepers, 1);
 }
 
@@ -193,7 +194,8 @@ tenon_status tenon_team_create(tenon_cx *cx, int threads, tenon_team **out)
         const int error = errno;
         stop_threads(t);
         tenon_free_aligned(cx, t);
-        return TENON_FAIL(cx, TENON_DEVICE, "team of %d threads: only %d could start (%s); ask for fewer", threads, started, strerror(error));
+        return TENON_FAIL(cx, TENON_DEVICE, "team of %d threads: only %d could start (%s); ask for fewer", threads, started,
+                          strerror(error));
     }
     *out = t;
     return TENON_OK;

@@ -142,12 +142,13 @@ static tenon_status read_float(item *r, double *out)
 {
     char text[64];
     size_t length = 0;
-    while (r->at + length < r->end && length < sizeof text - 1 && (strchr("-.0123456789", r->at[length]) || strchr("einfaxpENT", r->at[length]))) {
+    while (r->at + length < r->end && length < sizeof text - 1 &&
+           (strchr("-.0123456789", r->at[length]) || strchr("einfaxpENT", r->at[length]))) {
         if (!r->at[length]) break;
         text[length] = r->at[length];
         length++;
-        if (length > 1 && (text[length - 1] == 'e' || text[length - 1] == 'E') && r->at + length < r->end && r->at[length] == '+' &&
-            text[length - 2] >= '0' && text[length - 2] <= '9')
+        if (length > 1 && (text[length - 1] == 'e' || text[length - 1] == 'E') && r->at + length < r->end &&
+            r->at[length] == '+' && text[length - 2] >= '0' && text[length - 2] <= '9')
             text[length] = '+', length += length < sizeof text - 1;
     }
     text[length] = 0;
@@ -158,7 +159,10 @@ static tenon_status read_float(item *r, double *out)
     return TENON_OK;
 }
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 static tenon_status read_string(item *r, const char **out, size_t *length_out)
 {
@@ -222,7 +226,8 @@ static tenon_status read_tensor(item *r, tenon_tensor *t)
         t->rank++;
     }
     int64_t count;
-    if (!tenon_product(t->dim, t->rank, &count) || count > (r->end - r->at)) return fail(r, "as many elements as the dimensions say");
+    if (!tenon_product(t->dim, t->rank, &count) || count > (r->end - r->at))
+        return fail(r, "as many elements as the dimensions say");
     tenon_tensor_dense(t);
     t->data = tenon_arena_array(r->g->arena, (size_t)count + 1, sizeof(tenon_string));
     if (!t->data) return TENON_NOMEM;
@@ -280,7 +285,8 @@ tenon_status tenon_attr_parse(tenon_graph *g, tenon_node *n, const char *text, s
 {
     const char *equals = memchr(text, '=', length);
     const char *op = tenon_op_as_head(n->op)->name;
-    if (!equals) return TENON_FAIL(g->cx, TENON_INVALID, "%s: 'name=value' expected at '%.*s'", op, (int)TENON_MIN(length, 60), text);
+    if (!equals)
+        return TENON_FAIL(g->cx, TENON_INVALID, "%s: 'name=value' expected at '%.*s'", op, (int)TENON_MIN(length, 60), text);
     const tenon_attr_def *def = tenon_op_as_head(n->op)->attr;
     for (int i = 0; def && def[i].name; i++) {
         if (strlen(def[i].name) != (size_t)(equals - text) || memcmp(def[i].name, text, (size_t)(equals - text))) continue;

@@ -15,7 +15,8 @@ void tenon_dim_pool_init(tenon_dim_pool *pool, tenon_arena *arena) { *pool = (te
 
 const tenon_dim *tenon_dim_overflow(tenon_dim_pool *p)
 {
-    (void)TENON_FAIL(p->arena->cx, TENON_UNSUPPORTED, "a dimension expression does not fit: a number beyond 64 bits, or too many terms");
+    (void)TENON_FAIL(p->arena->cx, TENON_UNSUPPORTED,
+                     "a dimension expression does not fit: a number beyond 64 bits, or too many terms");
     return NULL;
 }
 
@@ -34,7 +35,8 @@ static void product_bounds(tenon_dim *d)
     int64_t lo = clamp(d->value), hi = lo, divisor = d->value;
     for (int i = 0; i < d->arg_count; i++) {
         const tenon_dim *a = d->arg[i];
-        const int64_t e[4] = {clamped_product(lo, a->lo), clamped_product(lo, a->hi), clamped_product(hi, a->lo), clamped_product(hi, a->hi)};
+        const int64_t e[4] = {clamped_product(lo, a->lo), clamped_product(lo, a->hi), clamped_product(hi, a->lo),
+                              clamped_product(hi, a->hi)};
         lo = TENON_MIN(TENON_MIN(e[0], e[1]), TENON_MIN(e[2], e[3]));
         hi = TENON_MAX(TENON_MAX(e[0], e[1]), TENON_MAX(e[2], e[3]));
         int64_t next;
@@ -172,7 +174,9 @@ static bool measure(const tenon_dim_pool *p, tenon_dim *d)
 static tenon_dim *make(tenon_dim_pool *p, tenon_dim_kind kind, int64_t value, int arg_count, const tenon_dim *const *arg)
 {
     tenon_dim *d = tenon_arena_alloc(p->arena, sizeof *d);
-    if (!d || tenon_arena_grow(p->arena, (void **)&p->node, &p->node_capacity, p->node_count + 1, sizeof(tenon_dim *)) != TENON_OK) return NULL;
+    if (!d ||
+        tenon_arena_grow(p->arena, (void **)&p->node, &p->node_capacity, p->node_count + 1, sizeof(tenon_dim *)) != TENON_OK)
+        return NULL;
     *d = (tenon_dim){.kind = kind, .value = value, .arg_count = arg_count, .id = (int)p->node_count};
     if (arg_count) {
         if (!(d->arg = tenon_arena_array(p->arena, (size_t)arg_count, sizeof *d->arg))) return NULL;
@@ -181,7 +185,8 @@ static tenon_dim *make(tenon_dim_pool *p, tenon_dim_kind kind, int64_t value, in
     return d;
 }
 
-const tenon_dim *tenon_dim_intern(tenon_dim_pool *p, tenon_dim_kind kind, int64_t value, int arg_count, const tenon_dim *const *arg)
+const tenon_dim *tenon_dim_intern(tenon_dim_pool *p, tenon_dim_kind kind, int64_t value, int arg_count,
+                                  const tenon_dim *const *arg)
 {
     if (p->failed) return NULL;
     for (int i = 0; i < arg_count; i++)
@@ -210,10 +215,14 @@ const tenon_dim *tenon_dim_intern(tenon_dim_pool *p, tenon_dim_kind kind, int64_
     return t->slot[at] = d;
 }
 
-const tenon_dim *tenon_dim_const(tenon_dim_pool *p, int64_t value) { return tenon_dim_intern(p, TENON_DIM_CONST, value, 0, NULL); }
+const tenon_dim *tenon_dim_const(tenon_dim_pool *p, int64_t value)
+{
+    return tenon_dim_intern(p, TENON_DIM_CONST, value, 0, NULL);
+}
 
 /* ---- symbols ---- */
-static const tenon_dim *new_symbol(tenon_dim_pool *p, const char *name, int64_t lo, int64_t opt, int64_t hi, int64_t divisor, bool from_data)
+static const tenon_dim *new_symbol(tenon_dim_pool *p, const char *name, int64_t lo, int64_t opt, int64_t hi, int64_t divisor,
+                                   bool from_data)
 {
     if (p->failed) return NULL;
     tenon_dim_symbol *s = NULL;
@@ -234,7 +243,8 @@ static const tenon_dim *narrow(tenon_dim_pool *p, tenon_dim_symbol *s, int64_t l
     int64_t joined;
     if (!tenon_mul_i64(s->divisor / tenon_dim_gcd(s->divisor, divisor), divisor, &joined)) joined = s->divisor;
     if (lo > hi) {
-        (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': no value is left between %lld and %lld", s->name, (long long)lo, (long long)hi);
+        (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': no value is left between %lld and %lld", s->name,
+                         (long long)lo, (long long)hi);
         return NULL;
     }
     if (lo == s->lo && hi == s->hi && joined == s->divisor) return s->dim;
@@ -257,7 +267,8 @@ const tenon_dim *tenon_dim_symbol_named(tenon_dim_pool *p, const char *name, int
     tenon_dim_symbol *s = find_symbol(p, name);
     if (s) return narrow(p, s, lo, hi, TENON_MAX(divisor, 1));
     if (lo > hi) {
-        (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': range %lld..%lld is empty", name, (long long)lo, (long long)hi);
+        (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': range %lld..%lld is empty", name, (long long)lo,
+                         (long long)hi);
         return NULL;
     }
     return new_symbol(p, name, lo, opt, hi, divisor, false);
@@ -279,7 +290,8 @@ const tenon_dim *tenon_dim_symbol_data(tenon_dim_pool *p, const char *name, int6
     lo = clamp(lo);
     hi = clamp(hi);
     if (lo <= hi && !find_symbol(p, name)) return new_symbol(p, name, lo, hi, hi, 1, true);
-    (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': %s", name, lo > hi ? "its range is empty" : "the name is taken");
+    (void)TENON_FAIL(p->arena->cx, TENON_INVALID, "dimension '%s': %s", name,
+                     lo > hi ? "its range is empty" : "the name is taken");
     return NULL;
 }
 
@@ -349,7 +361,8 @@ const tenon_dim *tenon_dim_copy(tenon_dim_pool *p, const tenon_dim *d, const ten
     if (d->kind == TENON_DIM_CONST) return tenon_dim_const(p, d->value);
     if (d->kind == TENON_DIM_SYM) return map[d->value];
     const tenon_dim *r = d->kind == TENON_DIM_MUL ? tenon_dim_const(p, d->value) : NULL;
-    const bool folds = d->kind == TENON_DIM_ADD || d->kind == TENON_DIM_MUL || d->kind == TENON_DIM_MIN || d->kind == TENON_DIM_MAX;
+    const bool folds = d->kind == TENON_DIM_ADD || d->kind == TENON_DIM_MUL || d->kind == TENON_DIM_MIN ||
+                       d->kind == TENON_DIM_MAX;
     if (folds) {
         for (int i = 0; i < d->arg_count; i++) {
             const tenon_dim *two[2] = {r, tenon_dim_copy(p, d->arg[i], map)};

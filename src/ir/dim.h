@@ -62,9 +62,11 @@ void tenon_dim_pool_init(tenon_dim_pool *pool, tenon_arena *arena);
 const tenon_dim *tenon_dim_const(tenon_dim_pool *p, int64_t value);
 /* The same name gives the same symbol (the interval is then intersected, the divisors joined, and the bounds of everything made
    from it follow; what was folded before stays as it is). NULL with a message when no value is left. */
-const tenon_dim *tenon_dim_symbol_named(tenon_dim_pool *p, const char *name, int64_t lo, int64_t opt, int64_t hi, int64_t divisor);
+const tenon_dim *tenon_dim_symbol_named(tenon_dim_pool *p, const char *name, int64_t lo, int64_t opt, int64_t hi,
+                                        int64_t divisor);
 const tenon_dim *tenon_dim_symbol_fresh(tenon_dim_pool *p, const char *prefix, int64_t lo, int64_t hi); /* data-dependent */
-const tenon_dim *tenon_dim_symbol_data(tenon_dim_pool *p, const char *name, int64_t lo, int64_t hi);   /* the same under this very name; NULL if taken */
+/* The same under this very name; NULL if taken. */
+const tenon_dim *tenon_dim_symbol_data(tenon_dim_pool *p, const char *name, int64_t lo, int64_t hi);
 void tenon_dim_print_name(tenon_buf *b, const char *name); /* in backquotes when it is no identifier */
 const tenon_dim *tenon_dim_add(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b);
 const tenon_dim *tenon_dim_sub(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b);

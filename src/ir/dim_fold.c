@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The constructors: what two expressions become together. Sums and products are polynomials (dim_poly.h); quotients and remainders
-   take out of the numerator what the denominator divides; comparisons look at the difference. */
+/* The constructors: what two expressions become together. Sums and products are polynomials (dim_poly.h); quotients and
+   remainders take out of the numerator what the denominator divides; comparisons look at the difference. */
 #include "base/checked.h"
 #include "ir/dim_poly.h"
 
@@ -59,7 +59,8 @@ static bool exact_term(tenon_dim_pool *p, const poly_term *m, int64_t d, poly_te
         const tenon_dim *a = t->atom[i];
         g = tenon_dim_gcd(a->divisor, d);
         if (g < 2) continue;
-        const tenon_dim *unit = tenon_dim_intern(p, TENON_DIM_FLOORDIV, 0, 2, (const tenon_dim *const[]){a, tenon_dim_const(p, a->divisor)});
+        const tenon_dim *unit = tenon_dim_intern(p, TENON_DIM_FLOORDIV, 0, 2,
+                                                 (const tenon_dim *const[]){a, tenon_dim_const(p, a->divisor)});
         if (!unit || !tenon_mul_i64(t->c, a->divisor / g, &t->c)) return false;
         t->atom[i] = unit;
         d /= g;
@@ -116,7 +117,9 @@ static bool join_nested(poly *r, int64_t *d)
     const tenon_dim *inner = r->term[0].atom[0];
     if (inner->kind != TENON_DIM_FLOORDIV || !tenon_dim_is_const(inner->arg[1]) || inner->arg[1]->value < 1) return false;
     int64_t shift, by;
-    if (!tenon_mul_i64(r->count == 2 ? r->term[1].c : 0, inner->arg[1]->value, &shift) || !tenon_mul_i64(*d, inner->arg[1]->value, &by)) return false;
+    if (!tenon_mul_i64(r->count == 2 ? r->term[1].c : 0, inner->arg[1]->value, &shift) ||
+        !tenon_mul_i64(*d, inner->arg[1]->value, &by))
+        return false;
     tenon_poly_of(r, inner->arg[0]);
     if (shift) tenon_poly_add_term(r, shift, 0, NULL);
     *d = by;
@@ -133,7 +136,8 @@ static const tenon_dim *floordiv_const(tenon_dim_pool *p, const tenon_dim *a, in
     if (g > 1) divide_by_gcd(&r, g);
     d /= g;
     int64_t lo, hi;
-    if (!poly_ok(&q) || !poly_ok(&r)) return tenon_dim_intern(p, TENON_DIM_FLOORDIV, 0, 2, (const tenon_dim *const[]){a, tenon_dim_const(p, d * g)});
+    if (!poly_ok(&q) || !poly_ok(&r))
+        return tenon_dim_intern(p, TENON_DIM_FLOORDIV, 0, 2, (const tenon_dim *const[]){a, tenon_dim_const(p, d * g)});
     if (tenon_poly_bounds(&r, &lo, &hi) && tenon_dim_floor(lo, d) == tenon_dim_floor(hi, d)) {
         tenon_poly_add_term(&q, tenon_dim_floor(lo, d), 0, NULL);
         return tenon_poly_dim(p, &q);
@@ -142,7 +146,9 @@ static const tenon_dim *floordiv_const(tenon_dim_pool *p, const tenon_dim *a, in
     int64_t joined = d;
     const tenon_dim *rest;
     if (join_nested(&inner, &joined)) rest = floordiv_const(p, tenon_poly_dim(p, &inner), joined);
-    else rest = tenon_dim_intern(p, TENON_DIM_FLOORDIV, 0, 2, (const tenon_dim *const[]){tenon_poly_dim(p, &r), tenon_dim_const(p, d)});
+    else
+        rest = tenon_dim_intern(p, TENON_DIM_FLOORDIV, 0, 2,
+                                (const tenon_dim *const[]){tenon_poly_dim(p, &r), tenon_dim_const(p, d)});
     return tenon_dim_add(p, tenon_poly_dim(p, &q), rest);
 }
 
@@ -155,7 +161,8 @@ static const tenon_dim *mod_const(tenon_dim_pool *p, const tenon_dim *a, int64_t
     if (!poly_ok(&r)) return tenon_dim_intern(p, TENON_DIM_MOD, 0, 2, (const tenon_dim *const[]){a, tenon_dim_const(p, d)});
     if (tenon_poly_bounds(&r, &lo, &hi) && lo >= 0 && hi < d) return tenon_poly_dim(p, &r);
     const int64_t g = variable_gcd(&r, d), rest = g > 1 ? divide_by_gcd(&r, g) : 0;
-    const tenon_dim *m = tenon_dim_intern(p, TENON_DIM_MOD, 0, 2, (const tenon_dim *const[]){tenon_poly_dim(p, &r), tenon_dim_const(p, d / g)});
+    const tenon_dim *m = tenon_dim_intern(p, TENON_DIM_MOD, 0, 2,
+                                          (const tenon_dim *const[]){tenon_poly_dim(p, &r), tenon_dim_const(p, d / g)});
     return tenon_dim_add(p, tenon_dim_mul(p, m, tenon_dim_const(p, g)), tenon_dim_const(p, rest));
 }
 
@@ -412,13 +419,20 @@ static const tenon_dim *choose(tenon_dim_pool *p, tenon_dim_kind kind, const ten
     for (int i = 0; i < 2; i++) {
         const bool flat = pair[i]->kind == kind && pair[i]->arg_count <= MOST_CHOICES;
         const int parts = flat ? pair[i]->arg_count : 1;
-        for (int k = 0; k < parts; k++) count = add_choice(list, count, flat ? pair[i]->arg[k] : pair[i], kind == TENON_DIM_MIN ? LESS : GREATER);
+        for (int k = 0; k < parts; k++)
+            count = add_choice(list, count, flat ? pair[i]->arg[k] : pair[i], kind == TENON_DIM_MIN ? LESS : GREATER);
     }
     return count == 1 ? list[0] : tenon_dim_intern(p, kind, 0, count, list);
 }
 
-const tenon_dim *tenon_dim_min(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b) { return choose(p, TENON_DIM_MIN, a, b); }
-const tenon_dim *tenon_dim_max(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b) { return choose(p, TENON_DIM_MAX, a, b); }
+const tenon_dim *tenon_dim_min(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b)
+{
+    return choose(p, TENON_DIM_MIN, a, b);
+}
+const tenon_dim *tenon_dim_max(tenon_dim_pool *p, const tenon_dim *a, const tenon_dim *b)
+{
+    return choose(p, TENON_DIM_MAX, a, b);
+}
 
 const tenon_dim *tenon_dim_select(tenon_dim_pool *p, const tenon_dim *c, const tenon_dim *a, const tenon_dim *b)
 {

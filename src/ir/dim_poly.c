@@ -152,7 +152,8 @@ static void restore_exact(poly *a)
             if (e->kind != TENON_DIM_FLOORDIV || !tenon_dim_is_const(e->arg[1])) continue;
             const tenon_dim *x = e->arg[0];
             const int64_t by = e->arg[1]->value;
-            if (by < 2 || x->kind == TENON_DIM_ADD || x->kind == TENON_DIM_MUL || x->divisor % by || (t.c >= 0 && t.c < by)) continue;
+            if (by < 2 || x->kind == TENON_DIM_ADD || x->kind == TENON_DIM_MUL || x->divisor % by || (t.c >= 0 && t.c < by))
+                continue;
             const int64_t whole = tenon_dim_floor(t.c, by);
             a->term[i].c = tenon_dim_rest(t.c, by);
             if (!a->term[i].c) {

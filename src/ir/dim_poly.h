@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Polynomials as dim_fold.c computes with them: terms in graded lexicographic order, largest first, so that the leading term is the
-   first and the constant the last. An order that multiplication keeps, which is what makes long division work. */
+/* Polynomials as dim_fold.c computes with them: terms in graded lexicographic order, largest first, so that the leading term is
+   the first and the constant the last. An order that multiplication keeps, which is what makes long division work. */
 #ifndef TENON_IR_DIM_POLY_H
 #define TENON_IR_DIM_POLY_H
 

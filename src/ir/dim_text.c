@@ -101,8 +101,8 @@ typedef struct reader {
 
 static tenon_status fail(const reader *r, const char *what)
 {
-    return TENON_FAIL(r->cx, TENON_INVALID, "dimension '%.*s': %s at character %d", (int)TENON_MIN(r->end - r->text, 200), r->text, what,
-                      (int)(r->at - r->text) + 1);
+    return TENON_FAIL(r->cx, TENON_INVALID, "dimension '%.*s': %s at character %d", (int)TENON_MIN(r->end - r->text, 200),
+                      r->text, what, (int)(r->at - r->text) + 1);
 }
 
 /* The next character that is not a space, 0 at the end. */
@@ -145,8 +145,8 @@ static tenon_status read_symbol(reader *r, const char *name, size_t length, cons
         const char *s = r->pool->symbol[i].name;
         if (strlen(s) == length && !memcmp(s, name, length)) return made(r, r->pool->symbol[i].dim, out);
     }
-    return TENON_FAIL(r->cx, TENON_INVALID, "dimension '%.*s': unknown symbol '%.*s'", (int)TENON_MIN(r->end - r->text, 200), r->text,
-                      (int)TENON_MIN(length, 100), name);
+    return TENON_FAIL(r->cx, TENON_INVALID, "dimension '%.*s': unknown symbol '%.*s'", (int)TENON_MIN(r->end - r->text, 200),
+                      r->text, (int)TENON_MIN(length, 100), name);
 }
 
 static tenon_status read_quoted(reader *r, const tenon_dim **out)

@@ -146,7 +146,8 @@ tenon_status tenon_graph_const(tenon_graph *g, const char *hint, const tenon_ten
 {
     *out = NULL;
     if (data->rank < 0 || data->rank > TENON_MAX_RANK)
-        return TENON_FAIL(g->cx, TENON_UNSUPPORTED, "constant '%s': rank %d; at most %d", hint ? hint : "", data->rank, TENON_MAX_RANK);
+        return TENON_FAIL(g->cx, TENON_UNSUPPORTED, "constant '%s': rank %d; at most %d", hint ? hint : "", data->rank,
+                          TENON_MAX_RANK);
     tenon_type type = {.dtype = data->dtype, .rank = data->rank};
     for (int i = 0; i < data->rank; i++) {
         if (data->dim[i] < 0)

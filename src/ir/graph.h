@@ -122,17 +122,19 @@ struct tenon_graph {
 };
 
 tenon_status tenon_graph_create(tenon_cx *cx, tenon_arena *arena, tenon_dim_pool *dims, tenon_graph *parent, tenon_graph **out);
-/* A new value with a unique name made from `hint` (NULL: "v"): the hint itself when no value of the outermost graph or of any graph
-   inside it has that name. type NULL: not inferred yet. */
+/* A new value with a unique name made from `hint` (NULL: "v"): the hint itself when no value of the outermost graph or of any
+   graph inside it has that name. type NULL: not inferred yet. */
 tenon_status tenon_graph_value(tenon_graph *g, const char *hint, const tenon_type *type, tenon_value **out);
 /* A constant that borrows `data` (it must live as long as the arena) or copies it into the arena. */
 tenon_status tenon_graph_const(tenon_graph *g, const char *hint, const tenon_tensor *data, bool copy, tenon_value **out);
-tenon_status tenon_graph_const_i64(tenon_graph *g, const char *hint, const int64_t *v, int rank, int64_t count, tenon_value **out);
+tenon_status tenon_graph_const_i64(tenon_graph *g, const char *hint, const int64_t *v, int rank, int64_t count,
+                                   tenon_value **out);
 tenon_status tenon_graph_const_f32(tenon_graph *g, const char *hint, float v, tenon_value **out); /* scalar */
 /* Declares a value as the next graph input or output. */
 tenon_status tenon_graph_add_input(tenon_graph *g, tenon_value *v);
 tenon_status tenon_graph_add_output(tenon_graph *g, tenon_value *v);
-tenon_value *tenon_graph_find(const tenon_graph *g, const char *name, size_t length); /* by name, in the outermost graph and inside it; NULL: none */
+/* By name, in the outermost graph and inside it; NULL: none. */
+tenon_value *tenon_graph_find(const tenon_graph *g, const char *name, size_t length);
 /* A node at the end of the list, attributes at their defaults; dst are made fresh and untyped (dst_count of them). */
 tenon_status tenon_graph_node(tenon_graph *g, const tenon_op *op, const char *name, int src_count, tenon_value *const *src,
                               int dst_count, tenon_node **out);
@@ -143,8 +145,9 @@ tenon_status tenon_node_set_string(tenon_graph *g, tenon_node *n, const char *at
 tenon_status tenon_node_set_floats(tenon_graph *g, tenon_node *n, const char *attr, const double *v, size_t count);
 tenon_status tenon_node_set_strings(tenon_graph *g, tenon_node *n, const char *attr, const char *const *v, size_t count);
 tenon_status tenon_node_set_dtype(tenon_graph *g, tenon_node *n, const char *attr, tenon_dtype v);
-tenon_status tenon_node_set_tensor(tenon_graph *g, tenon_node *n, const char *attr, const tenon_tensor *v); /* copies the descriptor, borrows the data */
-tenon_status tenon_node_set_graph(tenon_graph *g, tenon_node *n, const char *attr, tenon_graph *sub);       /* appends to n->sub */
+/* Copies the descriptor, borrows the data. */
+tenon_status tenon_node_set_tensor(tenon_graph *g, tenon_node *n, const char *attr, const tenon_tensor *v);
+tenon_status tenon_node_set_graph(tenon_graph *g, tenon_node *n, const char *attr, tenon_graph *sub); /* appends to n->sub */
 /* Another source at the end of the list (variadic operators). */
 tenon_status tenon_node_add_src(tenon_graph *g, tenon_node *n, tenon_value *v);
 /* Attribute by name; the op's table must have it (assert). */
@@ -158,10 +161,11 @@ void tenon_graph_swap_names(tenon_graph *g, tenon_value *a, tenon_value *b);
 /* v is called `name` from now on, or name.N where another value has it. */
 tenon_status tenon_graph_rename(tenon_graph *g, tenon_value *v, const char *name);
 tenon_status tenon_graph_replace(tenon_graph *g, tenon_value *from, tenon_value *to);
-/* Fills value->use of the outermost graph and of all graphs inside it; captures are counted at the outer values. When memory runs out
-   all counts are 0. */
+/* Fills value->use of the outermost graph and of all graphs inside it; captures are counted at the outer values. When memory
+   runs out all counts are 0. */
 tenon_status tenon_graph_index_uses(tenon_graph *g);
-tenon_status tenon_graph_sort(tenon_graph *g);/* topological order, stable; dead nodes dropped; a cycle is TENON_INVALID naming a node */
+/* Topological order, stable; dead nodes dropped; a cycle is TENON_INVALID naming a node. */
+tenon_status tenon_graph_sort(tenon_graph *g);
 void tenon_graph_prune(tenon_graph *g);       /* marks and drops nodes without effect on the outputs, and values nobody uses */
 /* Checks SSA, order, ownership, attribute tables, types present; debug builds run it after every pass. */
 tenon_status tenon_graph_verify(tenon_graph *g);
@@ -191,8 +195,8 @@ typedef const tenon_op *(*tenon_op_lookup)(const char *name, size_t length);
 void tenon_graph_print(tenon_buf *b, const tenon_graph *g);
 tenon_status tenon_graph_parse(tenon_cx *cx, tenon_arena *arena, tenon_op_lookup lookup, const char *text, tenon_graph **out);
 void tenon_attrs_print(tenon_buf *b, const tenon_node *n, const char *separator); /* those that are set and not default */
-/* One "name=value" of a node's table; text forms: 3, 0.5, "s", 1+2+3, "a"+"b", f32, [] (empty list), f32[2]{1+2} (tensor). Sub-graphs
-   are read by tenon_graph_parse alone. */
+/* One "name=value" of a node's table; text forms: 3, 0.5, "s", 1+2+3, "a"+"b", f32, [] (empty list), f32[2]{1+2} (tensor).
+   Sub-graphs are read by tenon_graph_parse alone. */
 tenon_status tenon_attr_parse(tenon_graph *g, tenon_node *n, const char *text, size_t length);
 
 #endif

@@ -175,8 +175,8 @@ static tenon_status place(tenon_graph *g, sorter *s, int root, bool *done)
         const int need = s->list[s->next[at]++];
         if (done[need]) continue;
         if (s->next[need] != SIZE_MAX)
-            return TENON_FAIL(g->cx, TENON_INVALID, "node '%s' (%s) needs its own result: the graph has a cycle", g->node[need]->name,
-                              tenon_op_as_head(g->node[need]->op)->name);
+            return TENON_FAIL(g->cx, TENON_INVALID, "node '%s' (%s) needs its own result: the graph has a cycle",
+                              g->node[need]->name, tenon_op_as_head(g->node[need]->op)->name);
         s->next[need] = s->first[need];
         s->stack[depth++] = need;
     }

@@ -9,7 +9,8 @@ enum { TENON_TEXT_LITERALS = 16 };
 
 static inline bool tenon_text_is_name(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/' || c == '$';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/' ||
+           c == '$';
 }
 
 /* In attr_text.c */

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "ir/text.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MOST_NESTED = 32, MOST_LIST = 4096, MOST_NAME = 1000 };
@@ -58,10 +59,9 @@ static bool take(reader *r, const char *word)
 
 static tenon_status need(reader *r, const char *word)
 {
-    char what[64] = "expected '";
+    char what[64];
     if (take(r, word)) return TENON_OK;
-    strncat(what, word, 20);
-    strcat(what, "'");
+    snprintf(what, sizeof what, "expected '%s'", word);
     return fail(r, what);
 }
 
@@ -190,7 +190,8 @@ static tenon_status read_symbols(reader *r, tenon_graph *g)
         opt = lo;
         if (!from_data && take(r, "@")) TENON_TRY(read_bound(r, &opt));
         if (!from_data && take(r, "%")) TENON_TRY(read_bound(r, &divisor));
-        const tenon_dim *d = from_data ? tenon_dim_symbol_data(g->dims, n.text, lo, hi) : tenon_dim_symbol_named(g->dims, n.text, lo, opt, hi, divisor);
+        const tenon_dim *d = from_data ? tenon_dim_symbol_data(g->dims, n.text, lo, hi)
+                                       : tenon_dim_symbol_named(g->dims, n.text, lo, opt, hi, divisor);
         if (!d) return g->dims->failed ? TENON_NOMEM : in_line(r, TENON_INVALID);
     } while (take(r, ","));
     return TENON_OK;
@@ -313,7 +314,9 @@ static void fill_random(const tenon_tensor *t, uint64_t seed)
     for (int64_t i = 0; i < count; i++) {
         const uint64_t x = random_next(&seed);
         if (kind == TENON_KIND_FLOAT) tenon_tensor_set_f64(t, i, (double)(int64_t)x * 0x1p-63);
-        else tenon_tensor_set_i64(t, i, kind == TENON_KIND_BOOL ? (int64_t)(x & 1) : (int64_t)(x & 15) - (kind == TENON_KIND_INT ? 8 : 0));
+        else
+            tenon_tensor_set_i64(
+                t, i, kind == TENON_KIND_BOOL ? (int64_t)(x & 1) : (int64_t)(x & 15) - (kind == TENON_KIND_INT ? 8 : 0));
     }
 }
 
@@ -345,7 +348,8 @@ static tenon_status read_const(reader *r, tenon_graph *g, tenon_value *v)
     if (!t) return TENON_NOMEM;
     t->dtype = v->type.dtype;
     t->rank = v->type.rank;
-    if (!tenon_type_is_static(&v->type) || (!tenon_dtype_get(t->dtype)->bits && t->dtype != TENON_STRING)) return fail(r, "a constant needs an element type and fixed dimensions");
+    if (!tenon_type_is_static(&v->type) || (!tenon_dtype_get(t->dtype)->bits && t->dtype != TENON_STRING))
+        return fail(r, "a constant needs an element type and fixed dimensions");
     for (int i = 0; i < t->rank; i++) t->dim[i] = v->type.dim[i]->value;
     if (!tenon_product(t->dim, t->rank, &count) || count > MOST_RANDOM) return fail(r, "constant too large");
     tenon_tensor_dense(t);

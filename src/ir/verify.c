@@ -37,7 +37,8 @@ static tenon_status check_visible(tenon_cx *cx, const frame *f, const tenon_valu
         }
         if (n->id < 0 || (size_t)n->id >= g->node_count || g->node[n->id] != n)
             return TENON_FAIL(cx, TENON_INVALID, "%s uses '%s', whose node '%s' is not in the graph", user, v->name, n->name);
-        if (n->id >= f->at) return TENON_FAIL(cx, TENON_INVALID, "%s uses '%s' before node '%s' makes it", user, v->name, n->name);
+        if (n->id >= f->at)
+            return TENON_FAIL(cx, TENON_INVALID, "%s uses '%s' before node '%s' makes it", user, v->name, n->name);
         return TENON_OK;
     }
     return TENON_FAIL(cx, TENON_INVALID, "%s uses '%s', which belongs to no graph around it", user, v->name);
@@ -47,7 +48,8 @@ static tenon_status check_type(tenon_cx *cx, const tenon_value *v, bool typed)
 {
     const tenon_type *t = &v->type;
     if (typed && t->dtype == TENON_DTYPE_NONE) return TENON_FAIL(cx, TENON_INVALID, "value '%s' has no type", v->name);
-    if (t->rank < -1 || t->rank > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INVALID, "value '%s' has rank %d", v->name, t->rank);
+    if (t->rank < -1 || t->rank > TENON_MAX_RANK)
+        return TENON_FAIL(cx, TENON_INVALID, "value '%s' has rank %d", v->name, t->rank);
     for (int i = 0; i < t->rank; i++)
         if (!t->dim[i]) return TENON_FAIL(cx, TENON_INVALID, "value '%s': dimension %d is not set", v->name, i);
     return TENON_OK;
@@ -60,7 +62,8 @@ static tenon_status check_const(tenon_cx *cx, const tenon_value *v)
     if (!d && !v->expr) return TENON_FAIL(cx, TENON_INVALID, "constant '%s' has neither data nor a weight expression", v->name);
     for (int i = 0; v->expr && i < v->expr->src_count; i++)
         if (v->expr->src[i] && !v->expr->src[i]->is_const)
-            return TENON_FAIL(cx, TENON_INVALID, "weight expression of '%s' reads '%s', which is not constant", v->name, v->expr->src[i]->name);
+            return TENON_FAIL(cx, TENON_INVALID, "weight expression of '%s' reads '%s', which is not constant", v->name,
+                              v->expr->src[i]->name);
     if (!d) return TENON_OK;
     bool same = d->dtype == v->type.dtype && d->rank == v->type.rank;
     for (int i = 0; same && i < d->rank; i++) same = v->type.dim[i] && tenon_dim_is(v->type.dim[i], d->dim[i]);
@@ -76,15 +79,18 @@ static tenon_status check_attrs(tenon_cx *cx, const tenon_graph *g, const tenon_
     for (int i = 0; i < count; i++) {
         if (!n->attr[i].set) {
             if (def[i].required)
-                return TENON_FAIL(cx, TENON_INVALID, "node '%s' (%s): attribute '%s' is missing", n->name, op_name(n), def[i].name);
+                return TENON_FAIL(cx, TENON_INVALID, "node '%s' (%s): attribute '%s' is missing", n->name, op_name(n),
+                                  def[i].name);
             continue;
         }
         if (def[i].kind == TENON_ATTR_GRAPH && (n->attr[i].i < 0 || n->attr[i].i >= n->sub_count))
-            return TENON_FAIL(cx, TENON_INVALID, "node '%s' (%s): attribute '%s' names no sub-graph", n->name, op_name(n), def[i].name);
+            return TENON_FAIL(cx, TENON_INVALID, "node '%s' (%s): attribute '%s' names no sub-graph", n->name, op_name(n),
+                              def[i].name);
     }
     for (int i = 0; i < n->sub_count; i++)
         if (!n->sub[i] || n->sub[i]->parent != g)
-            return TENON_FAIL(cx, TENON_INVALID, "node '%s' (%s): sub-graph %d does not belong to this graph", n->name, op_name(n), i);
+            return TENON_FAIL(cx, TENON_INVALID, "node '%s' (%s): sub-graph %d does not belong to this graph", n->name,
+                              op_name(n), i);
     return TENON_OK;
 }
 
@@ -92,14 +98,16 @@ static tenon_status check_values(tenon_cx *cx, const tenon_graph *g, bool typed)
 {
     for (size_t i = 0; i < g->value_count; i++) {
         const tenon_value *v = g->value[i];
-        if (v->id != (int)i) return TENON_FAIL(cx, TENON_INVALID, "value '%s' is listed at %zu and believes %d", v->name, i, v->id);
+        if (v->id != (int)i)
+            return TENON_FAIL(cx, TENON_INVALID, "value '%s' is listed at %zu and believes %d", v->name, i, v->id);
         if (tenon_graph_find(g, v->name, strlen(v->name)) != v)
             return TENON_FAIL(cx, TENON_INVALID, "value name '%s' is taken twice or was changed by hand", v->name);
         if (v->is_const) TENON_TRY(check_const(cx, v));
     }
     for (size_t i = 0; i < g->input_count; i++) {
         const tenon_value *v = g->input[i];
-        if (v->producer || v->is_const) return TENON_FAIL(cx, TENON_INVALID, "graph input '%s' is made inside the graph", v->name);
+        if (v->producer || v->is_const)
+            return TENON_FAIL(cx, TENON_INVALID, "graph input '%s' is made inside the graph", v->name);
         TENON_TRY(check_type(cx, v, typed));
         for (size_t k = 0; k < i; k++)
             if (g->input[k] == v) return TENON_FAIL(cx, TENON_INVALID, "graph input '%s' is listed twice", v->name);
@@ -140,7 +148,8 @@ static tenon_status check_graph(tenon_cx *cx, const tenon_graph *g, const frame 
     for (size_t i = 0; i < g->node_count; i++) {
         const tenon_node *n = g->node[i];
         if (n->dead) return TENON_FAIL(cx, TENON_INVALID, "node '%s' is dead but listed", n->name);
-        if (n->id != (int)i) return TENON_FAIL(cx, TENON_INVALID, "node '%s' is listed at %zu and believes %d", n->name, i, n->id);
+        if (n->id != (int)i)
+            return TENON_FAIL(cx, TENON_INVALID, "node '%s' is listed at %zu and believes %d", n->name, i, n->id);
         f.at = (int)i;
         TENON_TRY(check_node(cx, g, n, &f, depth));
     }

@@ -15,7 +15,7 @@ typedef struct tenon_eval_call tenon_eval_call;
 
 enum {
     TENON_OP_POINTWISE = 1u << 0, /* row in pointwise programs: op->pw is set */
-    TENON_OP_VIEW = 1u << 1,      /* result may share the source's bytes (reshape, transpose, slice, split, expand, squeeze, ...) */
+    TENON_OP_VIEW = 1u << 1,      /* result may share the source's bytes (reshape, transpose, slice, split, expand, ...) */
     TENON_OP_CONTROL = 1u << 2,   /* has sub-graphs; evaluated through call->run_graph */
     TENON_OP_RANDOM = 1u << 3,    /* never folded, never merged */
     TENON_OP_EFFECT = 1u << 4,

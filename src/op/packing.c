@@ -46,7 +46,8 @@ static tenon_status pack_type(tenon_cx *cx, tenon_arena *arena, const tenon_prob
 tenon_status tenon_pack_attrs(tenon_graph *g, tenon_node *n, const tenon_pack *pack)
 {
     for (int i = 0, count = tenon_attr_count(pack->op), k = 0; i < count; i++)
-        if (pack->op->attr[i].kind == TENON_ATTR_INT) TENON_TRY(tenon_node_set_int(g, n, pack->op->attr[i].name, pack->attr[k++]));
+        if (pack->op->attr[i].kind == TENON_ATTR_INT)
+            TENON_TRY(tenon_node_set_int(g, n, pack->op->attr[i].name, pack->attr[k++]));
     return TENON_OK;
 }
 

@@ -27,9 +27,10 @@ struct tenon_pw {
     /* Contents of integer tensors as expressions; NULL, or a NULL answer: not known. p: parameters. */
     const tenon_dim *(*sym)(tenon_dim_pool *pool, const tenon_dim *const *x, const double *p);
 };
-/* f32 == f64 == NULL: the row is for integers alone (bitwise ones). The parameter of a STRING attribute is the place of its value
-   in the row's list (bit_shift: LEFT 0, RIGHT 1), of a DTYPE attribute the tenon_dtype. An absent bound of a clip has no x: the
-   program builder and the reference make a max, a min or an identity of it. `cast` has no CUDA expression: it depends on types. */
+/* f32 == f64 == NULL: the row is for integers alone (bitwise ones). The parameter of a STRING attribute is the place of its
+   value in the row's list (bit_shift: LEFT 0, RIGHT 1), of a DTYPE attribute the tenon_dtype. An absent bound of a clip has no
+   x: the program builder and the reference make a max, a min or an identity of it. `cast` has no CUDA expression: it depends on
+   types. */
 
 /* Values of the row's parameters for a node, in order. */
 void tenon_pw_params(const tenon_node *n, double *out);
@@ -63,10 +64,10 @@ typedef struct tenon_program {
     int16_t result_instr[TENON_PROGRAM_RESULTS];   /* which instruction gives each; < 0: operand ~ (a plain copy) */
 } tenon_program;
 
-/* Builds the program of `count` pointwise nodes in topological order. `anchor` is the anchor's result or NULL. Results are the values
-   used outside the set. TENON_UNSUPPORTED with the reason (mixed classes, too long, too many operands). */
-tenon_status tenon_program_build(tenon_cx *cx, tenon_node *const *node, int count, tenon_value *anchor, tenon_value *const *result,
-                                 int result_count, tenon_program *out);
+/* Builds the program of `count` pointwise nodes in topological order. `anchor` is the anchor's result or NULL. Results are the
+   values used outside the set. TENON_UNSUPPORTED with the reason (mixed classes, too long, too many operands). */
+tenon_status tenon_program_build(tenon_cx *cx, tenon_node *const *node, int count, tenon_value *anchor,
+                                 tenon_value *const *result, int result_count, tenon_program *out);
 /* One element by the scalar references; `x` one value an operand. */
 void tenon_program_eval_f32(const tenon_program *p, const float *x, float *result);
 /* Shared infer and ref of all rows: broadcast shapes; op->ref of every pointwise operator is this. */

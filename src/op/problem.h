@@ -49,7 +49,13 @@ typedef struct tenon_format {
 
 typedef struct tenon_operand { tenon_value *value; tenon_format format; } tenon_operand;
 
-enum { TENON_PROBLEM_SRC = 24, TENON_PROBLEM_DST = 4, TENON_PROBLEM_ANCHORS = 8, TENON_PROBLEM_SYMBOLS = 24, TENON_PROBLEM_NODES = 96 };
+enum {
+    TENON_PROBLEM_SRC = 24,
+    TENON_PROBLEM_DST = 4,
+    TENON_PROBLEM_ANCHORS = 8,
+    TENON_PROBLEM_SYMBOLS = 24,
+    TENON_PROBLEM_NODES = 96
+};
 
 /* One anchor and the programs next to it. */
 typedef struct tenon_anchor {
@@ -72,14 +78,17 @@ typedef struct tenon_problem {
 } tenon_problem;
 
 tenon_status tenon_problem_parse(tenon_cx *cx, tenon_arena *arena, const char *text, tenon_problem *out);
-/* From a graph made by the caller (planner): fills anchors, programs, pattern, text, hash. src/dst formats are read from p->src/dst
-   (value and format must be set, counts too). Constants in the graph are scalars; whatever is larger is a source with format.weight.
-   p->graph is replaced by the canonical one, as parsing `text` would make it (in the same arena): symbols are a, b, c, ... and sources
-   stand in order of appearance, so p->src may be in another order than before; value->user of sources and results is carried over. */
+/* From a graph made by the caller (planner): fills anchors, programs, pattern, text, hash. src/dst formats are read from
+   p->src/dst (value and format must be set, counts too). Constants in the graph are scalars; whatever is larger is a source with
+   format.weight. p->graph is replaced by the canonical one, as parsing `text` would make it (in the same arena): symbols are a,
+   b, c, ... and sources stand in order of appearance, so p->src may be in another order than before; value->user of sources and
+   results is carried over. */
 tenon_status tenon_problem_finish(tenon_cx *cx, tenon_problem *p);
 /* Concrete dims of all sources and destinations for given symbol values (in the order of the problem's own symbols). */
-tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src, tenon_tensor *dst);
-/* Sets strides of a tensor (dims set) by a format. TENON_STRIDED says nothing: row-major here, the caller puts its own over them. */
+tenon_status tenon_problem_shapes(tenon_cx *cx, const tenon_problem *p, const int64_t *symbol_value, tenon_tensor *src,
+                                  tenon_tensor *dst);
+/* Sets strides of a tensor (dims set) by a format. TENON_STRIDED says nothing: row-major here, the caller puts its own over
+   them. */
 void tenon_format_strides(const tenon_format *f, tenon_tensor *t);
 /* The memory order of the axes, outermost first, whatever the layout. */
 void tenon_format_order(const tenon_format *f, int rank, uint8_t *order);

@@ -84,16 +84,19 @@ struct tenon_tactic {
     const char *pattern;         /* matches tenon_problem.pattern exactly; "*" any */
     unsigned need;               /* TENON_ISA_* bits (CPU) or compute capability * 10 (CUDA) */
     unsigned flags;
-    /* Enumerates parameter records, at most `max`; NULL: only the default. The first is the preferred one when nothing is timed. */
+    /* Enumerates parameter records, at most `max`; NULL: only the default. The first is the preferred one when nothing is
+       timed. */
     int (*variants)(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max);
     /* NULL, or why this tactic cannot do the problem (a literal, or text put in `scratch`). */
     const char *(*reject)(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch);
-    tenon_status (*plan)(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out);
+    tenon_status (*plan)(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+                         tenon_tactic_plan *out);
     tenon_status (*bind)(tenon_cx *cx, const tenon_bind *b, void *record);
     /* exec: const tenon_worker * (CPU), the backend's queue otherwise. */
     tenon_status (*run)(const void *record, void *exec);
     /* Seconds by a model, for plans where nothing is timed; NULL: the backend's roofline of flops and bytes. */
-    double (*cost)(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst);
+    double (*cost)(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src,
+                   const tenon_tensor *dst);
     const char *source_hash_of;  /* CUDA: name of the embedded source that goes in the timing key; NULL */
 };
 
@@ -107,7 +110,7 @@ enum { TENON_LAUNCH_NO_BARRIER = 1u << 0 /* the next step does not depend on thi
 
 typedef struct tenon_device_info {
     char name[96];           /* "Intel(R) Xeon(R), 2 threads, avx512" */
-    char fingerprint[192];   /* what an engine and a timing cache depend on: device, threads, ISA or compute capability, versions */
+    char fingerprint[192]; /* what an engine and a timing cache depend on: device, threads, ISA or compute capability, versions */
     double peak_flops, bandwidth, step_seconds; /* cost model: f32 flop/s, bytes/s from the last cache, cost of a step */
     int threads;
     size_t memory_bytes;
@@ -129,12 +132,13 @@ typedef struct tenon_backend {
     /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done; callers in several threads
        take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on `stream`.
        scratch: the caller's, info->threads pieces of scratch_bytes (a multiple of 64), 64-byte aligned; NULL when 0. */
-    tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count, void *scratch,
-                           size_t scratch_bytes);
+    tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count,
+                           void *scratch, size_t scratch_bytes);
     tenon_status (*synchronize)(tenon_cx *cx, tenon_device *device, void *stream);
     /* Kernels: compile to an image at build (stored in the engine), load the image at run. NULL: the backend has none. */
     tenon_status (*kernel_compile)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
-    tenon_status (*kernel_load)(tenon_cx *cx, tenon_device *device, const void *image, size_t bytes, const char *entry, void **kernel);
+    tenon_status (*kernel_load)(tenon_cx *cx, tenon_device *device, const void *image, size_t bytes, const char *entry,
+                                void **kernel);
     void (*kernel_unload)(tenon_device *device, void *kernel);
     /* Whether engines can be built here (a machine may run them and lack the compiler); NULL: always. */
     tenon_status (*can_build)(tenon_cx *cx, tenon_device *device);
@@ -145,13 +149,14 @@ typedef struct tenon_backend {
     tenon_status (*graph_launch)(tenon_cx *cx, tenon_device *device, void *stream, void *graph);
     void (*graph_destroy)(tenon_device *device, void *graph);
     /* Seconds of one launch list, cold weights as in a network: median or minimum as fits the device. For the tuner. */
-    tenon_status (*time)(tenon_cx *cx, tenon_device *device, const tenon_launch *step, size_t count, size_t scratch_bytes, double budget_seconds, double *out);
+    tenon_status (*time)(tenon_cx *cx, tenon_device *device, const tenon_launch *step, size_t count, size_t scratch_bytes,
+                         double budget_seconds, double *out);
 } tenon_backend;
 
 const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *name, size_t length);
 /* Everything that speaks against the tactic: pattern, hardware, reject. NULL: it can. */
-const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
-                                 unsigned have, tenon_reason *scratch);
+const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v,
+                                 const tenon_device *device, unsigned have, tenon_reason *scratch);
 
 /* Type of a packed weight, by the packing operator's infer rule on the types of the problem's sources. */
 tenon_status tenon_pack_type(tenon_cx *cx, const tenon_problem *p, const tenon_pack *pack, tenon_tensor *out);

@@ -53,7 +53,8 @@ static tenon_status rehash(tenon_cx *cx, tenon_timing_cache *c)
     c->alloc.free(c->alloc.user, c->table);
     c->table = table;
     c->table_size = size;
-    for (size_t i = 0; i < c->count; i++) c->table[probe(c, c->entry[i].key, c->entry[i].key_length, c->entry[i].hash)] = (uint32_t)i + 1;
+    for (size_t i = 0; i < c->count; i++)
+        c->table[probe(c, c->entry[i].key, c->entry[i].key_length, c->entry[i].hash)] = (uint32_t)i + 1;
     return TENON_OK;
 }
 
@@ -107,8 +108,8 @@ bool tenon_cache_find(const tenon_timing_cache *cache, const char *fingerprint, 
     return found;
 }
 
-tenon_status tenon_cache_add(tenon_cx *cx, tenon_timing_cache *cache, const char *fingerprint, const char *problem, const char *tactic,
-                             const tenon_variant *variant, double seconds)
+tenon_status tenon_cache_add(tenon_cx *cx, tenon_timing_cache *cache, const char *fingerprint, const char *problem,
+                             const char *tactic, const tenon_variant *variant, double seconds)
 {
     tenon_buf b;
     tenon_buf_init(&b, cx);
@@ -142,18 +143,23 @@ static tenon_status parse(tenon_cx *cx, tenon_timing_cache *c, const char *data,
 {
     const size_t magic = strlen(MAGIC);
     if (bytes < magic + 17 || memcmp(data, MAGIC, magic) != 0 || data[magic + 16] != '\n')
-        return TENON_FAIL(cx, TENON_CORRUPT, "not a timing cache of Tenon (one of NVIDIA's TensorRT cannot be used: times of other kernels); delete it or name another file");
+        return TENON_FAIL(cx, TENON_CORRUPT,
+                          "not a timing cache of Tenon (one of NVIDIA's TensorRT cannot be used: times of other kernels); delete "
+                          "it or name another file");
     char hex[17] = "";
     memcpy(hex, data + magic, 16);
     const char *body = data + magic + 17;
     const size_t body_bytes = bytes - magic - 17;
     char want[17];
     snprintf(want, sizeof want, "%016" PRIx64, (uint64_t)XXH3_64bits(body, body_bytes));
-    if (strcmp(hex, want) != 0) return TENON_FAIL(cx, TENON_CORRUPT, "timing cache: its hash does not match, the file was changed or cut; delete it to start a new one");
+    if (strcmp(hex, want) != 0)
+        return TENON_FAIL(cx, TENON_CORRUPT,
+                          "timing cache: its hash does not match, the file was changed or cut; delete it to start a new one");
     size_t number = 2;
     for (const char *p = body, *end = body + body_bytes; p < end; number++) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
-        if (!newline) return TENON_FAIL(cx, TENON_CORRUPT, "timing cache: line %zu is cut; delete the file to start a new one", number);
+        if (!newline)
+            return TENON_FAIL(cx, TENON_CORRUPT, "timing cache: line %zu is cut; delete the file to start a new one", number);
         TENON_TRY(parse_line(cx, c, p, (size_t)(newline - p), number));
         p = newline + 1;
     }

@@ -9,7 +9,7 @@
 /* Seconds of one entry; false when there is none. */
 bool tenon_cache_find(const tenon_timing_cache *cache, const char *fingerprint, const char *problem, const char *tactic,
                       const tenon_variant *variant, double *seconds);
-tenon_status tenon_cache_add(tenon_cx *cx, tenon_timing_cache *cache, const char *fingerprint, const char *problem, const char *tactic,
-                             const tenon_variant *variant, double seconds);
+tenon_status tenon_cache_add(tenon_cx *cx, tenon_timing_cache *cache, const char *fingerprint, const char *problem,
+                             const char *tactic, const tenon_variant *variant, double seconds);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layouts, formats and tactics in one choice: each own buffer of rank 3 or more may lie row-major, channels-last or in the order its
-   reader's transpose wants; a step's cost under given layouts is its best tactic's time plus the copies that bring its
-   operands into a format it takes. A forward pass fixes a first assignment, sweeps of single changes improve the sum until nothing does. */
+/* Layouts, formats and tactics in one choice: each own buffer of rank 3 or more may lie row-major, channels-last or in the order
+   its reader's transpose wants; a step's cost under given layouts is its best tactic's time plus the copies that bring its
+   operands into a format it takes. A forward pass fixes a first assignment, sweeps of single changes improve the sum until
+   nothing does. */
 #include "plan/stage.h"
 
 #include <string.h>
@@ -38,7 +39,8 @@ static tenon_status format_of(tenon_plan *plan, const tenon_value *v, tenon_form
 {
     tenon_view view;
     TENON_TRY(tenon_place_strides(plan, tenon_place_of(v), &view, possible));
-    if (*possible && !tenon_format_of_strides(plan->graph->dims, &v->type, &view, out)) *out = (tenon_format){.layout = TENON_STRIDED};
+    if (*possible && !tenon_format_of_strides(plan->graph->dims, &v->type, &view, out))
+        *out = (tenon_format){.layout = TENON_STRIDED};
     return TENON_OK;
 }
 
@@ -62,7 +64,8 @@ static tenon_status operand_formats(tenon_plan *plan, const tenon_group *g, mode
         TENON_TRY(format_of(plan, v, &e->src[i], &ok));
         ok = ok && (m == MODE_DIRECT || e->src[i].layout != TENON_STRIDED);
         e->convert_src[i] = !ok || (m == MODE_ROW && !plain_row(&e->src[i])) ||
-                            (m == MODE_CLAST && v->type.rank >= 3 && !v->is_const && e->src[i].layout != TENON_CLAST && !layouts_agree(&v->type));
+                            (m == MODE_CLAST && v->type.rank >= 3 && !v->is_const && e->src[i].layout != TENON_CLAST &&
+                             !layouts_agree(&v->type));
         if (!e->convert_src[i]) continue;
         e->src[i] = (tenon_format){.layout = v->type.rank >= 3 ? target : TENON_ROW};
         *copies += copy_seconds(plan, &v->type);
@@ -84,7 +87,8 @@ static tenon_status evaluate_mode(tenon_plan *plan, tenon_group *g, mode m, bool
     double copies;
     TENON_TRY(operand_formats(plan, g, m, out, &copies));
     TENON_TRY(tenon_plan_reformat(plan, &g->problem, out->src, out->dst, &out->problem));
-    TENON_TRY(timed ? tenon_tuner_choose(plan->tuner, &out->problem, &out->choice) : tenon_tuner_estimate(plan->tuner, &out->problem, &out->choice));
+    TENON_TRY(timed ? tenon_tuner_choose(plan->tuner, &out->problem, &out->choice)
+                    : tenon_tuner_estimate(plan->tuner, &out->problem, &out->choice));
     out->seconds = out->choice->seconds + copies;
     return TENON_OK;
 }
@@ -108,8 +112,8 @@ static tenon_status evaluate(tenon_plan *plan, tenon_group *g, bool timed, evalu
     if (!timed && !(out->choice->tactic->flags & TENON_TACTIC_REFERENCE) && !converts_any(out, g)) return TENON_OK;
     for (mode m = MODE_ROW; m < MODE_COUNT; m++) {
         evaluation other;
-        /* estimates first: a copy is measured only where the model says that it may pay, and must then win clearly, since copies are
-           estimated and measurements scatter */
+        /* estimates first: a copy is measured only where the model says that it may pay, and must then win clearly, since copies
+           are estimated and measurements scatter */
         const bool gap = out->choice->tactic->flags & TENON_TACTIC_REFERENCE;
         TENON_TRY(evaluate_mode(plan, g, m, false, &other));
         if (!converts_any(&other, g) || ((other.choice->tactic->flags & TENON_TACTIC_REFERENCE) && !gap)) continue;
@@ -241,7 +245,8 @@ static tenon_status build_problems(tenon_plan *plan)
 {
     tenon_format src[TENON_PROBLEM_SRC + 8] = {0}, dst[TENON_PROBLEM_DST] = {0};
     for (size_t i = 0; i < plan->group_count; i++)
-        if (plan->group[i]->kind == TENON_GROUP_PROBLEM) TENON_TRY(tenon_plan_problem(plan, plan->group[i], src, dst, &plan->group[i]->problem));
+        if (plan->group[i]->kind == TENON_GROUP_PROBLEM)
+            TENON_TRY(tenon_plan_problem(plan, plan->group[i], src, dst, &plan->group[i]->problem));
     return TENON_OK;
 }
 

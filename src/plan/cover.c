@@ -61,7 +61,8 @@ static bool ready_before(const tenon_plan *plan, const tenon_value *v, int id)
 }
 
 /* ---- what a group costs, for comparing covers ---- */
-static void natural_formats(const tenon_plan *plan, const tenon_group *g, tenon_layout layout, tenon_format *src, tenon_format *dst)
+static void natural_formats(const tenon_plan *plan, const tenon_group *g, tenon_layout layout, tenon_format *src,
+                            tenon_format *dst)
 {
     (void)plan;
     for (int i = 0; i < g->src_count; i++) {
@@ -105,11 +106,16 @@ static bool same_shape(const tenon_value *a, const tenon_value *b)
 }
 
 /* Values are also used by nodes inside bodies, which are no steps of their own. */
-static bool is_outermost(const tenon_plan *plan, const tenon_node *n) { return (size_t)n->id < plan->graph->node_count && plan->graph->node[n->id] == n; }
+static bool is_outermost(const tenon_plan *plan, const tenon_node *n)
+{
+    return (size_t)n->id < plan->graph->node_count && plan->graph->node[n->id] == n;
+}
 
 static bool may_follow(const tenon_plan *plan, const tenon_group *g, const tenon_value *domain, const tenon_node *n)
 {
-    if (!n || n->dead || !is_outermost(plan, n) || group_of(n) || !is_pointwise(n) || g->node_count >= TENON_GROUP_NODES || !same_shape(n->dst[0], domain)) return false;
+    if (!n || n->dead || !is_outermost(plan, n) || group_of(n) || !is_pointwise(n) || g->node_count >= TENON_GROUP_NODES ||
+        !same_shape(n->dst[0], domain))
+        return false;
     for (int i = 0; i < n->src_count; i++) {
         const tenon_value *v = n->src[i];
         if (!v || v->is_const) continue;
@@ -119,7 +125,8 @@ static bool may_follow(const tenon_plan *plan, const tenon_group *g, const tenon
     return true;
 }
 
-static tenon_node *next_follower(const tenon_plan *plan, const tenon_group *g, const tenon_value *domain, tenon_node *const *refused, int refused_count)
+static tenon_node *next_follower(const tenon_plan *plan, const tenon_group *g, const tenon_value *domain,
+                                 tenon_node *const *refused, int refused_count)
 {
     tenon_node *best = NULL;
     for (int i = 0; i < g->node_count; i++)
@@ -177,7 +184,9 @@ static tenon_status is_problem(tenon_plan *plan, tenon_group *g, bool *out)
     if (status == TENON_OK) status = tenon_problem_parse(plan->cx, plan->arena, p.text, &parsed);
     if (status == TENON_NOMEM) return status;
     *out = status == TENON_OK && strcmp(parsed.text, p.text) == 0;
-    if (!*out) tenon_log(plan->cx, TENON_VERBOSE, TENON_TOPIC_PLAN, "%s: run from graph text: %s", g->node[0]->name, status == TENON_OK ? p.text : plan->cx->message);
+    if (!*out)
+        tenon_log(plan->cx, TENON_VERBOSE, TENON_TOPIC_PLAN, "%s: run from graph text: %s", g->node[0]->name,
+                  status == TENON_OK ? p.text : plan->cx->message);
     return TENON_OK;
 }
 
@@ -337,7 +346,8 @@ static tenon_status join_pattern(tenon_plan *plan, const char *pattern)
     for (size_t i = 0; i < plan->group_count; i++) {
         tenon_group *chain[TENON_PROBLEM_ANCHORS];
         int length = 0, want = 0;
-        for (tenon_group *g = plan->group[i]; g && !g->dead && g->kind == TENON_GROUP_PROBLEM && length < TENON_PROBLEM_ANCHORS;) {
+        for (tenon_group *g = plan->group[i];
+             g && !g->dead && g->kind == TENON_GROUP_PROBLEM && length < TENON_PROBLEM_ANCHORS;) {
             const tenon_node *anchor = sole_anchor(g);
             if (!anchor || !name_is(pattern, length, anchor->op->name, &want)) break;
             TENON_TRY(tenon_plan_border(plan, g));

@@ -20,7 +20,10 @@ void tenon_emitter_free(tenon_emitter *em)
     for (int i = 0; i < TENON_SECTION_COUNT; i++) tenon_buf_free(&em->section[i]);
 }
 
-uint32_t tenon_emit_count(const tenon_emitter *em, tenon_section_kind kind) { return (uint32_t)(em->section[kind].length / tenon_section_element_bytes[kind]); }
+uint32_t tenon_emit_count(const tenon_emitter *em, tenon_section_kind kind)
+{
+    return (uint32_t)(em->section[kind].length / tenon_section_element_bytes[kind]);
+}
 
 #define ADD(em, kind, record) tenon_buf_bytes(&(em)->section[kind], &(record), sizeof(record))
 
@@ -69,7 +72,8 @@ tenon_status tenon_emit_symbol(tenon_emitter *em, const char *name)
     const tenon_rec_symbol *known = (const void *)em->section[TENON_SECTION_SYMBOLS].data;
     for (size_t i = 0; i < em->symbol_count; i++)
         if (known[i].name == s) return TENON_OK;
-    const tenon_rec_symbol record = {.name = s, .binding = TENON_NONE, .axis = TENON_NONE, .slot = TENON_NONE, .slot_axis = TENON_NONE};
+    const tenon_rec_symbol record = {
+        .name = s, .binding = TENON_NONE, .axis = TENON_NONE, .slot = TENON_NONE, .slot_axis = TENON_NONE};
     ADD(em, TENON_SECTION_SYMBOLS, record);
     em->symbol_count++;
     return tenon_buf_status(&em->section[TENON_SECTION_SYMBOLS]);
@@ -119,7 +123,8 @@ tenon_status tenon_emit_dim(tenon_emitter *em, const tenon_dim *d, uint32_t *out
             TENON_TRY(tenon_emit_dim(em, d->arg[i], &arg[0]));
             acc = add_dim(em, d->kind, acc, arg[0], 0, 0);
         }
-        if (d->kind == TENON_DIM_MUL && d->value != 1) acc = add_dim(em, TENON_DIM_MUL, acc, add_dim(em, TENON_DIM_CONST, 0, 0, 0, d->value), 0, 0);
+        if (d->kind == TENON_DIM_MUL && d->value != 1)
+            acc = add_dim(em, TENON_DIM_MUL, acc, add_dim(em, TENON_DIM_CONST, 0, 0, 0, d->value), 0, 0);
         break;
     default:
         for (int i = 0; i < d->arg_count; i++) TENON_TRY(tenon_emit_dim(em, d->arg[i], &arg[i]));
@@ -158,7 +163,8 @@ static tenon_status emit_known_dim(tenon_emitter *em, const tenon_dim *d, uint32
 static tenon_status slot_storage(tenon_emitter *em, tenon_place *p, tenon_rec_slot *s)
 {
     tenon_place *root = tenon_place_root(p);
-    if (tenon_plan_is_symbolic(p->value) && !p->host_only && p->kind != TENON_PLACE_PART && root->binding < 0 && !em->plan->is_step_result[p->value->id]) {
+    if (tenon_plan_is_symbolic(p->value) && !p->host_only && p->kind != TENON_PLACE_PART && root->binding < 0 &&
+        !em->plan->is_step_result[p->value->id]) {
         s->kind = TENON_SLOT_SYMBOLIC;
         s->base = tenon_emit_count(em, TENON_SECTION_INDICES);
         s->count = (uint32_t)p->value->sym_count;
@@ -200,7 +206,8 @@ static tenon_status emit_slot(tenon_emitter *em, tenon_place *p, uint32_t *out)
     if (s.kind != TENON_SLOT_HEAP) {
         tenon_view view;
         bool possible;
-        TENON_TRY(tenon_place_strides(em->plan, s.kind == TENON_SLOT_SYMBOLIC ? &(tenon_place){.value = p->value} : p, &view, &possible));
+        TENON_TRY(tenon_place_strides(em->plan, s.kind == TENON_SLOT_SYMBOLIC ? &(tenon_place){.value = p->value} : p, &view,
+                                      &possible));
         if (!possible) return TENON_FAIL(em->cx, TENON_INTERNAL, "value '%s' has no strides", p->value->name);
         if (!tenon_dim_is(view.offset, 0)) TENON_TRY(emit_known_dim(em, view.offset, &s.offset));
         for (int i = 0; i < t->rank; i++) {
@@ -334,7 +341,8 @@ static void bind_data_symbols(tenon_emitter *em)
                 tenon_rec_symbol *all = (void *)em->section[TENON_SECTION_SYMBOLS].data;
                 uint32_t s;
                 const tenon_dim_symbol *symbol = &plan->graph->dims->symbol[t->dim[a]->value];
-                if (!symbol->data_dependent || find_symbol(em, symbol->name, &s) != TENON_OK || all[s].slot != TENON_NONE) continue;
+                if (!symbol->data_dependent || find_symbol(em, symbol->name, &s) != TENON_OK || all[s].slot != TENON_NONE)
+                    continue;
                 all[s].slot = p->slot;
                 all[s].slot_axis = (uint32_t)a;
             }
@@ -351,7 +359,8 @@ static tenon_status emit_ranges(tenon_emitter *em)
         tenon_rec_range r = fixed ? *fixed : (tenon_rec_range){.lo = 0, .opt = 0, .hi = TENON_DIM_HUGE, .divisor = 1};
         for (size_t k = 0; !fixed && k < pool->symbol_count; k++)
             if (strcmp(pool->symbol[k].name, name) == 0)
-                r = (tenon_rec_range){pool->symbol[k].lo, TENON_MAX(pool->symbol[k].opt, pool->symbol[k].lo), pool->symbol[k].hi, pool->symbol[k].divisor};
+                r = (tenon_rec_range){pool->symbol[k].lo, TENON_MAX(pool->symbol[k].opt, pool->symbol[k].lo), pool->symbol[k].hi,
+                                      pool->symbol[k].divisor};
         ADD(em, TENON_SECTION_RANGES, r);
     }
     return tenon_buf_status(&em->section[TENON_SECTION_RANGES]);
@@ -363,7 +372,8 @@ tenon_status tenon_emit_profile(tenon_emitter *em, tenon_plan *plan)
     for (size_t i = 0; i < pool->symbol_count; i++)
         if (pool->symbol[i].data_dependent) TENON_TRY(tenon_emit_symbol(em, pool->symbol[i].name));
     TENON_TRY(tenon_emit_begin(em, plan));
-    tenon_rec_profile p = {.range_first = tenon_emit_count(em, TENON_SECTION_RANGES), .step_first = tenon_emit_count(em, TENON_SECTION_STEPS),
+    tenon_rec_profile p = {.range_first = tenon_emit_count(em, TENON_SECTION_RANGES),
+                           .step_first = tenon_emit_count(em, TENON_SECTION_STEPS),
                            .slot_first = tenon_emit_count(em, TENON_SECTION_SLOTS)};
     TENON_TRY(emit_ranges(em));
     for (size_t i = 0; i < plan->step_count; i++) TENON_TRY(emit_step(em, &plan->step[i]));

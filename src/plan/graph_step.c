@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps that are not problems (control flow, sequences, strings, sizes known only at run time): the node is written as graph text of its
-   own, with its bodies; small constants go into the text, everything else it reads, also from inside its bodies, becomes an input. */
+/* Steps that are not problems (control flow, sequences, strings, sizes known only at run time): the node is written as graph
+   text of its own, with its bodies; small constants go into the text, everything else it reads, also from inside its bodies,
+   becomes an input. */
 #include "plan/stage.h"
 
 #include <string.h>
@@ -11,7 +12,8 @@ typedef struct gatherer { tenon_plan *plan; tenon_group *group; tenon_graph *gra
 
 static bool is_literal(const tenon_value *v)
 {
-    return v->is_const && v->data && !tenon_plan_is_source(v) && tenon_dtype_get(v->data->dtype)->bits > 0 && tenon_tensor_count(v->data) <= LITERAL;
+    return v->is_const && v->data && !tenon_plan_is_source(v) && tenon_dtype_get(v->data->dtype)->bits > 0 &&
+           tenon_tensor_count(v->data) <= LITERAL;
 }
 
 static tenon_status gather(gatherer *k, tenon_value *v)
@@ -19,14 +21,19 @@ static tenon_status gather(gatherer *k, tenon_value *v)
     if (!v || k->clone[v->id]) return TENON_OK;
     if (is_literal(v)) return tenon_graph_const(k->graph, v->name, v->data, false, &k->clone[v->id]);
     if (k->group->src_count >= (int)TENON_COUNTOF(k->group->src))
-        return TENON_FAIL(k->plan->cx, TENON_UNSUPPORTED, "node '%s' reads more than %zu values", k->group->node[0]->name, TENON_COUNTOF(k->group->src));
+        return TENON_FAIL(k->plan->cx, TENON_UNSUPPORTED, "node '%s' reads more than %zu values", k->group->node[0]->name,
+                          TENON_COUNTOF(k->group->src));
     TENON_TRY(tenon_graph_value(k->graph, v->name, &v->type, &k->clone[v->id]));
-    if (strcmp(k->clone[v->id]->name, v->name) != 0) return TENON_FAIL(k->plan->cx, TENON_INTERNAL, "name '%s' is not unique", v->name);
+    if (strcmp(k->clone[v->id]->name, v->name) != 0)
+        return TENON_FAIL(k->plan->cx, TENON_INTERNAL, "name '%s' is not unique", v->name);
     k->group->src[k->group->src_count++] = v;
     return tenon_graph_add_input(k->graph, k->clone[v->id]);
 }
 
-static bool belongs_to(const tenon_graph *g, const tenon_value *v) { return (size_t)v->id < g->value_count && g->value[v->id] == v; }
+static bool belongs_to(const tenon_graph *g, const tenon_value *v)
+{
+    return (size_t)v->id < g->value_count && g->value[v->id] == v;
+}
 
 static tenon_status gather_body(gatherer *k, const tenon_graph *body)
 {
@@ -67,7 +74,8 @@ tenon_status tenon_plan_graph_text(tenon_plan *plan, tenon_group *g)
             continue;
         }
         copy->dst[i]->type = n->dst[i]->type;
-        if (g->dst_count >= TENON_PROBLEM_DST) return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "node '%s' has more than %d results", n->name, TENON_PROBLEM_DST);
+        if (g->dst_count >= TENON_PROBLEM_DST)
+            return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "node '%s' has more than %d results", n->name, TENON_PROBLEM_DST);
         g->dst[g->dst_count++] = n->dst[i];
         TENON_TRY(tenon_graph_add_output(k.graph, copy->dst[i]));
     }

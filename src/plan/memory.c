@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The memory plan: every own buffer and workspace of a profile lives in one block from its first to its last step; buffers whose
-   lives do not meet may share bytes. Sizes are those at the profile's maximum, so offsets are fixed. Result and operand of a program
-   share a buffer where the operand dies there (programs load a tile before they store it). Several orders of packing are tried. */
+   lives do not meet may share bytes. Sizes are those at the profile's maximum, so offsets are fixed. Result and operand of a
+   program share a buffer where the operand dies there (programs load a tile before they store it). Several orders of packing are
+   tried. */
 #include "plan/stage.h"
 
 #include "base/checked.h"
@@ -29,9 +30,12 @@ static tenon_status place_bytes(tenon_plan *plan, tenon_place *p)
     for (int i = 0; i < t->rank; i++) {
         const int64_t hi = at_hi(t->dim[i]);
         if (hi < 0 || !tenon_mul_size(count, (size_t)hi, &count))
-            return TENON_FAIL(plan->cx, TENON_INVALID, "value '%s': axis %d has no upper bound; give the network's dynamic inputs a profile (--shape)", p->value->name, i);
+            return TENON_FAIL(plan->cx, TENON_INVALID,
+                              "value '%s': axis %d has no upper bound; give the network's dynamic inputs a profile (--shape)",
+                              p->value->name, i);
     }
-    if (count > (size_t)TENON_DIM_HUGE) return TENON_FAIL(plan->cx, TENON_INVALID, "value '%s' has %zu elements at the profile's maximum", p->value->name, count);
+    if (count > (size_t)TENON_DIM_HUGE)
+        return TENON_FAIL(plan->cx, TENON_INVALID, "value '%s' has %zu elements at the profile's maximum", p->value->name, count);
     p->bytes = tenon_round_up(tenon_dtype_bytes(t->dtype, count), ALIGN);
     return TENON_OK;
 }
@@ -69,10 +73,12 @@ static bool program_operand_only(const tenon_plan_step *s, int src)
 
 static bool same_place(tenon_plan *plan, const tenon_place *a, const tenon_place *b)
 {
-    if (a->value->type.dtype != b->value->type.dtype || a->value->type.rank != b->value->type.rank || a->bytes != b->bytes) return false;
+    if (a->value->type.dtype != b->value->type.dtype || a->value->type.rank != b->value->type.rank || a->bytes != b->bytes)
+        return false;
     tenon_view x, y;
     bool px, py;
-    if (tenon_place_strides(plan, a, &x, &px) != TENON_OK || tenon_place_strides(plan, b, &y, &py) != TENON_OK || !px || !py) return false;
+    if (tenon_place_strides(plan, a, &x, &px) != TENON_OK || tenon_place_strides(plan, b, &y, &py) != TENON_OK || !px || !py)
+        return false;
     for (int i = 0; i < a->value->type.rank; i++)
         if (a->value->type.dim[i] != b->value->type.dim[i] || x.stride[i] != y.stride[i]) return false;
     return true;
@@ -94,7 +100,9 @@ static void share_operands(packer *k)
         if (dst->kind != TENON_PLACE_OWN || !in_block(dst) || dst->first_step != (int)i) continue;
         for (int j = 0; j < s->src_count; j++) {
             tenon_place *src = s->src_place[j];
-            if (src->kind != TENON_PLACE_OWN || !in_block(src) || src->last_step != (int)i || !program_operand_only(s, j) || !same_place(k->plan, dst, src)) continue;
+            if (src->kind != TENON_PLACE_OWN || !in_block(src) || src->last_step != (int)i || !program_operand_only(s, j) ||
+                !same_place(k->plan, dst, src))
+                continue;
             const int from = item_of(k, src), to = item_of(k, dst);
             if (from < 0 || to < 0 || k->item[to].share >= 0) continue;
             k->item[to].share = from;
@@ -184,7 +192,9 @@ static tenon_status add_root(packer *k, size_t *capacity, tenon_place *p)
     tenon_place *root = tenon_place_root(p);
     if (!in_block(root) || item_of(k, root) >= 0) return TENON_OK;
     TENON_TRY(place_bytes(k->plan, root));
-    return add_item(k, capacity, &(item){.bytes = root->bytes, .first = root->first_step, .last = root->last_step, .share = -1, .place = root});
+    return add_item(
+        k, capacity,
+        &(item){.bytes = root->bytes, .first = root->first_step, .last = root->last_step, .share = -1, .place = root});
 }
 
 static tenon_status collect(packer *k)
@@ -201,7 +211,9 @@ static tenon_status collect(packer *k)
         for (int j = 0; j < s->dst_count; j++) TENON_TRY(add_root(k, &capacity, s->dst_place[j]));
         const uint64_t workspace = s->choice ? s->choice->plan.workspace_bytes : 0;
         if (workspace)
-            TENON_TRY(add_item(k, &capacity, &(item){.bytes = tenon_round_up(workspace, ALIGN), .first = (int)i, .last = (int)i, .share = -1, .step = i}));
+            TENON_TRY(add_item(
+                k, &capacity,
+                &(item){.bytes = tenon_round_up(workspace, ALIGN), .first = (int)i, .last = (int)i, .share = -1, .step = i}));
     }
     return TENON_OK;
 }
@@ -215,8 +227,8 @@ static bool try_order(packer *k, uint64_t *best, uint64_t *best_offset)
     return true;
 }
 
-/* From the largest-first order, single items are moved to the front of others as long as that helps: a bounded number of tries in a
-   fixed sequence, so that the same plan comes out every time. */
+/* From the largest-first order, single items are moved to the front of others as long as that helps: a bounded number of tries
+   in a fixed sequence, so that the same plan comes out every time. */
 static tenon_status improve_order(packer *k, uint64_t *best, uint64_t *best_offset)
 {
     enum { TRIES = 600 };

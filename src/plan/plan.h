@@ -106,21 +106,25 @@ tenon_place *tenon_place_root(tenon_place *p);
 /* All stages but emitting. cx, arena, graph, tuner, backend and device must be set. */
 tenon_status tenon_plan_run(tenon_plan *plan);
 tenon_status tenon_plan_cover(tenon_plan *plan);
-/* Makes the problem of a group under these formats (in the order of g->src before the call), and puts g->src in the problem's order. */
-tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *g, const tenon_format *src, const tenon_format *dst, tenon_problem *out);
+/* Makes the problem of a group under these formats (in the order of g->src before the call), and puts g->src in the problem's
+   order. */
+tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *g, const tenon_format *src, const tenon_format *dst,
+                                tenon_problem *out);
 tenon_status tenon_plan_storage(tenon_plan *plan);
-/* Strides and offset of a place under the layouts chosen so far, in the graph's dim pool. *possible false: a view that this layout
-   cannot express. */
+/* Strides and offset of a place under the layouts chosen so far, in the graph's dim pool. *possible false: a view that this
+   layout cannot express. */
 tenon_status tenon_place_strides(tenon_plan *plan, const tenon_place *p, tenon_view *out, bool *possible);
 /* The format these strides are, if they are one. */
 bool tenon_format_of_strides(tenon_dim_pool *pool, const tenon_type *type, const tenon_view *view, tenon_format *out);
 /* The same as tenon_place_strides with `cut` (an ancestor of p, or p) replaced by a dense row-major copy. */
-tenon_status tenon_place_strides_cut(tenon_plan *plan, const tenon_place *p, const tenon_place *cut, tenon_view *out, bool *possible);
+tenon_status tenon_place_strides_cut(tenon_plan *plan, const tenon_place *p, const tenon_place *cut, tenon_view *out,
+                                     bool *possible);
 /* Nodes that are no step: views, and concats whose sources lie in the result. */
 bool tenon_plan_is_free(const tenon_plan *plan, const tenon_node *n);
 /* A small integer tensor whose contents are expressions: evaluated with the shapes, no step. */
 bool tenon_plan_is_symbolic(const tenon_value *v);
-/* A weight of the model that refit may replace. One number, or integers, may be part of a step's text or of its shapes: those stay. */
+/* A weight of the model that refit may replace. One number, or integers, may be part of a step's text or of its shapes: those
+   stay. */
 static inline bool tenon_plan_is_source(const tenon_value *v)
 {
     return v->source_name && v->data && tenon_is_float(v->type.dtype) && tenon_tensor_count(v->data) > 1;

@@ -64,8 +64,11 @@ tenon_status tenon_plan_border(tenon_plan *plan, tenon_group *g)
         const tenon_node *n = g->node[i];
         for (int k = 0; k < n->src_count; k++) {
             tenon_value *v = n->src[k];
-            if (!v || (v->producer && in_group(g, v->producer)) || has(g->src, g->src_count, v) || (g->kind == TENON_GROUP_PROBLEM && is_embedded(g, v))) continue;
-            if (g->src_count >= TENON_PROBLEM_SRC) return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "more than %d sources", TENON_PROBLEM_SRC);
+            if (!v || (v->producer && in_group(g, v->producer)) || has(g->src, g->src_count, v) ||
+                (g->kind == TENON_GROUP_PROBLEM && is_embedded(g, v)))
+                continue;
+            if (g->src_count >= TENON_PROBLEM_SRC)
+                return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "more than %d sources", TENON_PROBLEM_SRC);
             g->src[g->src_count++] = v;
         }
         for (int k = 0; k < n->dst_count; k++) {
@@ -74,7 +77,8 @@ tenon_status tenon_plan_border(tenon_plan *plan, tenon_group *g)
             bool outside = is_graph_output(plan->graph, v);
             for (size_t u = 0; u < v->use_count && !outside; u++) outside = !v->use[u].node || !in_group(g, v->use[u].node);
             if (!outside) continue;
-            if (g->dst_count >= TENON_PROBLEM_DST) return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "more than %d results", TENON_PROBLEM_DST);
+            if (g->dst_count >= TENON_PROBLEM_DST)
+                return TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "more than %d results", TENON_PROBLEM_DST);
             g->dst[g->dst_count++] = v;
         }
     }
@@ -127,7 +131,8 @@ static tenon_status clone_node(cloner *c, const tenon_node *n)
 {
     tenon_graph *g = c->out->graph;
     tenon_value *src[TENON_PROBLEM_SRC + 8];
-    if (n->src_count > (int)TENON_COUNTOF(src)) return TENON_FAIL(c->plan->cx, TENON_UNSUPPORTED, "node '%s' has %d sources", n->name, n->src_count);
+    if (n->src_count > (int)TENON_COUNTOF(src))
+        return TENON_FAIL(c->plan->cx, TENON_UNSUPPORTED, "node '%s' has %d sources", n->name, n->src_count);
     for (int k = 0; k < n->src_count; k++) {
         src[k] = n->src[k] ? c->value[n->src[k]->id] : NULL;
         if (n->src[k] && !src[k]) { /* embedded scalar */
@@ -147,7 +152,8 @@ static tenon_status clone_node(cloner *c, const tenon_node *n)
     return tenon_infer_node(c->plan->cx, g, copy);
 }
 
-tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *group, const tenon_format *src, const tenon_format *dst, tenon_problem *out)
+tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *group, const tenon_format *src, const tenon_format *dst,
+                                tenon_problem *out)
 {
     tenon_cx *cx = plan->cx;
     *out = (tenon_problem){.src_count = group->src_count, .dst_count = group->dst_count};
@@ -178,7 +184,8 @@ tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *group, const teno
     return TENON_OK;
 }
 
-tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst, tenon_problem *out)
+tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst,
+                                 tenon_problem *out)
 {
     (void)plan;
     *out = *base;

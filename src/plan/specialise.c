@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A profile made real: the free dimensions of the network's inputs become the profile's ranges, or plain numbers where minimum and maximum
-   agree, and every type is inferred again. */
+/* A profile made real: the free dimensions of the network's inputs become the profile's ranges, or plain numbers where minimum
+   and maximum agree, and every type is inferred again. */
 #include "plan/specialise.h"
 
 #include <inttypes.h>
@@ -13,7 +13,8 @@ const tenon_range_named *tenon_range_find(const tenon_range_named *range, size_t
     return NULL;
 }
 
-static tenon_status map_symbols(tenon_graph *g, tenon_dim_pool *pool, const tenon_range_named *range, size_t count, const tenon_dim **map)
+static tenon_status map_symbols(tenon_graph *g, tenon_dim_pool *pool, const tenon_range_named *range, size_t count,
+                                const tenon_dim **map)
 {
     for (size_t i = 0; i < g->dims->symbol_count; i++) {
         const tenon_dim_symbol *s = &g->dims->symbol[i];

@@ -10,7 +10,8 @@ tenon_status tenon_plan_border(tenon_plan *plan, tenon_group *g);
 /* Border and text of a group that is run from graph text (graph_step.c). */
 tenon_status tenon_plan_graph_text(tenon_plan *plan, tenon_group *g);
 /* The same problem under other formats; the graph is shared. */
-tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst, tenon_problem *out);
+tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst,
+                                 tenon_problem *out);
 /* Groups with their conversions as a list of steps. */
 tenon_status tenon_plan_steps(tenon_plan *plan);
 /* A constant of one element with known data. */

@@ -68,7 +68,8 @@ static tenon_status size_up(tenon_tuner *t, const tenon_problem *p, sized *out)
 {
     const tenon_dim_pool *pool = p->graph->dims;
     int64_t opt[64];
-    if (pool->symbol_count > TENON_COUNTOF(opt)) return TENON_FAIL(t->cx, TENON_UNSUPPORTED, "problem with %zu symbols", pool->symbol_count);
+    if (pool->symbol_count > TENON_COUNTOF(opt))
+        return TENON_FAIL(t->cx, TENON_UNSUPPORTED, "problem with %zu symbols", pool->symbol_count);
     for (size_t i = 0; i < pool->symbol_count; i++) opt[i] = pool->symbol[i].opt;
     out->problem = p;
     TENON_TRY(tenon_problem_shapes(t->cx, p, opt, out->src, out->dst));
@@ -145,7 +146,8 @@ static tenon_status load_kernels(tenon_tuner *t, const tenon_tactic_plan *plan, 
         tenon_buf image;
         tenon_buf_init(&image, t->cx);
         tenon_status status = t->backend->kernel_compile(t->cx, t->device, &plan->kernel[i], &image);
-        if (status == TENON_OK) status = t->backend->kernel_load(t->cx, t->device, image.data, image.length, plan->kernel[i].entry, &kernel[i]);
+        if (status == TENON_OK)
+            status = t->backend->kernel_load(t->cx, t->device, image.data, image.length, plan->kernel[i].entry, &kernel[i]);
         tenon_buf_free(&image);
         TENON_TRY(status);
     }
@@ -177,19 +179,31 @@ static tenon_status run_trial(tenon_tuner *t, trial *tr, const sized *s, const t
     void *shape_device = NULL;
     if (plan->shape_count) TENON_TRY(trial_shape(t, tr, plan->shape_count, &shape, &shape_device));
     TENON_TRY(load_kernels(t, plan, kernel));
-    const tenon_bind bind = {.problem = p, .variant = v, .plan = plan, .src = src, .dst = dst, .pack = pack, .workspace = workspace,
-                             .threads = t->backend->info(t->device)->threads, .device = t->device, .kernel = kernel,
-                             .shape = shape, .shape_device = shape_device, .src_most = src, .dst_most = dst};
+    const tenon_bind bind = {.problem = p,
+                             .variant = v,
+                             .plan = plan,
+                             .src = src,
+                             .dst = dst,
+                             .pack = pack,
+                             .workspace = workspace,
+                             .threads = t->backend->info(t->device)->threads,
+                             .device = t->device,
+                             .kernel = kernel,
+                             .shape = shape,
+                             .shape_device = shape_device,
+                             .src_most = src,
+                             .dst_most = dst};
     TENON_TRY(tactic->bind(t->cx, &bind, record));
     if (plan->shape_count)
         TENON_TRY(t->backend->upload(t->cx, t->device, shape_device, shape, (size_t)plan->shape_count * sizeof *shape));
     const tenon_launch launch = {.tactic = tactic, .record = record};
     t->measured++;
-    return t->backend->time(t->cx, t->device, &launch, 1, tenon_round_up(plan->scratch_bytes, 64), t->options.budget_seconds, seconds);
+    return t->backend->time(t->cx, t->device, &launch, 1, tenon_round_up(plan->scratch_bytes, 64), t->options.budget_seconds,
+                            seconds);
 }
 
-static tenon_status measure(tenon_tuner *t, const sized *s, const tenon_tactic *tactic, const tenon_variant *v, const tenon_tactic_plan *plan,
-                            double *seconds)
+static tenon_status measure(tenon_tuner *t, const sized *s, const tenon_tactic *tactic, const tenon_variant *v,
+                            const tenon_tactic_plan *plan, double *seconds)
 {
     trial tr = {.block_count = 0};
     void *kernel[TENON_MAX_KERNELS] = {NULL};
@@ -286,15 +300,17 @@ static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *
         TENON_TRY(tenon_cache_find(t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, &c->seconds) ? TENON_OK
                   : TENON_FAIL(t->cx, TENON_INTERNAL, "timing cache lost an entry"));
         c->timed = true;
-        tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_TIME, "%s: %s[%d,%d,%d,%d] %.2f us", s->problem->text, c->tactic->name, c->variant.p[0],
-                  c->variant.p[1], c->variant.p[2], c->variant.p[3], c->seconds * 1e6);
+        tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_TIME, "%s: %s[%d,%d,%d,%d] %.2f us", s->problem->text, c->tactic->name,
+                  c->variant.p[0], c->variant.p[1], c->variant.p[2], c->variant.p[3], c->seconds * 1e6);
     }
     return TENON_OK;
 }
 
 static tenon_status decide(tenon_tuner *t, const sized *s, collection *col, const tenon_choice **out)
 {
-    if (!col->count) return TENON_FAIL(t->cx, TENON_INTERNAL, "no tactic at all for %s: the backend '%s' has no reference", s->problem->text, t->backend->name);
+    if (!col->count)
+        return TENON_FAIL(t->cx, TENON_INTERNAL, "no tactic at all for %s: the backend '%s' has no reference", s->problem->text,
+                          t->backend->name);
     const candidate *best = &col->c[0];
     for (size_t i = 1; i < col->count; i++)
         if (col->c[i].seconds < best->seconds) best = &col->c[i];
@@ -307,9 +323,18 @@ static tenon_status decide(tenon_tuner *t, const sized *s, collection *col, cons
     tenon_tactic_plan plan = best->plan;
     for (int i = 0; i < plan.kernel_count; i++) /* printed for this problem, whose memory may not last as long as the choice */
         if (!(plan.kernel[i].source = tenon_arena_strdup(t->arena, plan.kernel[i].source))) return TENON_NOMEM;
-    *choice = (tenon_choice){.text = s->problem->text, .tactic = best->tactic, .variant = best->variant, .plan = plan, .seconds = best->seconds,
-                             .timed = best->timed, .flops = s->flops, .bytes = s->bytes, .rejected = rejected, .rejected_count = col->rejected_count,
-                             .tried = tried, .tried_count = col->count};
+    *choice = (tenon_choice){.text = s->problem->text,
+                             .tactic = best->tactic,
+                             .variant = best->variant,
+                             .plan = plan,
+                             .seconds = best->seconds,
+                             .timed = best->timed,
+                             .flops = s->flops,
+                             .bytes = s->bytes,
+                             .rejected = rejected,
+                             .rejected_count = col->rejected_count,
+                             .tried = tried,
+                             .tried_count = col->count};
     *out = choice;
     return TENON_OK;
 }
@@ -369,6 +394,12 @@ static tenon_status answer(tenon_tuner *tuner, const tenon_problem *problem, boo
     return TENON_OK;
 }
 
-tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out) { return answer(tuner, problem, true, out); }
+tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out)
+{
+    return answer(tuner, problem, true, out);
+}
 
-tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out) { return answer(tuner, problem, false, out); }
+tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out)
+{
+    return answer(tuner, problem, false, out);
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tuner answers one question: which tactic does this problem best on this device, and how long does it take. It asks every tactic
-   whether it can (and keeps the reasons of those that cannot), measures those that can, and remembers by problem text; what was
-   measured is in the timing cache, so that with the same cache the same answers come out. With timing off it uses the cost model. */
+/* The tuner answers one question: which tactic does this problem best on this device, and how long does it take. It asks every
+   tactic whether it can (and keeps the reasons of those that cannot), measures those that can, and remembers by problem text;
+   what was measured is in the timing cache, so that with the same cache the same answers come out. With timing off it uses the
+   cost model. */
 #ifndef TENON_PLAN_TUNER_H
 #define TENON_PLAN_TUNER_H
 

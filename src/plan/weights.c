@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights of the engine: constants that steps read as they are, and packed weights, each evaluated here from its weight expression.
-   Equal bytes are stored once, whatever step or profile wants them. In a refittable engine each also carries its weight program as
-   graph text over named source weights, which run/ evaluates again when a source is replaced. */
+/* Weights of the engine: constants that steps read as they are, and packed weights, each evaluated here from its weight
+   expression. Equal bytes are stored once, whatever step or profile wants them. In a refittable engine each also carries its
+   weight program as graph text over named source weights, which run/ evaluates again when a source is replaced. */
 #include "plan/emit.h"
 
 #include "op/eval.h"
@@ -15,7 +15,8 @@ enum { LITERAL = 16 };
 tenon_status tenon_emit_weight(tenon_emitter *em, const tenon_tensor *t, const tenon_rec_weight *program, uint32_t *out)
 {
     const size_t bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t));
-    tenon_rec_weight w = {.dtype = t->dtype, .rank = (uint32_t)t->rank, .bytes = bytes, .hash = XXH3_64bits(t->data, bytes), .program = TENON_NONE};
+    tenon_rec_weight w = {
+        .dtype = t->dtype, .rank = (uint32_t)t->rank, .bytes = bytes, .hash = XXH3_64bits(t->data, bytes), .program = TENON_NONE};
     for (int i = 0; i < t->rank; i++) w.dim[i] = t->dim[i];
     if (program) {
         w.program = program->program;
@@ -56,14 +57,16 @@ typedef struct programmer {
 /* A constant without a name of the model's is kept too, unnamed, because programs read it. */
 static tenon_status add_source(tenon_emitter *em, const tenon_value *v, const tenon_tensor *t, uint32_t *out)
 {
-    tenon_rec_source s = {.dtype = t->dtype, .rank = (uint32_t)t->rank, .bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t))};
+    tenon_rec_source s = {
+        .dtype = t->dtype, .rank = (uint32_t)t->rank, .bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t))};
     TENON_TRY(tenon_emit_string(em, tenon_plan_is_source(v) ? v->source_name : NULL, &s.name));
     const uint32_t count = tenon_emit_count(em, TENON_SECTION_SOURCES);
     const tenon_rec_source *known = (const void *)em->section[TENON_SECTION_SOURCES].data;
     tenon_buf *data = &em->section[TENON_SECTION_WEIGHT_DATA];
     for (int i = 0; i < t->rank; i++) s.dim[i] = t->dim[i];
     for (uint32_t i = 0; i < count; i++) {
-        const bool same = known[i].name == s.name && known[i].dtype == s.dtype && known[i].rank == s.rank && memcmp(known[i].dim, s.dim, sizeof s.dim) == 0;
+        const bool same = known[i].name == s.name && known[i].dtype == s.dtype && known[i].rank == s.rank &&
+                          memcmp(known[i].dim, s.dim, sizeof s.dim) == 0;
         if (same && (s.bytes == 0 || memcmp(data->data + known[i].offset, t->data, s.bytes) == 0)) {
             *out = i;
             return TENON_OK;
@@ -95,7 +98,9 @@ static tenon_status clone_leaf(programmer *p, tenon_value *v, tenon_value **out)
     const tenon_tensor *t;
     TENON_TRY(tenon_eval_const(p->em->cx, plan->graph, v, &t));
     if (!tenon_plan_is_source(v) && tenon_tensor_count(t) <= LITERAL) return tenon_graph_const(p->graph, v->name, t, false, out);
-    if (p->source_count == (int)TENON_COUNTOF(p->source)) return TENON_FAIL(p->em->cx, TENON_UNSUPPORTED, "refit: a weight made of more than %zu sources", TENON_COUNTOF(p->source));
+    if (p->source_count == (int)TENON_COUNTOF(p->source))
+        return TENON_FAIL(p->em->cx, TENON_UNSUPPORTED, "refit: a weight made of more than %zu sources",
+                          TENON_COUNTOF(p->source));
     tenon_type type;
     TENON_TRY(clone_type(p->graph, &v->type, &type));
     TENON_TRY(tenon_graph_value(p->graph, v->name, &type, out));
@@ -106,7 +111,8 @@ static tenon_status clone_leaf(programmer *p, tenon_value *v, tenon_value **out)
 static tenon_status clone_node(programmer *p, const tenon_node *n, tenon_node **out)
 {
     tenon_value *src[16];
-    if (n->src_count > (int)TENON_COUNTOF(src)) return TENON_FAIL(p->em->cx, TENON_UNSUPPORTED, "refit: weight expression '%s' has %d sources", n->name, n->src_count);
+    if (n->src_count > (int)TENON_COUNTOF(src))
+        return TENON_FAIL(p->em->cx, TENON_UNSUPPORTED, "refit: weight expression '%s' has %d sources", n->name, n->src_count);
     for (int i = 0; i < n->src_count; i++) {
         src[i] = NULL;
         if (n->src[i]) TENON_TRY(clone_value(p, n->src[i], &src[i]));
@@ -133,7 +139,8 @@ static tenon_status clone_value(programmer *p, tenon_value *v, tenon_value **out
 }
 
 /* The program of `count` constants, with the packing node on top (pack NULL: the constant itself). */
-static tenon_status weight_program(tenon_emitter *em, tenon_value *const *v, int count, const tenon_pack *pack, tenon_rec_weight *out)
+static tenon_status weight_program(tenon_emitter *em, tenon_value *const *v, int count, const tenon_pack *pack,
+                                   tenon_rec_weight *out)
 {
     programmer p = {.em = em};
     tenon_dim_pool *pool = tenon_arena_alloc(em->arena, sizeof *pool);
@@ -170,13 +177,15 @@ tenon_status tenon_emit_constant(tenon_emitter *em, tenon_place *p)
     if (p->weight != TENON_NONE) return TENON_OK;
     const tenon_tensor *t;
     TENON_TRY(tenon_eval_const(em->cx, em->plan->graph, p->value, &t));
-    if (tenon_dtype_get(t->dtype)->bits == 0) return TENON_FAIL(em->cx, TENON_UNSUPPORTED, "constant '%s' of type %s", p->value->name, tenon_dtype_get(t->dtype)->name);
+    if (tenon_dtype_get(t->dtype)->bits == 0)
+        return TENON_FAIL(em->cx, TENON_UNSUPPORTED, "constant '%s' of type %s", p->value->name, tenon_dtype_get(t->dtype)->name);
     tenon_rec_weight program = {.program = TENON_NONE};
     if (em->refit) TENON_TRY(weight_program(em, &p->value, 1, NULL, &program));
     return tenon_emit_weight(em, t, &program, &p->weight);
 }
 
-static tenon_status evaluate_pack(tenon_emitter *em, const tenon_pack *pack, tenon_value *const *value, int count, tenon_heap *heap, tenon_tensor *out)
+static tenon_status evaluate_pack(tenon_emitter *em, const tenon_pack *pack, tenon_value *const *value, int count,
+                                  tenon_heap *heap, tenon_tensor *out)
 {
     tenon_tensor src[4];
     tenon_graph *g;
@@ -208,7 +217,9 @@ tenon_status tenon_emit_pack(tenon_emitter *em, const tenon_plan_step *s, const 
     int count = 0;
     for (; count < 4 && pack->src[count] >= 0; count++) {
         value[count] = s->src[pack->src[count]];
-        if (!value[count]->is_const) return TENON_FAIL(em->cx, TENON_INTERNAL, "step '%s' packs '%s', which is not constant", s->group->node[0]->name, value[count]->name);
+        if (!value[count]->is_const)
+            return TENON_FAIL(em->cx, TENON_INTERNAL, "step '%s' packs '%s', which is not constant", s->group->node[0]->name,
+                              value[count]->name);
     }
     tenon_rec_weight program = {.program = TENON_NONE};
     if (em->refit) TENON_TRY(weight_program(em, value, count, pack, &program));

@@ -9,7 +9,8 @@
 
 typedef struct section_def { const char *name; uint32_t element_bytes; size_t pointer, count; bool bytes; } section_def;
 
-#define ARRAY(kind, type, member, counter) [kind] = {#member, sizeof(type), offsetof(tenon_engine, member), offsetof(tenon_engine, counter), false}
+#define ARRAY(kind, type, member, counter)                                                                                       \
+    [kind] = {#member, sizeof(type), offsetof(tenon_engine, member), offsetof(tenon_engine, counter), false}
 #define BLOB(kind, member, counter) [kind] = {#member, 1, offsetof(tenon_engine, member), offsetof(tenon_engine, counter), true}
 static const section_def sections[TENON_SECTION_COUNT] = {
     BLOB(TENON_SECTION_STRINGS, strings, strings_bytes),
@@ -49,8 +50,12 @@ static bool is_string(const tenon_engine *e, uint32_t s) { return s < e->strings
 static tenon_status foreign(checker *k, const uint8_t *data, size_t bytes)
 {
     static const struct { const char *magic; size_t bytes; const char *what; } known[] = {
-        {"ptrt", 4, "a TensorRT plan: Tenon cannot run NVIDIA's plans; rebuild from the ONNX model with `tenon build model.onnx -o model.engine`"},
-        {"ftrt", 4, "a TensorRT plan: Tenon cannot run NVIDIA's plans; rebuild from the ONNX model with `tenon build model.onnx -o model.engine`"},
+        {"ptrt", 4,
+         "a TensorRT plan: Tenon cannot run NVIDIA's plans; rebuild from the ONNX model with "
+         "`tenon build model.onnx -o model.engine`"},
+        {"ftrt", 4,
+         "a TensorRT plan: Tenon cannot run NVIDIA's plans; rebuild from the ONNX model with "
+         "`tenon build model.onnx -o model.engine`"},
         {"PK\x03\x04", 4, "a zip archive (a PyTorch checkpoint?): export the model to ONNX and build an engine from it"},
         {"\x08", 1, "perhaps an ONNX model: build it first with `tenon build`"},
     };
@@ -65,10 +70,11 @@ static tenon_status check_header(checker *k, tenon_engine *e)
     if (e->bytes < sizeof(tenon_rec_header) || memcmp(e->data, TENON_ENGINE_MAGIC, 8) != 0) return foreign(k, e->data, e->bytes);
     const tenon_rec_header *h = (const tenon_rec_header *)(const void *)e->data;
     if (h->format_version != TENON_ENGINE_VERSION)
-        return CORRUPT(k, "%s: engine format %u, this Tenon (%s) reads format %d: build the engine again", k->what, h->format_version, tenon_version(),
-                       TENON_ENGINE_VERSION);
+        return CORRUPT(k, "%s: engine format %u, this Tenon (%s) reads format %d: build the engine again", k->what,
+                       h->format_version, tenon_version(), TENON_ENGINE_VERSION);
     if (h->file_bytes != e->bytes)
-        return CORRUPT(k, "%s: the file has %zu bytes, its header says %llu: it was cut or appended to", k->what, e->bytes, (unsigned long long)h->file_bytes);
+        return CORRUPT(k, "%s: the file has %zu bytes, its header says %llu: it was cut or appended to", k->what, e->bytes,
+                       (unsigned long long)h->file_bytes);
     const size_t table = TENON_SECTION_COUNT * sizeof(tenon_rec_section);
     NEED(k, h->section_count == TENON_SECTION_COUNT && fits(sizeof *h, table, e->bytes), "header", "section table");
     tenon_rec_header copy = *h;
@@ -101,7 +107,8 @@ static tenon_status check_sections(checker *k, tenon_engine *e)
         const tenon_rec_section *s = &table[i];
         const section_def *d = &sections[i];
         NEED(k, s->kind == i && s->element_bytes == d->element_bytes, d->name, "kind or element size");
-        NEED(k, s->offset % TENON_ENGINE_ALIGN == 0 && fits(s->offset, s->bytes, e->bytes) && s->bytes % d->element_bytes == 0, d->name, "extent");
+        NEED(k, s->offset % TENON_ENGINE_ALIGN == 0 && fits(s->offset, s->bytes, e->bytes) && s->bytes % d->element_bytes == 0,
+             d->name, "extent");
         NEED(k, s->offset >= end && all_zero(e->data + end, (size_t)(s->offset - end)), d->name, "bytes before it");
         end = s->offset + s->bytes;
         NEED(k, XXH3_64bits(e->data + s->offset, s->bytes) == s->hash, d->name, "its hash does not match: bytes were changed");
@@ -130,7 +137,8 @@ static tenon_status check_dims(checker *k)
         const bool leaf = r->kind == TENON_DIM_CONST || r->kind == TENON_DIM_SYM;
         NEED(k, r->kind <= TENON_DIM_SELECT, "dims", "record %u: kind %u", i, r->kind);
         NEED(k, leaf || (r->a < i && r->b < i && r->c < i), "dims", "record %u uses a later one", i);
-        NEED(k, r->kind != TENON_DIM_SYM || (r->value >= 0 && (uint64_t)r->value < e->symbol_count), "dims", "record %u: no such symbol", i);
+        NEED(k, r->kind != TENON_DIM_SYM || (r->value >= 0 && (uint64_t)r->value < e->symbol_count), "dims",
+             "record %u: no such symbol", i);
     }
     for (uint32_t i = 0; i < e->symbol_count; i++) {
         const tenon_rec_symbol *s = &e->symbol[i];
@@ -156,7 +164,9 @@ static tenon_status check_bindings(checker *k)
     const tenon_engine *e = k->e;
     for (uint32_t i = 0; i < e->binding_count; i++) {
         const tenon_rec_binding *b = &e->binding[i];
-        NEED(k, is_string(e, b->name) && b->io <= TENON_OUTPUT && b->dtype <= TENON_OPTIONAL && b->rank <= TENON_MAX_RANK && dims_ok(e, b->dim, b->rank),
+        NEED(k,
+             is_string(e, b->name) && b->io <= TENON_OUTPUT && b->dtype <= TENON_OPTIONAL && b->rank <= TENON_MAX_RANK &&
+                 dims_ok(e, b->dim, b->rank),
              "bindings", "record %u", i);
     }
     NEED(k, e->profile_count > 0, "profiles", "there are none");
@@ -165,7 +175,8 @@ static tenon_status check_bindings(checker *k)
         NEED(k, range(p->range_first, e->symbol_count, e->range_count) && range(p->step_first, p->step_count, e->step_count) &&
                     range(p->slot_first, p->slot_count, e->slot_count) && p->heap_count <= e->slot_count,
              "profiles", "record %u", i);
-        NEED(k, p->block_bytes < (UINT64_C(1) << 48) && p->scratch_bytes < (UINT64_C(1) << 40) && p->scratch_bytes % 64 == 0, "profiles", "sizes of %u", i);
+        NEED(k, p->block_bytes < (UINT64_C(1) << 48) && p->scratch_bytes < (UINT64_C(1) << 40) && p->scratch_bytes % 64 == 0,
+             "profiles", "sizes of %u", i);
         for (uint32_t s = 0; s < e->symbol_count; s++) {
             const tenon_rec_range *r = &e->range[p->range_first + s];
             NEED(k, r->lo <= r->opt && r->opt <= r->hi && r->divisor >= 0, "ranges", "symbol %u of profile %u", s, i);
@@ -193,7 +204,9 @@ static tenon_status check_slots(checker *k)
     const tenon_engine *e = k->e;
     for (uint32_t i = 0; i < e->slot_count; i++) {
         const tenon_rec_slot *s = &e->slot[i];
-        NEED(k, s->kind <= TENON_SLOT_SYMBOLIC && s->dtype <= TENON_OPTIONAL && s->rank <= TENON_MAX_RANK && is_string(e, s->name), "slots", "record %u", i);
+        NEED(k,
+             s->kind <= TENON_SLOT_SYMBOLIC && s->dtype <= TENON_OPTIONAL && s->rank <= TENON_MAX_RANK && is_string(e, s->name),
+             "slots", "record %u", i);
         NEED(k, slot_base_ok(e, s), "slots", "storage of record %u", i);
         NEED(k, (s->offset == TENON_NONE || s->offset < e->dim_count) &&
                     (s->kind == TENON_SLOT_HEAP || (dims_ok(e, s->dim, s->rank) && dims_ok(e, s->stride, s->rank))),
@@ -236,10 +249,15 @@ static tenon_status check_steps(checker *k)
         const tenon_rec_profile *profile = &e->profile[p];
         for (uint32_t i = 0; i < profile->step_count; i++) {
             const tenon_rec_step *s = &e->step[profile->step_first + i];
-            NEED(k, is_string(e, s->name) && is_string(e, s->origin) && is_string(e, s->problem) && is_string(e, s->tactic), "steps", "strings of step %u", i);
-            NEED(k, slots_ok(e, profile, s->src_first, s->src_count, false) && slots_ok(e, profile, s->dst_first, s->dst_count, true), "steps",
-                 "operands of step %u", i);
-            NEED(k, indices_below(e, s->pack_first, s->pack_count, e->weight_count) && indices_below(e, s->kernel_first, s->kernel_count, e->kernel_count),
+            NEED(k, is_string(e, s->name) && is_string(e, s->origin) && is_string(e, s->problem) && is_string(e, s->tactic),
+                 "steps", "strings of step %u", i);
+            NEED(k,
+                 slots_ok(e, profile, s->src_first, s->src_count, false) &&
+                     slots_ok(e, profile, s->dst_first, s->dst_count, true),
+                 "steps", "operands of step %u", i);
+            NEED(k,
+                 indices_below(e, s->pack_first, s->pack_count, e->weight_count) &&
+                     indices_below(e, s->kernel_first, s->kernel_count, e->kernel_count),
                  "steps", "weights or kernels of step %u", i);
             NEED(k, s->src_count <= TENON_PROBLEM_SRC || (s->flags & TENON_STEP_GRAPH), "steps", "source count of step %u", i);
             NEED(k, fits(s->workspace_offset, s->workspace_bytes, profile->block_bytes) && s->workspace_offset % 64 == 0 &&
@@ -262,19 +280,26 @@ static tenon_status check_weights(checker *k)
     const tenon_engine *e = k->e;
     for (uint32_t i = 0; i < e->weight_count; i++) {
         const tenon_rec_weight *w = &e->weight[i];
-        NEED(k, fits(w->offset, w->bytes, e->weight_bytes) && w->offset % 64 == 0 && tensor_bytes_ok(w->dtype, w->rank, w->dim, w->bytes), "weights",
-             "record %u", i);
-        NEED(k, (w->program == TENON_NONE || is_string(e, w->program)) && indices_below(e, w->source_first, w->source_count, e->source_count), "weights",
-             "program of %u", i);
+        NEED(k,
+             fits(w->offset, w->bytes, e->weight_bytes) && w->offset % 64 == 0 &&
+                 tensor_bytes_ok(w->dtype, w->rank, w->dim, w->bytes),
+             "weights", "record %u", i);
+        NEED(k,
+             (w->program == TENON_NONE || is_string(e, w->program)) &&
+                 indices_below(e, w->source_first, w->source_count, e->source_count),
+             "weights", "program of %u", i);
     }
     for (uint32_t i = 0; i < e->source_count; i++) {
         const tenon_rec_source *s = &e->source[i];
-        NEED(k, is_string(e, s->name) && fits(s->offset, s->bytes, e->weight_bytes) && s->offset % 64 == 0 && tensor_bytes_ok(s->dtype, s->rank, s->dim, s->bytes),
+        NEED(k,
+             is_string(e, s->name) && fits(s->offset, s->bytes, e->weight_bytes) && s->offset % 64 == 0 &&
+                 tensor_bytes_ok(s->dtype, s->rank, s->dim, s->bytes),
              "sources", "record %u", i);
     }
     for (uint32_t i = 0; i < e->kernel_count; i++) {
         const tenon_rec_kernel *c = &e->kernel[i];
-        NEED(k, is_string(e, c->name) && is_string(e, c->entry) && fits(c->offset, c->bytes, e->kernel_bytes), "kernels", "record %u", i);
+        NEED(k, is_string(e, c->name) && is_string(e, c->entry) && fits(c->offset, c->bytes, e->kernel_bytes), "kernels",
+             "record %u", i);
     }
     return TENON_OK;
 }

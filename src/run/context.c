@@ -78,8 +78,10 @@ static tenon_status allocate_block(tenon_context *c, const tenon_context_options
     const size_t need = (size_t)c->profile->block_bytes;
     if (options && options->memory) {
         if (options->memory_bytes < need)
-            return TENON_FAIL(&c->cx, TENON_INVALID, "context memory: %zu bytes given, profile %d needs %zu", options->memory_bytes, options->profile, need);
-        if ((uintptr_t)options->memory % 64) return TENON_FAIL(&c->cx, TENON_INVALID, "context memory must be aligned to 64 bytes");
+            return TENON_FAIL(&c->cx, TENON_INVALID, "context memory: %zu bytes given, profile %d needs %zu",
+                              options->memory_bytes, options->profile, need);
+        if ((uintptr_t)options->memory % 64)
+            return TENON_FAIL(&c->cx, TENON_INVALID, "context memory must be aligned to 64 bytes");
         c->block = options->memory;
     } else if (need) {
         TENON_TRY(e->backend->alloc(&c->cx, e->device, need, &c->owned_block));
@@ -105,7 +107,8 @@ static tenon_status allocate(tenon_context *c, const tenon_context_options *opti
     c->symbolic = tenon_arena_array(a, c->profile->slot_count + 1u, sizeof *c->symbolic);
     c->slot = tenon_arena_array(a, c->profile->slot_count + 1u, sizeof *c->slot);
     c->heap_entry = tenon_arena_array(a, c->profile->heap_count + 1u, sizeof *c->heap_entry);
-    if (!c->symbol_value || !c->dim_value || !c->address || !c->address_bytes || !c->symbolic || !c->slot || !c->heap_entry) return TENON_NOMEM;
+    if (!c->symbol_value || !c->dim_value || !c->address || !c->address_bytes || !c->symbolic || !c->slot || !c->heap_entry)
+        return TENON_NOMEM;
     for (uint32_t i = 0; i < e->symbol_count; i++) {
         const tenon_rec_range *r = &c->range[i];
         c->symbol_value[i] = e->symbol[i].binding == TENON_NONE ? 0 : r->lo == r->hi ? r->lo : -1;
@@ -186,7 +189,8 @@ tenon_status tenon_context_find(tenon_context *c, const char *name, uint32_t *ou
     char known[512] = "";
     size_t used = 0;
     for (uint32_t i = 0; i < e->binding_count && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", i ? ", " : "", tenon_engine_string(e, e->binding[i].name));
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s'%s'", i ? ", " : "",
+                                 tenon_engine_string(e, e->binding[i].name));
     return TENON_FAIL(&c->cx, TENON_INVALID, "no binding '%s'; the engine has %s", name, known);
 }
 
@@ -196,8 +200,9 @@ static tenon_status set_symbol(tenon_context *c, const char *input, uint32_t axi
     const char *name = tenon_engine_string(c->engine, c->engine->symbol[symbol].name);
     if (value < r->lo || value > r->hi || (r->divisor > 1 && value % r->divisor))
         return TENON_FAIL(&c->cx, TENON_INVALID,
-                          "input '%s': axis %u (%s) is %" PRId64 ", the profile allows %" PRId64 "..%" PRId64 "%s; set another shape or profile", input,
-                          axis, name, value, r->lo, r->hi, r->divisor > 1 ? " in steps of its divisor" : "");
+                          "input '%s': axis %u (%s) is %" PRId64 ", the profile allows %" PRId64 "..%" PRId64
+                          "%s; set another shape or profile",
+                          input, axis, name, value, r->lo, r->hi, r->divisor > 1 ? " in steps of its divisor" : "");
     if (c->symbol_value[symbol] != value) {
         c->symbol_value[symbol] = value;
         c->shapes_dirty = true;
@@ -211,13 +216,16 @@ tenon_status tenon_context_set_shape(tenon_context *c, const char *input, int ra
     uint32_t index;
     TENON_TRY(tenon_context_find(c, input, &index));
     const tenon_rec_binding *b = &e->binding[index];
-    if (b->io != TENON_INPUT) return TENON_FAIL(&c->cx, TENON_INVALID, "'%s' is an output; only inputs have their shape set", input);
-    if (rank != (int)b->rank) return TENON_FAIL(&c->cx, TENON_INVALID, "input '%s': rank %d given, the engine has rank %u", input, rank, b->rank);
+    if (b->io != TENON_INPUT)
+        return TENON_FAIL(&c->cx, TENON_INVALID, "'%s' is an output; only inputs have their shape set", input);
+    if (rank != (int)b->rank)
+        return TENON_FAIL(&c->cx, TENON_INVALID, "input '%s': rank %d given, the engine has rank %u", input, rank, b->rank);
     for (uint32_t i = 0; i < b->rank; i++) {
         const tenon_rec_dim *d = &e->dim[b->dim[i]];
         if (d->kind == TENON_DIM_SYM) TENON_TRY(set_symbol(c, input, i, (uint32_t)d->value, dim[i]));
         else if (d->kind == TENON_DIM_CONST && d->value != dim[i])
-            return TENON_FAIL(&c->cx, TENON_INVALID, "input '%s': axis %u is %" PRId64 ", the engine has %" PRId64, input, i, dim[i], d->value);
+            return TENON_FAIL(&c->cx, TENON_INVALID, "input '%s': axis %u is %" PRId64 ", the engine has %" PRId64, input, i,
+                              dim[i], d->value);
     }
     return TENON_OK;
 }
@@ -233,7 +241,8 @@ static tenon_status evaluate(tenon_context *c)
         }
     uint32_t bad;
     if (!tenon_shape_run(e->dim, e->dim_count, c->symbol_value, c->dim_value, &bad))
-        return TENON_FAIL(&c->cx, TENON_INVALID, "shape expression %u cannot be evaluated for the shapes set (division by zero or overflow)", bad);
+        return TENON_FAIL(&c->cx, TENON_INVALID,
+                          "shape expression %u cannot be evaluated for the shapes set (division by zero or overflow)", bad);
     return TENON_OK;
 }
 
@@ -265,7 +274,8 @@ tenon_status tenon_context_set_address(tenon_context *c, const char *binding, vo
     if (!address && bytes) return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': address is NULL", binding);
     const size_t element = tenon_dtype_bytes((tenon_dtype)c->engine->binding[index].dtype, 1);
     if (element && (uintptr_t)address % element)
-        return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': address %p is not aligned to its element of %zu bytes", binding, address, element);
+        return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': address %p is not aligned to its element of %zu bytes", binding, address,
+                          element);
     if (c->address[index] != address || c->address_bytes[index] != bytes) c->binding_dirty = true;
     c->address[index] = address;
     c->address_bytes[index] = bytes;
@@ -286,7 +296,8 @@ static tenon_status slot_storage(tenon_context *c, uint32_t i, const tenon_rec_s
         *base = c->address[s->base];
         *bytes = c->address_bytes[s->base];
         if (!*base && *bytes == 0)
-            return TENON_FAIL(&c->cx, TENON_INVALID, "%s '%s': its address is not set", e->binding[s->base].io == TENON_INPUT ? "input" : "output",
+            return TENON_FAIL(&c->cx, TENON_INVALID, "%s '%s': its address is not set",
+                              e->binding[s->base].io == TENON_INPUT ? "input" : "output",
                               tenon_engine_string(e, e->binding[s->base].name));
         return TENON_OK;
     case TENON_SLOT_WEIGHT:
@@ -308,16 +319,19 @@ static tenon_status check_extent(tenon_context *c, const tenon_rec_slot *s, cons
     bool ok = tenon_product(t->dim, t->rank, &count);
     for (int k = 0; ok && count && k < t->rank; k++) {
         int64_t reach;
-        ok = tenon_mul_i64(t->dim[k] - 1, t->stride[k], &reach) && tenon_add_i64(reach < 0 ? lo : hi, reach, reach < 0 ? &lo : &hi);
+        ok = tenon_mul_i64(t->dim[k] - 1, t->stride[k], &reach) &&
+             tenon_add_i64(reach < 0 ? lo : hi, reach, reach < 0 ? &lo : &hi);
     }
     if (ok && count) ok = lo >= 0 && hi < TENON_DIM_HUGE && tenon_dtype_bytes(t->dtype, (size_t)hi + 1) <= bytes;
     if (ok) return TENON_OK;
     const tenon_engine *e = c->engine;
     if (s->kind == TENON_SLOT_BINDING)
         return TENON_FAIL(&c->cx, TENON_INVALID, "%s '%s': %zu bytes given, its shape needs %zu",
-                          e->binding[s->base].io == TENON_INPUT ? "input" : "output", tenon_engine_string(e, e->binding[s->base].name), bytes,
+                          e->binding[s->base].io == TENON_INPUT ? "input" : "output",
+                          tenon_engine_string(e, e->binding[s->base].name), bytes,
                           tenon_dtype_bytes(t->dtype, hi < 0 ? 0 : (size_t)hi + 1));
-    return TENON_FAIL(&c->cx, TENON_CORRUPT, "engine section slots: '%s' reaches outside its storage", tenon_engine_string(e, s->name));
+    return TENON_FAIL(&c->cx, TENON_CORRUPT, "engine section slots: '%s' reaches outside its storage",
+                      tenon_engine_string(e, s->name));
 }
 
 tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i)
@@ -351,8 +365,9 @@ static tenon_status resolve_slot(tenon_context *c, uint32_t i)
     return s->kind == TENON_SLOT_SYMBOLIC ? tenon_context_write_symbolic(c, i) : TENON_OK;
 }
 
-/* The upper end of the bucket that a symbol's value lies in: the range's own end, or an eighth of it, and so on, down to ranges of
-   at most 64 values, which are one bucket. A graph then serves a bucket at the price of at most eight times the blocks needed. */
+/* The upper end of the bucket that a symbol's value lies in: the range's own end, or an eighth of it, and so on, down to ranges
+   of at most 64 values, which are one bucket. A graph then serves a bucket at the price of at most eight times the blocks
+   needed. */
 static int64_t bucket_end(const tenon_rec_range *r, int64_t value)
 {
     int64_t end = r->hi;
@@ -367,7 +382,8 @@ static void evaluate_most(tenon_context *c)
     uint32_t bad;
     if (!c->shape_count) return;
     for (uint32_t i = 0; i < e->symbol_count; i++)
-        c->symbol_most[i] = e->symbol[i].binding == TENON_NONE ? c->symbol_value[i] : bucket_end(&c->range[i], c->symbol_value[i]);
+        c->symbol_most[i] = e->symbol[i].binding == TENON_NONE ? c->symbol_value[i]
+                                                               : bucket_end(&c->range[i], c->symbol_value[i]);
     /* an expression may have no value there: then the sizes themselves are the bucket */
     if (!tenon_shape_run(e->dim, e->dim_count, c->symbol_most, c->dim_most, &bad))
         memcpy(c->dim_most, c->dim_value, e->dim_count * sizeof *c->dim_most);
@@ -398,7 +414,8 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
     tenon_tensor pack[TENON_MAX_PACK];
     for (uint32_t k = 0; k < r->pack_count; k++) {
         const uint32_t w = e->index[r->pack_first + k];
-        pack[k] = (tenon_tensor){.dtype = (tenon_dtype)e->weight[w].dtype, .rank = (int)e->weight[w].rank, .data = e->weight_address[w]};
+        pack[k] = (tenon_tensor){
+            .dtype = (tenon_dtype)e->weight[w].dtype, .rank = (int)e->weight[w].rank, .data = e->weight_address[w]};
         memcpy(pack[k].dim, e->weight[w].dim, sizeof pack[k].dim);
         tenon_tensor_dense(&pack[k]);
     }
@@ -424,9 +441,18 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
     const tenon_bind bind = {
         .shape = shape ? c->shape + c->shape_first[i] : NULL,
         .shape_device = shape ? (const int64_t *)c->shape_device + c->shape_first[i] : NULL,
-        .src_most = shape ? src_most : NULL, .dst_most = shape ? dst_most : NULL,
-        .problem = st->problem, .variant = &st->variant, .plan = &st->plan, .src = c->src[i], .dst = c->dst[i], .pack = pack,
-        .workspace = c->block ? c->block + r->workspace_offset : NULL, .threads = e->backend->info(e->device)->threads, .device = e->device, .kernel = kernel,
+        .src_most = shape ? src_most : NULL,
+        .dst_most = shape ? dst_most : NULL,
+        .problem = st->problem,
+        .variant = &st->variant,
+        .plan = &st->plan,
+        .src = c->src[i],
+        .dst = c->dst[i],
+        .pack = pack,
+        .workspace = c->block ? c->block + r->workspace_offset : NULL,
+        .threads = e->backend->info(e->device)->threads,
+        .device = e->device,
+        .kernel = kernel,
     };
     return st->tactic->bind(&c->cx, &bind, c->record[i]);
 }
@@ -435,7 +461,8 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
 static tenon_status publish_binding(tenon_context *c)
 {
     tenon_engine *e = c->engine;
-    if (c->shape_count) TENON_TRY(e->backend->upload(&c->cx, e->device, c->shape_device, c->shape, c->shape_count * sizeof *c->shape));
+    if (c->shape_count)
+        TENON_TRY(e->backend->upload(&c->cx, e->device, c->shape_device, c->shape, c->shape_count * sizeof *c->shape));
     for (uint32_t i = 0; i < c->segment_count; i++) {
         tenon_segment *s = &c->segment[i];
         s->key = 0;
@@ -458,7 +485,9 @@ tenon_status tenon_context_prepare(tenon_context *c)
     for (uint32_t i = 0; i < c->profile->slot_count; i++) TENON_TRY(resolve_slot(c, i));
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
         const tenon_status status = bind_step(c, i);
-        if (status != TENON_OK) return tenon_fail_in(&c->cx, status, "step '%s': ", tenon_engine_string(c->engine, c->engine->step[c->profile->step_first + i].name));
+        if (status != TENON_OK)
+            return tenon_fail_in(&c->cx, status,
+                                 "step '%s': ", tenon_engine_string(c->engine, c->engine->step[c->profile->step_first + i].name));
     }
     TENON_TRY(publish_binding(c));
     c->shapes_dirty = c->binding_dirty = false;

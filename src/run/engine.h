@@ -73,9 +73,9 @@ typedef struct tenon_rec_binding {
     uint32_t pad;
 } tenon_rec_binding;
 
-/* Where a value lies. address = base + offset * element size; base: ARENA: block + base bytes; BINDING: its address; WEIGHT: weight data;
-   HEAP: context heap entry `base`, dims and strides from the tensor there; SYMBOLIC: i64 contents evaluated from dims (indices
-   [base, base+count)). */
+/* Where a value lies. address = base + offset * element size; base: ARENA: block + base bytes; BINDING: its address; WEIGHT:
+   weight data; HEAP: context heap entry `base`, dims and strides from the tensor there; SYMBOLIC: i64 contents evaluated from
+   dims (indices [base, base+count)). */
 typedef enum { TENON_SLOT_ARENA, TENON_SLOT_BINDING, TENON_SLOT_WEIGHT, TENON_SLOT_HEAP, TENON_SLOT_SYMBOLIC } tenon_slot_kind;
 typedef struct tenon_rec_slot {
     uint32_t kind, dtype, rank, name;
@@ -183,19 +183,22 @@ typedef struct tenon_step_state {
 
 static inline const char *tenon_engine_string(const tenon_engine *e, uint32_t offset) { return e->strings + offset; }
 
-/* Takes `image` (any outcome): checks it whole, opens the device, parses problems, uploads weights. TENON_CORRUPT names the section. */
+/* Takes `image` (any outcome): checks it whole, opens the device, parses problems, uploads weights. TENON_CORRUPT names the
+   section. */
 struct tenon_engine_image {
     uint8_t *data;
     size_t bytes;
     enum { TENON_IMAGE_MAPPED, TENON_IMAGE_HEAP } kind; /* HEAP: of tenon_alloc_aligned */
 };
-tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_image, const tenon_load_options *options, const char *what, tenon_engine **out);
+tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_image, const tenon_load_options *options,
+                               const char *what, tenon_engine **out);
 void tenon_engine_retain(tenon_engine *engine);
 /* Backends of this build, by name. A lean runtime may have fewer. */
 const tenon_backend *tenon_backend_find(const char *name);
 extern const tenon_backend *const tenon_backends[]; /* NULL-terminated, in order of preference for "auto" */
 
-/* Shape program: values of all dims records for the symbols' values. False with the record in *bad on overflow or division by zero. */
+/* Shape program: values of all dims records for the symbols' values. False with the record in *bad on overflow or division by
+   zero. */
 bool tenon_shape_run(const tenon_rec_dim *dim, uint32_t count, const int64_t *symbol_value, int64_t *value, uint32_t *bad);
 
 #endif

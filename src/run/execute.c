@@ -43,7 +43,8 @@ static tenon_status take_sizes(tenon_context *c, uint32_t slot)
     uint32_t bad;
     if (!changed) return TENON_OK;
     if (!tenon_shape_run(e->dim, e->dim_count, c->symbol_value, c->dim_value, &bad))
-        return TENON_FAIL(&c->cx, TENON_INVALID, "shape expression %u cannot be evaluated for the sizes found while running", bad);
+        return TENON_FAIL(&c->cx, TENON_INVALID, "shape expression %u cannot be evaluated for the sizes found while running",
+                          bad);
     for (uint32_t i = 0; i < c->profile->slot_count; i++)
         if (e->slot[c->profile->slot_first + i].kind == TENON_SLOT_SYMBOLIC) TENON_TRY(tenon_context_write_symbolic(c, i));
     return TENON_OK;
@@ -72,7 +73,8 @@ static tenon_status run_graph_step(tenon_context *c, uint32_t i)
     }
     for (uint32_t k = 0; k < r->dst_count; k++)
         if (e->slot[e->index[r->dst_first + k]].kind == TENON_SLOT_HEAP) dst[k] = (tenon_tensor){.dtype = TENON_DTYPE_NONE};
-        else if (!e->backend->host_memory) TENON_TRY(host_copy(c, &c->heap, &dst[k])); /* with what lies between strided elements */
+        else if (!e->backend->host_memory)
+            TENON_TRY(host_copy(c, &c->heap, &dst[k])); /* with what lies between strided elements */
     TENON_TRY(tenon_eval_graph(&c->cx, st->graph, src, (int)r->src_count, dst, (int)r->dst_count, &c->heap, NULL, NULL));
     for (uint32_t k = 0; k < r->dst_count; k++) {
         const uint32_t slot = e->index[r->dst_first + k];
@@ -93,7 +95,8 @@ static tenon_status run_graph_step(tenon_context *c, uint32_t i)
 static tenon_status launch_direct(tenon_context *c, const tenon_segment *s, void *stream)
 {
     tenon_engine *e = c->engine;
-    return e->backend->launch(&c->cx, e->device, stream, &c->launch[s->first], s->count, c->scratch, (size_t)c->profile->scratch_bytes);
+    return e->backend->launch(&c->cx, e->device, stream, &c->launch[s->first], s->count, c->scratch,
+                              (size_t)c->profile->scratch_bytes);
 }
 
 static tenon_status capture(tenon_context *c, const tenon_segment *s, void *stream, void **graph)
@@ -112,8 +115,8 @@ static tenon_status capture(tenon_context *c, const tenon_segment *s, void *stre
     return status;
 }
 
-/* Records seen for the first time are launched as they are; the second time they become a graph; after that the graph is launched.
-   Sizes are in the shape block, so other sizes of the same bucket are the same records. */
+/* Records seen for the first time are launched as they are; the second time they become a graph; after that the graph is
+   launched. Sizes are in the shape block, so other sizes of the same bucket are the same records. */
 static tenon_status launch_captured(tenon_context *c, tenon_segment *s, void *stream)
 {
     tenon_engine *e = c->engine;
@@ -153,7 +156,8 @@ tenon_status tenon_context_launch(tenon_context *c, void *stream)
         if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, stream));
         const tenon_status status = run_graph_step(c, seg->first);
         if (status != TENON_OK)
-            return tenon_fail_in(&c->cx, status, "step '%s': ", tenon_engine_string(e, e->step[c->profile->step_first + seg->first].name));
+            return tenon_fail_in(&c->cx, status,
+                                 "step '%s': ", tenon_engine_string(e, e->step[c->profile->step_first + seg->first].name));
     }
     return TENON_OK;
 }
@@ -176,7 +180,9 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
         const tenon_rec_step *r = &e->step[c->profile->step_first + i];
         const double start = tenon_now();
         if (r->flags & TENON_STEP_GRAPH) TENON_TRY(run_graph_step(c, i));
-        else TENON_TRY(e->backend->launch(&c->cx, e->device, NULL, &c->launch[i], 1, c->scratch, (size_t)c->profile->scratch_bytes));
+        else
+            TENON_TRY(
+                e->backend->launch(&c->cx, e->device, NULL, &c->launch[i], 1, c->scratch, (size_t)c->profile->scratch_bytes));
         TENON_TRY(e->backend->synchronize(&c->cx, e->device, NULL));
         fn(user, i, tenon_engine_string(e, r->name), tenon_now() - start);
     }

@@ -6,7 +6,10 @@
 enum { SYMBOLS = 64 };
 typedef struct solver { const tenon_problem *problem; int64_t value[SYMBOLS]; bool known[SYMBOLS]; } solver;
 
-static bool in_bounds(const tenon_dim *d, int64_t v) { return v >= d->lo && v <= d->hi && (d->divisor > 1 ? v % d->divisor == 0 : true); }
+static bool in_bounds(const tenon_dim *d, int64_t v)
+{
+    return v >= d->lo && v <= d->hi && (d->divisor > 1 ? v % d->divisor == 0 : true);
+}
 
 /* a, or c * a */
 static void learn(solver *s, const tenon_dim *d, int64_t v)
@@ -50,24 +53,28 @@ static bool strides_fit(const tenon_format *f, const tenon_tensor *t)
     return true;
 }
 
-static tenon_status operands_fit(tenon_cx *cx, const solver *s, const tenon_operand *operand, const tenon_tensor *t, int count, const char *what)
+static tenon_status operands_fit(tenon_cx *cx, const solver *s, const tenon_operand *operand, const tenon_tensor *t, int count,
+                                 const char *what)
 {
     for (int i = 0; i < count; i++)
         if (!dims_fit(s, &operand[i].value->type, &t[i]) || (t[i].data && !strides_fit(&operand[i].format, &t[i])))
-            return TENON_FAIL(cx, TENON_CORRUPT, "%s %d has another shape or layout than the problem %s", what, i, s->problem->text);
+            return TENON_FAIL(cx, TENON_CORRUPT, "%s %d has another shape or layout than the problem %s", what, i,
+                              s->problem->text);
     return TENON_OK;
 }
 
 static void learn_from(solver *s, const tenon_operand *operand, const tenon_tensor *t, int count)
 {
     for (int i = 0; i < count; i++)
-        for (int k = 0; k < TENON_MIN(t[i].rank, operand[i].value->type.rank); k++) learn(s, operand[i].value->type.dim[k], t[i].dim[k]);
+        for (int k = 0; k < TENON_MIN(t[i].rank, operand[i].value->type.rank); k++)
+            learn(s, operand[i].value->type.dim[k], t[i].dim[k]);
 }
 
 tenon_status tenon_operands_fit(tenon_cx *cx, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst)
 {
     solver s = {.problem = p};
-    if (p->graph->dims->symbol_count > SYMBOLS) return TENON_FAIL(cx, TENON_CORRUPT, "problem with %zu symbols", p->graph->dims->symbol_count);
+    if (p->graph->dims->symbol_count > SYMBOLS)
+        return TENON_FAIL(cx, TENON_CORRUPT, "problem with %zu symbols", p->graph->dims->symbol_count);
     learn_from(&s, p->src, src, p->src_count);
     learn_from(&s, p->dst, dst, p->dst_count);
     TENON_TRY(operands_fit(cx, &s, p->src, src, p->src_count, "source"));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Laying sections out as a file image: header, section table, sections, their hashes; see run/engine.h. The planner writes new engines
-   with it, refit the image of an engine whose weights were replaced. */
+/* Laying sections out as a file image: header, section table, sections, their hashes; see run/engine.h. The planner writes new
+   engines with it, refit the image of an engine whose weights were replaced. */
 #include "base/checked.h"
 #include "run/load.h"
 
@@ -8,11 +8,25 @@
 #include <xxhash.h>
 
 const uint32_t tenon_section_element_bytes[TENON_SECTION_COUNT] = {
-    1, sizeof(tenon_rec_dim), sizeof(tenon_rec_symbol), sizeof(tenon_rec_range), sizeof(tenon_rec_binding), sizeof(tenon_rec_profile),
-    sizeof(tenon_rec_slot), sizeof(tenon_rec_step), sizeof(uint32_t), sizeof(tenon_rec_weight), 1, sizeof(tenon_rec_source), sizeof(tenon_rec_kernel), 1, 1,
+    1,
+    sizeof(tenon_rec_dim),
+    sizeof(tenon_rec_symbol),
+    sizeof(tenon_rec_range),
+    sizeof(tenon_rec_binding),
+    sizeof(tenon_rec_profile),
+    sizeof(tenon_rec_slot),
+    sizeof(tenon_rec_step),
+    sizeof(uint32_t),
+    sizeof(tenon_rec_weight),
+    1,
+    sizeof(tenon_rec_source),
+    sizeof(tenon_rec_kernel),
+    1,
+    1,
 };
 
-tenon_status tenon_image_make(tenon_cx *cx, const tenon_rec_header *like, const tenon_section_bytes *section, uint8_t **data, size_t *bytes)
+tenon_status tenon_image_make(tenon_cx *cx, const tenon_rec_header *like, const tenon_section_bytes *section, uint8_t **data,
+                              size_t *bytes)
 {
     *data = NULL;
     *bytes = 0;
@@ -22,7 +36,10 @@ tenon_status tenon_image_make(tenon_cx *cx, const tenon_rec_header *like, const 
     for (uint32_t i = 0; i < TENON_SECTION_COUNT; i++) {
         const size_t length = section[i].bytes;
         offset = tenon_round_up(offset, i == TENON_SECTION_WEIGHT_DATA ? TENON_ENGINE_PAGE : TENON_ENGINE_ALIGN);
-        table[i] = (tenon_rec_section){.kind = i, .element_bytes = tenon_section_element_bytes[i], .offset = offset, .bytes = length,
+        table[i] = (tenon_rec_section){.kind = i,
+                                       .element_bytes = tenon_section_element_bytes[i],
+                                       .offset = offset,
+                                       .bytes = length,
                                        .hash = XXH3_64bits(section[i].data, length)};
         offset += length;
     }

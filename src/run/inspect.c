@@ -43,16 +43,22 @@ static int64_t dim_info(const tenon_engine *e, uint32_t index, const char **name
 tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index, tenon_binding_info *out)
 {
     *out = (tenon_binding_info){0};
-    if (index >= engine->binding_count) return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the engine has %u", index, engine->binding_count);
+    if (index >= engine->binding_count)
+        return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the engine has %u", index, engine->binding_count);
     const tenon_rec_binding *b = &engine->binding[index];
-    *out = (tenon_binding_info){.name = tenon_engine_string(engine, b->name), .io = (tenon_io)b->io, .dtype = (tenon_dtype)b->dtype, .rank = (int)b->rank};
+    *out = (tenon_binding_info){.name = tenon_engine_string(engine, b->name),
+                                .io = (tenon_io)b->io,
+                                .dtype = (tenon_dtype)b->dtype,
+                                .rank = (int)b->rank};
     for (uint32_t i = 0; i < b->rank; i++) out->dim[i] = dim_info(engine, b->dim[i], &out->dim_name[i]);
     return TENON_OK;
 }
 
-tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input, int64_t *min, int64_t *opt, int64_t *max)
+tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input, int64_t *min,
+                                        int64_t *opt, int64_t *max)
 {
-    if (profile < 0 || (uint32_t)profile >= engine->profile_count) return TENON_FAIL(cx, TENON_INVALID, "profile %d: the engine has %u", profile, engine->profile_count);
+    if (profile < 0 || (uint32_t)profile >= engine->profile_count)
+        return TENON_FAIL(cx, TENON_INVALID, "profile %d: the engine has %u", profile, engine->profile_count);
     for (uint32_t i = 0; i < engine->binding_count; i++) {
         const tenon_rec_binding *b = &engine->binding[i];
         if (b->io != TENON_INPUT || strcmp(tenon_engine_string(engine, b->name), input) != 0) continue;
@@ -101,8 +107,9 @@ static json_t *dims_json(const tenon_engine *e, const uint32_t *dim, uint32_t ra
 
 static json_t *binding_json(const tenon_engine *e, const tenon_rec_binding *b)
 {
-    return json_pack("{s:s,s:s,s:s,s:o}", "name", tenon_engine_string(e, b->name), "io", b->io == TENON_INPUT ? "input" : "output", "type",
-                     tenon_dtype_get((tenon_dtype)b->dtype)->name, "shape", dims_json(e, b->dim, b->rank));
+    return json_pack("{s:s,s:s,s:s,s:o}", "name", tenon_engine_string(e, b->name), "io",
+                     b->io == TENON_INPUT ? "input" : "output", "type", tenon_dtype_get((tenon_dtype)b->dtype)->name, "shape",
+                     dims_json(e, b->dim, b->rank));
 }
 
 static json_t *operand_json(const tenon_engine *e, uint32_t first, uint32_t count)
@@ -116,7 +123,8 @@ static json_t *operand_json(const tenon_engine *e, uint32_t first, uint32_t coun
             continue;
         }
         const tenon_rec_slot *s = &e->slot[at];
-        json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "name", tenon_engine_string(e, s->name), "storage", kinds[s->kind], "base", (json_int_t)s->base));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "name", tenon_engine_string(e, s->name), "storage", kinds[s->kind],
+                                              "base", (json_int_t)s->base));
     }
     return list;
 }
@@ -127,10 +135,11 @@ static json_t *step_json(const tenon_engine *e, const tenon_rec_step *s)
     for (int i = 0; i < 8; i++) json_array_append_new(variant, json_integer(s->variant[i]));
     uint64_t weights = 0;
     for (uint32_t i = 0; i < s->pack_count; i++) weights += e->weight[e->index[s->pack_first + i]].bytes;
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:o,s:f,s:b,s:f,s:I,s:I,s:I}", "name", tenon_engine_string(e, s->name), "origin", tenon_engine_string(e, s->origin), "problem",
-                          tenon_engine_string(e, s->problem), "tactic", tenon_engine_string(e, s->tactic), "variant", variant, "microseconds", s->seconds * 1e6,
-                          "timed", (int)s->timed, "flops", s->flops, "weight_bytes", (json_int_t)weights, "workspace_bytes", (json_int_t)s->workspace_bytes,
-                          "scratch_bytes", (json_int_t)s->scratch_bytes);
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:o,s:f,s:b,s:f,s:I,s:I,s:I}", "name", tenon_engine_string(e, s->name), "origin",
+                          tenon_engine_string(e, s->origin), "problem", tenon_engine_string(e, s->problem), "tactic",
+                          tenon_engine_string(e, s->tactic), "variant", variant, "microseconds", s->seconds * 1e6, "timed",
+                          (int)s->timed, "flops", s->flops, "weight_bytes", (json_int_t)weights, "workspace_bytes",
+                          (json_int_t)s->workspace_bytes, "scratch_bytes", (json_int_t)s->scratch_bytes);
     json_object_set_new(j, "conversion", json_boolean(s->flags & TENON_STEP_CONVERSION));
     json_object_set_new(j, "reference", json_boolean(s->flags & TENON_STEP_REFERENCE));
     json_object_set_new(j, "sources", operand_json(e, s->src_first, s->src_count));
@@ -151,12 +160,14 @@ static json_t *profile_json(const tenon_engine *e, const tenon_rec_profile *p)
     for (uint32_t i = 0; i < e->symbol_count; i++) {
         const tenon_rec_range *r = &e->range[p->range_first + i];
         if (e->symbol[i].binding != TENON_NONE)
-            json_object_set_new(ranges, tenon_engine_string(e, e->symbol[i].name), json_pack("[I,I,I]", (json_int_t)r->lo, (json_int_t)r->opt, (json_int_t)r->hi));
+            json_object_set_new(ranges, tenon_engine_string(e, e->symbol[i].name),
+                                json_pack("[I,I,I]", (json_int_t)r->lo, (json_int_t)r->opt, (json_int_t)r->hi));
     }
     const double ratio = p->lower_bound_bytes ? (double)p->block_bytes / (double)p->lower_bound_bytes : 1;
-    return json_pack("{s:o,s:I,s:I,s:I,s:{s:I,s:I,s:f,s:I},s:o}", "ranges", ranges, "step_count", (json_int_t)p->step_count, "conversions", (json_int_t)conversions,
-                     "references", (json_int_t)references, "memory", "block_bytes", (json_int_t)p->block_bytes, "lower_bound_bytes", (json_int_t)p->lower_bound_bytes,
-                     "ratio", ratio, "scratch_bytes", (json_int_t)p->scratch_bytes, "steps", steps);
+    return json_pack("{s:o,s:I,s:I,s:I,s:{s:I,s:I,s:f,s:I},s:o}", "ranges", ranges, "step_count", (json_int_t)p->step_count,
+                     "conversions", (json_int_t)conversions, "references", (json_int_t)references, "memory", "block_bytes",
+                     (json_int_t)p->block_bytes, "lower_bound_bytes", (json_int_t)p->lower_bound_bytes, "ratio", ratio,
+                     "scratch_bytes", (json_int_t)p->scratch_bytes, "steps", steps);
 }
 
 static json_t *engine_json(const tenon_engine *e)
@@ -164,8 +175,9 @@ static json_t *engine_json(const tenon_engine *e)
     json_t *bindings = json_array(), *profiles = json_array();
     for (uint32_t i = 0; i < e->binding_count; i++) json_array_append_new(bindings, binding_json(e, &e->binding[i]));
     for (uint32_t i = 0; i < e->profile_count; i++) json_array_append_new(profiles, profile_json(e, &e->profile[i]));
-    return json_pack("{s:s,s:s,s:s,s:I,s:b,s:I,s:I,s:o,s:o}", "tenon", e->header->tenon_version, "backend", e->header->backend, "built_on", e->header->fingerprint, "threads",
-                     (json_int_t)e->header->threads, "refittable", (int)(e->header->flags & TENON_ENGINE_REFIT) != 0, "file_bytes", (json_int_t)e->bytes, "weight_bytes",
+    return json_pack("{s:s,s:s,s:s,s:I,s:b,s:I,s:I,s:o,s:o}", "tenon", e->header->tenon_version, "backend", e->header->backend,
+                     "built_on", e->header->fingerprint, "threads", (json_int_t)e->header->threads, "refittable",
+                     (int)(e->header->flags & TENON_ENGINE_REFIT) != 0, "file_bytes", (json_int_t)e->bytes, "weight_bytes",
                      (json_int_t)e->weight_bytes, "bindings", bindings, "profiles", profiles);
 }
 
@@ -182,4 +194,7 @@ tenon_status tenon_json_text(tenon_cx *cx, json_t *take_json, char **out)
     return *out ? TENON_OK : TENON_NOMEM;
 }
 
-tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json) { return tenon_json_text(cx, engine_json(engine), json); }
+tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json)
+{
+    return tenon_json_text(cx, engine_json(engine), json);
+}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loading: the file image is checked whole before anything of it is used: header, section table, hashes, then every offset, count
-   and index of every record (check.c). Then the device is opened, problems are parsed back from their text, tactics found by name and asked
-   again whether they can (so that a changed variant or problem cannot reach a kernel), packed weights compared with the size the tactic
-   wants. A hostile file gives TENON_CORRUPT with the section named. */
+/* Loading: the file image is checked whole before anything of it is used: header, section table, hashes, then every offset,
+   count and index of every record (check.c). Then the device is opened, problems are parsed back from their text, tactics found
+   by name and asked again whether they can (so that a changed variant or problem cannot reach a kernel), packed weights compared
+   with the size the tactic wants. A hostile file gives TENON_CORRUPT with the section named. */
 #include "run/load.h"
 
 #include "base/checked.h"
@@ -18,7 +18,8 @@ static const tenon_tactic *find_tactic(tenon_cx *cx, tenon_engine *e, const char
 {
     const tenon_tactic *t = tenon_tactic_find(e->backend, name, strlen(name));
     if (!t)
-        (void)TENON_FAIL(cx, TENON_UNSUPPORTED, "engine needs tactic '%s', which this version of Tenon does not have: build the engine again", name);
+        (void)TENON_FAIL(cx, TENON_UNSUPPORTED,
+                         "engine needs tactic '%s', which this version of Tenon does not have: build the engine again", name);
     return t;
 }
 
@@ -32,12 +33,13 @@ static tenon_status check_operands(tenon_cx *cx, const tenon_engine *e, const te
     const tenon_rec_step *r = st->rec;
     const char *name = tenon_engine_string(e, r->name);
     if (r->src_count != (uint32_t)st->problem->src_count || r->dst_count != (uint32_t)st->problem->dst_count)
-        return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' has %u sources and %u results, its problem %d and %d", name,
-                          r->src_count, r->dst_count, st->problem->src_count, st->problem->dst_count);
+        return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' has %u sources and %u results, its problem %d and %d",
+                          name, r->src_count, r->dst_count, st->problem->src_count, st->problem->dst_count);
     for (uint32_t i = 0; i < r->src_count; i++) {
         const uint32_t slot = e->index[r->src_first + i];
         const bool packed = i < 32 && (st->plan.src_packed >> i & 1);
-        if (slot == TENON_NONE ? !packed || !tenon_type_is_static(&st->problem->src[i].value->type) : !same_type(&st->problem->src[i].value->type, &e->slot[slot]))
+        if (slot == TENON_NONE ? !packed || !tenon_type_is_static(&st->problem->src[i].value->type)
+                               : !same_type(&st->problem->src[i].value->type, &e->slot[slot]))
             return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: source %u of '%s' does not fit its problem", i, name);
     }
     for (uint32_t i = 0; i < r->dst_count; i++) {
@@ -53,8 +55,9 @@ static tenon_status check_packs(tenon_cx *cx, const tenon_engine *e, const tenon
     const tenon_rec_step *r = st->rec;
     const char *name = tenon_engine_string(e, r->name);
     if (r->pack_count != (uint32_t)st->plan.pack_count || r->kernel_count != (uint32_t)st->plan.kernel_count)
-        return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' has %u packed weights and %u kernels, its tactic wants %d and %d",
-                          name, r->pack_count, r->kernel_count, st->plan.pack_count, st->plan.kernel_count);
+        return TENON_FAIL(cx, TENON_CORRUPT,
+                          "engine section steps: '%s' has %u packed weights and %u kernels, its tactic wants %d and %d", name,
+                          r->pack_count, r->kernel_count, st->plan.pack_count, st->plan.kernel_count);
     for (int i = 0; i < st->plan.pack_count; i++) {
         const tenon_rec_weight *w = &e->weight[e->index[r->pack_first + (uint32_t)i]];
         tenon_tensor want;
@@ -63,10 +66,12 @@ static tenon_status check_packs(tenon_cx *cx, const tenon_engine *e, const tenon
         bool same = w->dtype == (uint32_t)want.dtype && w->rank == (uint32_t)want.rank && w->bytes == bytes;
         for (int d = 0; same && d < want.rank; d++) same = w->dim[d] == want.dim[d];
         if (!same)
-            return TENON_FAIL(cx, TENON_CORRUPT, "engine section weights: packed weight %d of '%s' has %llu bytes, its tactic wants %zu", i, name,
+            return TENON_FAIL(cx, TENON_CORRUPT,
+                              "engine section weights: packed weight %d of '%s' has %llu bytes, its tactic wants %zu", i, name,
                               (unsigned long long)w->bytes, bytes);
     }
-    if (st->plan.record_bytes > TENON_RECORD_MAX || st->plan.workspace_bytes > r->workspace_bytes || st->plan.scratch_bytes > r->scratch_bytes)
+    if (st->plan.record_bytes > TENON_RECORD_MAX || st->plan.workspace_bytes > r->workspace_bytes ||
+        st->plan.scratch_bytes > r->scratch_bytes)
         return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' keeps less memory than its tactic needs", name);
     return TENON_OK;
 }
@@ -79,7 +84,8 @@ static tenon_status open_step(tenon_cx *cx, tenon_engine *e, tenon_step_state *s
         TENON_TRY(tenon_graph_parse(cx, &e->arena, tenon_op_find, text, &st->graph));
         TENON_TRY(tenon_infer_graph(cx, st->graph));
         if (st->graph->input_count != r->src_count || st->graph->output_count != r->dst_count)
-            return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: graph of '%s' has other sources", tenon_engine_string(e, r->name));
+            return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: graph of '%s' has other sources",
+                              tenon_engine_string(e, r->name));
         return TENON_OK;
     }
     st->problem = tenon_arena_alloc(&e->arena, sizeof *st->problem);
@@ -89,9 +95,11 @@ static tenon_status open_step(tenon_cx *cx, tenon_engine *e, tenon_step_state *s
     if (!st->tactic) return cx->status;
     memcpy(st->variant.p, r->variant, sizeof st->variant.p);
     tenon_reason reason;
-    const char *why = tenon_tactic_rejects(st->tactic, st->problem, &st->variant, e->device, tenon_device_have(e->backend), &reason);
+    const char *why = tenon_tactic_rejects(st->tactic, st->problem, &st->variant, e->device, tenon_device_have(e->backend),
+                                           &reason);
     if (why)
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine step '%s' cannot run on this machine: %s: %s; build the engine again here",
+        return TENON_FAIL(cx, TENON_UNSUPPORTED,
+                          "engine step '%s' cannot run on this machine: %s: %s; build the engine again here",
                           tenon_engine_string(e, r->name), st->tactic->name, why);
     TENON_TRY(st->tactic->plan(cx, st->problem, &st->variant, e->device, &st->plan));
     TENON_TRY(check_operands(cx, e, st));
@@ -122,8 +130,8 @@ static tenon_status load_kernels(tenon_cx *cx, tenon_engine *e)
         const tenon_rec_kernel *k = &e->kernel[i];
         if (!e->backend->kernel_load)
             return TENON_FAIL(cx, TENON_CORRUPT, "engine section kernels: backend '%s' has none", e->backend->name);
-        TENON_TRY(e->backend->kernel_load(cx, e->device, e->kernel_data + k->offset, (size_t)k->bytes, tenon_engine_string(e, k->entry),
-                                          &e->kernel_handle[i]));
+        TENON_TRY(e->backend->kernel_load(cx, e->device, e->kernel_data + k->offset, (size_t)k->bytes,
+                                          tenon_engine_string(e, k->entry), &e->kernel_handle[i]));
     }
     return TENON_OK;
 }
@@ -131,12 +139,15 @@ static tenon_status load_kernels(tenon_cx *cx, tenon_engine *e)
 static tenon_status open_device(tenon_cx *cx, tenon_engine *e, const tenon_load_options *options)
 {
     e->backend = tenon_backend_find(e->header->backend);
-    if (!e->backend) return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine is for backend '%.16s', which this build of Tenon does not have", e->header->backend);
+    if (!e->backend)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine is for backend '%.16s', which this build of Tenon does not have",
+                          e->header->backend);
     const unsigned missing = e->header->isa & ~tenon_device_have(e->backend);
     if (missing) {
         char names[128];
         tenon_isa_names(missing, names, sizeof names);
-        return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine was built for a CPU with %s, which this one lacks (built on: %.192s): build it again here",
+        return TENON_FAIL(cx, TENON_UNSUPPORTED,
+                          "engine was built for a CPU with %s, which this one lacks (built on: %.192s): build it again here",
                           names, e->header->fingerprint);
     }
     const int threads = options && options->threads ? options->threads : (int)e->header->threads;
@@ -197,8 +208,8 @@ void tenon_engine_release(tenon_engine *engine)
     if (engine && --engine->references == 0) engine_free(engine);
 }
 
-tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_image, const tenon_load_options *options, const char *what,
-                               tenon_engine **out)
+tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_image, const tenon_load_options *options,
+                               const char *what, tenon_engine **out)
 {
     *out = NULL;
     tenon_engine *e = tenon_alloc_zero(cx, sizeof *e);
@@ -230,7 +241,9 @@ tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_ima
 static struct tenon_engine_image *new_image(tenon_cx *cx, uint8_t *data, size_t bytes, bool mapped)
 {
     struct tenon_engine_image *image = tenon_alloc(cx, sizeof *image);
-    if (image) *image = (struct tenon_engine_image){.data = data, .bytes = bytes, .kind = mapped ? TENON_IMAGE_MAPPED : TENON_IMAGE_HEAP};
+    if (image)
+        *image = (struct tenon_engine_image){
+            .data = data, .bytes = bytes, .kind = mapped ? TENON_IMAGE_MAPPED : TENON_IMAGE_HEAP};
     return image;
 }
 
@@ -248,7 +261,8 @@ tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_
     return tenon_engine_open(cx, image, options, path, out);
 }
 
-tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes, const tenon_load_options *options, tenon_engine **out)
+tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes, const tenon_load_options *options,
+                                      tenon_engine **out)
 {
     *out = NULL;
     if (!data || bytes == 0) return TENON_FAIL(cx, TENON_INVALID, "engine data is empty");

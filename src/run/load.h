@@ -11,10 +11,11 @@ void tenon_engine_release(tenon_engine *engine);
 /* Hardware bits of the backend's device that tactics' `need` is compared with. */
 unsigned tenon_device_have(const tenon_backend *backend);
 
-
-/* The finished image of these sections, freed by tenon_free_aligned; sizes, offsets and hashes of `like` are made anew (image.c). */
+/* The finished image of these sections, freed by tenon_free_aligned; sizes, offsets and hashes of `like` are made anew
+   (image.c). */
 typedef struct tenon_section_bytes { const void *data; size_t bytes; } tenon_section_bytes;
-tenon_status tenon_image_make(tenon_cx *cx, const tenon_rec_header *like, const tenon_section_bytes *section, uint8_t **data, size_t *bytes);
+tenon_status tenon_image_make(tenon_cx *cx, const tenon_rec_header *like, const tenon_section_bytes *section, uint8_t **data,
+                              size_t *bytes);
 
 /* The image to save: that of the last refit, else the one that was opened (refit.c). */
 void tenon_engine_image_now(const tenon_engine *e, const uint8_t **data, size_t *bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams. On host backends a stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the caller's thread
-   (so that errors in shapes and addresses are told there), puts it in the queue and returns. An error inside a run is kept and given
-   by the next call on the stream. On devices with their own queues it is the backend's. */
+/* Streams. On host backends a stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the
+   caller's thread (so that errors in shapes and addresses are told there), puts it in the queue and returns. An error inside a
+   run is kept and given by the next call on the stream. On devices with their own queues it is the backend's. */
 #include "run/context.h"
 
 #include <pthread.h>
@@ -63,7 +63,8 @@ tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon
     s->started = error == 0;
     if (error) {
         tenon_stream_destroy(&s);
-        return TENON_FAIL(cx, TENON_DEVICE, "stream: its thread cannot start (%s): fewer streams, or a higher limit of processes", strerror(error));
+        return TENON_FAIL(cx, TENON_DEVICE, "stream: its thread cannot start (%s): fewer streams, or a higher limit of processes",
+                          strerror(error));
     }
     *out = s;
     return TENON_OK;
@@ -102,7 +103,8 @@ tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
     tenon_status status = take_error(&c->cx, s);
     /* a context in the queue is being read by the stream's thread: nothing of it may change */
     if (status == TENON_OK && c->in_queue && (c->shapes_dirty || c->binding_dirty))
-        status = TENON_FAIL(&c->cx, TENON_INVALID, "the context is in the queue and its shapes or addresses were changed: synchronize the stream first");
+        status = TENON_FAIL(&c->cx, TENON_INVALID,
+                            "the context is in the queue and its shapes or addresses were changed: synchronize the stream first");
     if (status == TENON_OK && !c->in_queue) status = tenon_context_prepare(c);
     while (status == TENON_OK && s->tail - s->head == QUEUE) pthread_cond_wait(&s->changed, &s->lock);
     if (status == TENON_OK) {

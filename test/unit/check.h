@@ -12,15 +12,18 @@
 
 static int check_passed, check_failed, check_skipped;
 
-#define CHECK(condition)                                                                                                    \
-    ((condition) ? (void)check_passed++ : (void)(check_failed++, fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition)))
+#define CHECK(condition)                                                                                                         \
+    ((condition) ? (void)check_passed++                                                                                          \
+                 : (void)(check_failed++, fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition)))
 /* Equal text; both are shown when they differ. */
 #define CHECK_TEXT(got, want) check_text((got), (want), __FILE__, __LINE__)
 #define CHECK_OK(cx, expression) check_status((cx), (expression), TENON_OK, #expression, __FILE__, __LINE__)
 /* The expression fails with this status and a message that holds `part`. */
-#define CHECK_FAILS(cx, expression, status, part) check_fails((cx), (expression), (status), (part), #expression, __FILE__, __LINE__)
+#define CHECK_FAILS(cx, expression, status, part)                                                                                \
+    check_fails((cx), (expression), (status), (part), #expression, __FILE__, __LINE__)
 #define SKIP(why) ((void)check_skipped++, (void)printf("SKIP %s:%d: %s\n", __FILE__, __LINE__, (why)))
-#define CHECK_END() (printf("%d passed, %d failed, %d skipped\n", check_passed, check_failed, check_skipped), check_failed ? 1 : 0)
+#define CHECK_END()                                                                                                              \
+    (printf("%d passed, %d failed, %d skipped\n", check_passed, check_failed, check_skipped), check_failed ? 1 : 0)
 
 static TENON_UNUSED void check_text(const char *got, const char *want, const char *file, int line)
 {
@@ -32,7 +35,8 @@ static TENON_UNUSED void check_text(const char *got, const char *want, const cha
     fprintf(stderr, "%s:%d: failed: got\n  %s\nwanted\n  %s\n", file, line, got ? got : "(null)", want);
 }
 
-static TENON_UNUSED bool check_status(const tenon_cx *cx, tenon_status got, tenon_status want, const char *what, const char *file, int line)
+static TENON_UNUSED bool check_status(const tenon_cx *cx, tenon_status got, tenon_status want, const char *what, const char *file,
+                                      int line)
 {
     if (got == want) {
         check_passed++;

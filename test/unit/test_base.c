@@ -60,7 +60,8 @@ static void test_log(void)
     setenv("TENON_LOG", "plan,run", 1);
     tenon_cx *cx = NULL;
     CHECK(tenon_cx_create(&(tenon_cx_options){.log = log_here, .log_user = &user, .severity = TENON_WARNING}, &cx) == TENON_OK);
-    CHECK(tenon_log_wants(cx, TENON_TOPIC_PLAN) && tenon_log_wants(cx, TENON_TOPIC_RUN) && !tenon_log_wants(cx, TENON_TOPIC_PASS));
+    CHECK(tenon_log_wants(cx, TENON_TOPIC_PLAN) && tenon_log_wants(cx, TENON_TOPIC_RUN) &&
+          !tenon_log_wants(cx, TENON_TOPIC_PASS));
     tenon_log(cx, TENON_INFO, TENON_TOPIC_PLAN, "step %d", 3);
     CHECK_TEXT(logged, "5 2 step 3");
     tenon_log(cx, TENON_INFO, TENON_TOPIC_PASS, "not wanted");
@@ -103,7 +104,8 @@ static void test_heap(void)
     CHECK(!tenon_alloc_aligned(&cx, SIZE_MAX - 8, 64));
     const char *z = tenon_alloc_zero(&cx, 33);
     for (int i = 0; i < 33; i++) CHECK(z[i] == 0);
-    tenon_free(&cx, a), tenon_free(&cx, b), tenon_free(&cx, (void *)(uintptr_t)z), tenon_free(&cx, NULL), tenon_free_aligned(&cx, NULL);
+    tenon_free(&cx, a), tenon_free(&cx, b), tenon_free(&cx, (void *)(uintptr_t)z), tenon_free(&cx, NULL),
+        tenon_free_aligned(&cx, NULL);
     CHECK(heap.live == 0);
     heap.fail_at = heap.calls + 1;
     CHECK(!tenon_alloc(&cx, 10) && cx.status == TENON_NOMEM);
@@ -135,7 +137,8 @@ static tenon_status use_arena(tenon_cx *cx)
     memset(big, 'x', sizeof big);
     big[999] = 0;
     const char *s = tenon_arena_printf(&arena, "%s-%d", "ab", 12), *l = tenon_arena_printf(&arena, "%s", big);
-    const char *d = tenon_arena_strdup(&arena, "dup"), *n = tenon_arena_strndup(&arena, "dup", 2), *huge = tenon_arena_alloc(&arena, 3 << 20);
+    const char *d = tenon_arena_strdup(&arena, "dup"), *n = tenon_arena_strndup(&arena, "dup", 2),
+               *huge = tenon_arena_alloc(&arena, 3 << 20);
     if (!s || !l || !d || !n || !huge) goto done;
     CHECK_TEXT(s, "ab-12");
     CHECK_TEXT(l, big);
@@ -249,7 +252,8 @@ static void test_files(void)
     CHECK_TEXT(beside, "a/../b");
     tenon_free(&cx, beside);
     const char *const bad[] = {"../x", "a/../../x", "..", "", ".", "a/.."};
-    for (size_t i = 0; i < TENON_COUNTOF(bad); i++) CHECK_FAILS(&cx, tenon_file_beside(&cx, path, bad[i], &beside), TENON_INVALID, "leaves");
+    for (size_t i = 0; i < TENON_COUNTOF(bad); i++)
+        CHECK_FAILS(&cx, tenon_file_beside(&cx, path, bad[i], &beside), TENON_INVALID, "leaves");
     CHECK_FAILS(&cx, tenon_file_beside(&cx, path, "/etc/x", &beside), TENON_INVALID, "absolute");
     CHECK(!beside);
     unlink(link_path), unlink(path);
@@ -282,7 +286,8 @@ static void test_isa(void)
     unsigned isa;
     tenon_isa_names(cpu->hardware, names, sizeof names);
     if (strchr(names, '+')) CHECK(tenon_isa_parse(names, &isa) && isa == cpu->hardware);
-    printf("%s, %s, %d cores, L1 %zu L2 %zu L3 %zu\n", cpu->name, names, cpu->cores, cpu->l1d_bytes, cpu->l2_bytes, cpu->l3_bytes);
+    printf("%s, %s, %d cores, L1 %zu L2 %zu L3 %zu\n", cpu->name, names, cpu->cores, cpu->l1d_bytes, cpu->l2_bytes,
+           cpu->l3_bytes);
     tenon_isa_names(0, names, sizeof names);
     CHECK_TEXT(names, "scalar");
     tenon_isa_names(TENON_ISA_AVX2 | TENON_ISA_AVX512 | TENON_ISA_AMX, names, sizeof names);
@@ -320,8 +325,10 @@ static void test_half(void)
         wrong += tenon_f16_to_f32((uint16_t)h) != (float)f16_value(h) || tenon_f32_to_f16((float)f16_value(h)) != h;
         wrong += tenon_f32_to_f16(-(float)f16_value(h)) != (h | 0x8000);
     }
-    for (int h = 0; h < 0x7f; h++) wrong += tenon_f8e4m3_to_f32((uint8_t)h) != (float)e4m3_value(h) || tenon_f32_to_f8e4m3((float)e4m3_value(h), 0) != h;
-    for (int h = 0; h < 0x7c; h++) wrong += tenon_f8e5m2_to_f32((uint8_t)h) != (float)e5m2_value(h) || tenon_f32_to_f8e5m2((float)e5m2_value(h), 0) != h;
+    for (int h = 0; h < 0x7f; h++)
+        wrong += tenon_f8e4m3_to_f32((uint8_t)h) != (float)e4m3_value(h) || tenon_f32_to_f8e4m3((float)e4m3_value(h), 0) != h;
+    for (int h = 0; h < 0x7c; h++)
+        wrong += tenon_f8e5m2_to_f32((uint8_t)h) != (float)e5m2_value(h) || tenon_f32_to_f8e5m2((float)e5m2_value(h), 0) != h;
     CHECK(wrong == 0);
     uint64_t seed = 1;
     for (int i = 0; i < 200000; i++) { /* exponents around each type's range; every fourth value is a tie */
@@ -337,13 +344,16 @@ static void test_half(void)
     }
     CHECK(wrong == 0);
     CHECK(tenon_f32_to_f16(65519.f) == 0x7bff && tenon_f32_to_f16(65520.f) == 0x7c00 && tenon_f32_to_f16(1e30f) == 0x7c00);
-    CHECK(tenon_f32_to_f16(-INFINITY) == 0xfc00 && isinf(tenon_f16_to_f32(0x7c00)) && isnan(tenon_f16_to_f32(tenon_f32_to_f16(NAN))));
+    CHECK(tenon_f32_to_f16(-INFINITY) == 0xfc00 && isinf(tenon_f16_to_f32(0x7c00)) &&
+          isnan(tenon_f16_to_f32(tenon_f32_to_f16(NAN))));
     CHECK(tenon_f32_to_f16(0x1p-25f) == 0 && tenon_f32_to_f16(0x1.8p-25f) == 1 && tenon_f32_to_f16(1e-40f) == 0);
     CHECK(tenon_f32_to_f8e4m3(464, 0) == 0x7e && tenon_f32_to_f8e4m3(465, 0) == 0x7f && tenon_f32_to_f8e4m3(465, 1) == 0x7e);
-    CHECK(tenon_f32_to_f8e4m3(-INFINITY, 1) == 0xfe && tenon_f32_to_f8e4m3(INFINITY, 0) == 0x7f && isnan(tenon_f8e4m3_to_f32(0x7f)));
+    CHECK(tenon_f32_to_f8e4m3(-INFINITY, 1) == 0xfe && tenon_f32_to_f8e4m3(INFINITY, 0) == 0x7f &&
+          isnan(tenon_f8e4m3_to_f32(0x7f)));
     CHECK(tenon_f32_to_f8e5m2(1e9f, 0) == 0x7c && tenon_f32_to_f8e5m2(1e9f, 1) == 0x7b && isinf(tenon_f8e5m2_to_f32(0xfc)));
     CHECK(isnan(tenon_f8e5m2_to_f32(tenon_f32_to_f8e5m2(NAN, 1))) && isnan(tenon_f8e4m3_to_f32(tenon_f32_to_f8e4m3(NAN, 1))));
-    CHECK(tenon_f32_to_bf16(1.00390625f) == 0x3f80 && tenon_f32_to_bf16(1.01171875f) == 0x3f82 && tenon_bf16_to_f32(0xc000) == -2);
+    CHECK(tenon_f32_to_bf16(1.00390625f) == 0x3f80 && tenon_f32_to_bf16(1.01171875f) == 0x3f82 &&
+          tenon_bf16_to_f32(0xc000) == -2);
     CHECK(isinf(tenon_bf16_to_f32(tenon_f32_to_bf16(3.4e38f))) && isnan(tenon_bf16_to_f32(tenon_f32_to_bf16(NAN))));
 }
 

@@ -23,8 +23,9 @@ static tenon_engine *engine_of(const char *text)
     const int fd = mkstemp(path);
     tenon_arena_init(&arena, cx);
     tenon_buf_init(&onnx, cx);
-    bool ok = fd >= 0 && CHECK_OK(cx, tenon_graph_parse(cx, &arena, tenon_op_find, text, &g)) && CHECK_OK(cx, tenon_infer_graph(cx, g)) &&
-              CHECK_OK(cx, tenon_onnx_write(cx, g, &onnx)) && CHECK_OK(cx, tenon_network_read(cx, onnx.data, onnx.length, NULL, &network)) &&
+    bool ok = fd >= 0 && CHECK_OK(cx, tenon_graph_parse(cx, &arena, tenon_op_find, text, &g)) &&
+              CHECK_OK(cx, tenon_infer_graph(cx, g)) && CHECK_OK(cx, tenon_onnx_write(cx, g, &onnx)) &&
+              CHECK_OK(cx, tenon_network_read(cx, onnx.data, onnx.length, NULL, &network)) &&
               CHECK_OK(cx, tenon_config_create(cx, &config)) && CHECK_OK(cx, tenon_config_set_device(config, "cpu", 0)) &&
               CHECK_OK(cx, tenon_config_set_threads(config, 2)) && CHECK_OK(cx, tenon_config_set_timing(config, false));
     if (ok) ok = CHECK_OK(cx, tenon_build(cx, network, config, &built)) && CHECK_OK(cx, tenon_engine_save(cx, built, path));
@@ -63,13 +64,15 @@ static void gives(tenon_context *c, const char *name, const char *shape, const f
     size_t bytes = 0;
     char got[128] = "";
     CHECK(tenon_context_shape(c, name, &rank, dim) == TENON_OK);
-    for (int i = 0; i < rank; i++) snprintf(got + strlen(got), sizeof got - strlen(got), "%s%lld", i ? "x" : "", (long long)dim[i]);
+    for (int i = 0; i < rank; i++)
+        snprintf(got + strlen(got), sizeof got - strlen(got), "%s%lld", i ? "x" : "", (long long)dim[i]);
     CHECK_TEXT(got, shape);
     const bool ok = tenon_context_output(c, name, &data, &bytes) == TENON_OK && bytes == count * sizeof(float);
     CHECK(ok);
     if (!ok) fprintf(stderr, "  %s: %zu bytes %s\n", name, bytes, tenon_context_message(c));
     for (size_t i = 0; ok && i < count; i++) {
-        if (((const float *)data)[i] != want[i]) fprintf(stderr, "  %s[%zu] is %g, not %g\n", name, i, ((const float *)data)[i], want[i]);
+        if (((const float *)data)[i] != want[i])
+            fprintf(stderr, "  %s[%zu] is %g, not %g\n", name, i, ((const float *)data)[i], want[i]);
         CHECK(((const float *)data)[i] == want[i]);
     }
 }
@@ -77,23 +80,24 @@ static void gives(tenon_context *c, const char *name, const char *shape, const f
 /* What is carried grows by x + i in each turn; sums of it are stacked; each turn puts x * i in a sequence, which is joined. */
 static void test_loop(void)
 {
-    tenon_engine *e = engine_of("graph(x: f32[2], n: i64[]) {\n"
-                                "  y = relu(x)\n"
-                                "  none = sequence_empty() dtype=f32\n"
-                                "  all, made, sums = loop(n, -, x, none) body=graph(i: i64[], go: bool[], sofar: f32[*], list: sequence(f32[2])) {\n"
-                                "    on = identity(go)\n"
-                                "    k = cast(i) to=f32\n"
-                                "    t = add(x, k)\n"
-                                "    more = concat(sofar, t) axis=0\n"
-                                "    u = mul(y, k)\n"
-                                "    longer = sequence_insert(list, u, -)\n"
-                                "    sum = reduce_sum(more) keepdims=0\n"
-                                "    return on, more, longer, sum\n"
-                                "  }\n"
-                                "  joined = concat_from_sequence(made) axis=0\n"
-                                "  twice = add(all, all)\n"
-                                "  return twice, sums, joined, y\n"
-                                "}\n");
+    tenon_engine *e = engine_of(
+        "graph(x: f32[2], n: i64[]) {\n"
+        "  y = relu(x)\n"
+        "  none = sequence_empty() dtype=f32\n"
+        "  all, made, sums = loop(n, -, x, none) body=graph(i: i64[], go: bool[], sofar: f32[*], list: sequence(f32[2])) {\n"
+        "    on = identity(go)\n"
+        "    k = cast(i) to=f32\n"
+        "    t = add(x, k)\n"
+        "    more = concat(sofar, t) axis=0\n"
+        "    u = mul(y, k)\n"
+        "    longer = sequence_insert(list, u, -)\n"
+        "    sum = reduce_sum(more) keepdims=0\n"
+        "    return on, more, longer, sum\n"
+        "  }\n"
+        "  joined = concat_from_sequence(made) axis=0\n"
+        "  twice = add(all, all)\n"
+        "  return twice, sums, joined, y\n"
+        "}\n");
     tenon_context *c = NULL;
     if (!e || !CHECK_OK(cx, tenon_context_create(cx, e, NULL, &c))) goto done;
     float x[2] = {1, -3}, y[2];

@@ -23,7 +23,10 @@ static dim max(dim a, dim b) { return tenon_dim_max(&pool, a, b); }
 static dim eq(dim a, dim b) { return tenon_dim_eq(&pool, a, b); }
 static dim lt(dim a, dim b) { return tenon_dim_lt(&pool, a, b); }
 static dim sel(dim c, dim a, dim b) { return tenon_dim_select(&pool, c, a, b); }
-static dim sym(const char *name, int64_t lo, int64_t hi, int64_t divisor) { return tenon_dim_symbol_named(&pool, name, lo, lo, hi, divisor); }
+static dim sym(const char *name, int64_t lo, int64_t hi, int64_t divisor)
+{
+    return tenon_dim_symbol_named(&pool, name, lo, lo, hi, divisor);
+}
 
 static void start(void)
 {
@@ -53,7 +56,8 @@ static dim parse(const char *s)
 static void test_fold(void)
 {
     start();
-    dim batch = sym("batch", 1, 64, 1), h = sym("h", 1, 4096, 1), w = sym("w", 1, 4096, 1), any = sym("any", -TENON_DIM_HUGE, TENON_DIM_HUGE, 1);
+    dim batch = sym("batch", 1, 64, 1), h = sym("h", 1, 4096, 1), w = sym("w", 1, 4096, 1),
+        any = sym("any", -TENON_DIM_HUGE, TENON_DIM_HUGE, 1);
     dim s = sym("s", 1, TENON_DIM_HUGE, 1), zero = sym("zero", 0, 100, 1);
     CHECK(sym("batch", 0, 64, 1) == batch && pool.symbol[0].lo == 1);
     CHECK(fdiv(mul(batch, n(49)), n(49)) == batch);
@@ -84,18 +88,21 @@ static void test_fold(void)
     CHECK(fdiv(mul(mul(batch, seq), n(768)), seq) == mul(batch, n(768)));
     CHECK(mod(mul(mul(batch, seq), n(768)), seq) == n(0) && cdiv(mul(batch, seq), seq) == batch);
     CHECK(fdiv(mul(any, batch), any) == batch && mod(any, any) == n(0) && fdiv(any, any) == n(1));
-    CHECK(fdiv(batch, n(64)) != n(0) && fdiv(batch, n(65)) == n(0) && mod(batch, n(65)) == batch && mod(sub(h, n(1)), h) == sub(h, n(1)));
+    CHECK(fdiv(batch, n(64)) != n(0) && fdiv(batch, n(65)) == n(0) && mod(batch, n(65)) == batch &&
+          mod(sub(h, n(1)), h) == sub(h, n(1)));
     /* strides after strides, in both spellings of a ceiling */
     dim one = add(fdiv(sub(h, n(1)), n(2)), n(1));
     CHECK(one == cdiv(h, n(2)) && one == fdiv(add(h, n(1)), n(2)));
     CHECK(cdiv(cdiv(h, n(2)), n(4)) == cdiv(h, n(8)) && fdiv(fdiv(h, n(2)), n(3)) == fdiv(h, n(6)));
     CHECK(add(fdiv(add(sub(h, n(3)), n(2)), n(1)), n(1)) == h);
-    CHECK(fdiv(n(-7), n(2)) == n(-4) && cdiv(n(-7), n(2)) == n(-3) && mod(n(-7), n(2)) == n(1) && mod(n(7), n(-2)) == n(-1) && fdiv(n(7), n(-2)) == n(-4));
+    CHECK(fdiv(n(-7), n(2)) == n(-4) && cdiv(n(-7), n(2)) == n(-3) && mod(n(-7), n(2)) == n(1) && mod(n(7), n(-2)) == n(-1) &&
+          fdiv(n(7), n(-2)) == n(-4));
     CHECK(fdiv(h, n(-1)) == sub(n(0), h) && mod(add(mul(h, n(6)), n(5)), n(3)) == n(2));
     /* divisors */
     dim u = sym("u", 32, 1024, 32);
     CHECK(mul(fdiv(u, n(32)), n(32)) == u && mul(fdiv(u, n(8)), n(8)) == u && mod(u, n(16)) == n(0));
-    CHECK(fdiv(fdiv(u, n(4)), n(8)) == fdiv(u, n(32)) && mul(fdiv(u, n(16)), n(2)) == fdiv(u, n(8)) && cdiv(u, n(4)) == fdiv(u, n(4)));
+    CHECK(fdiv(fdiv(u, n(4)), n(8)) == fdiv(u, n(32)) && mul(fdiv(u, n(16)), n(2)) == fdiv(u, n(8)) &&
+          cdiv(u, n(4)) == fdiv(u, n(4)));
     CHECK(fdiv(add(u, n(1)), n(2)) == fdiv(u, n(2)) && fdiv(mul(u, w), n(32)) == mul(fdiv(u, n(32)), w));
     CHECK(eq(u, n(33)) == n(0) && eq(u, n(64)) != n(0));
     dim r = tenon_dim_symbol_fresh(&pool, "nonzero", 0, 10);
@@ -124,18 +131,44 @@ static void test_text(void)
     CHECK_TEXT(text(sel(lt(b, h), b, n(-3))), "select(lt(batch,h),batch,-3)");
     CHECK_TEXT(text(n(INT64_MIN)), "-9223372036854775808");
     CHECK_TEXT(text(NULL), "?");
-    const char *const forms[] = {"batch*49+3", "-h*2+6", "min(batch,h,7)", "select(lt(batch,h),batch,-3)", "`a b\\`c`+`min`*`2x`*2", "-9223372036854775808",
-                                 "floordiv(batch*h+1,7)*3-mod(h,5)", "h*-9223372036854775808", "ceildiv(batch,h-9)", "mod(h,-3)"};
+    const char *const forms[] = {"batch*49+3",
+                                 "-h*2+6",
+                                 "min(batch,h,7)",
+                                 "select(lt(batch,h),batch,-3)",
+                                 "`a b\\`c`+`min`*`2x`*2",
+                                 "-9223372036854775808",
+                                 "floordiv(batch*h+1,7)*3-mod(h,5)",
+                                 "h*-9223372036854775808",
+                                 "ceildiv(batch,h-9)",
+                                 "mod(h,-3)"};
     for (size_t i = 0; i < TENON_COUNTOF(forms); i++) {
         dim d = parse(forms[i]);
         char printed[4096];
         snprintf(printed, sizeof printed, "%s", text(d));
         CHECK(d && parse(printed) == d);
     }
-    CHECK(parse(" ( batch + 3 ) * 2 - 6 ") == mul(b, n(2)) && parse("3-5") == n(-2) && parse("2-3*h") == sub(n(2), mul(h, n(3))) && parse("-(h)") == sub(n(0), h));
+    CHECK(parse(" ( batch + 3 ) * 2 - 6 ") == mul(b, n(2)) && parse("3-5") == n(-2) &&
+          parse("2-3*h") == sub(n(2), mul(h, n(3))) && parse("-(h)") == sub(n(0), h));
     CHECK(parse("h-3*2") == sub(h, n(6)) && parse("--3") == n(3));
-    const char *const bad[] = {"", "+", "batch*", "x", "(h", "h)", "min(h)", "min h", "floordiv(h,2,3)", "9223372036854775808", "h h", "`h", "select(h,h)", "3x", "*",
-                               "9223372036854775807+1", "h*9223372036854775807*2", "min(", "min(h,"};
+    const char *const bad[] = {"",
+                               "+",
+                               "batch*",
+                               "x",
+                               "(h",
+                               "h)",
+                               "min(h)",
+                               "min h",
+                               "floordiv(h,2,3)",
+                               "9223372036854775808",
+                               "h h",
+                               "`h",
+                               "select(h,h)",
+                               "3x",
+                               "*",
+                               "9223372036854775807+1",
+                               "h*9223372036854775807*2",
+                               "min(",
+                               "min(h,"};
     dim d;
     for (size_t i = 0; i < TENON_COUNTOF(bad); i++) {
         const tenon_status status = tenon_dim_parse(&cx, &pool, bad[i], strlen(bad[i]), &d);
@@ -154,7 +187,8 @@ static void test_overflow(void)
     dim h = sym("h", 1, TENON_DIM_HUGE, 1), w = sym("w", -5, TENON_DIM_HUGE, 1);
     CHECK(!add(n(INT64_MAX), n(1)) && strstr(cx.message, "64 bits") && !pool.failed);
     CHECK(!mul(n(INT64_MAX), n(2)) && !sub(n(0), n(INT64_MIN)) && !fdiv(n(INT64_MIN), n(-1)) && !mul(mul(h, n(INT64_MAX)), n(2)));
-    CHECK(add(NULL, h) == NULL && mul(h, NULL) == NULL && fdiv(NULL, h) == NULL && min(NULL, NULL) == NULL && sel(NULL, h, h) == NULL && !pool.failed);
+    CHECK(add(NULL, h) == NULL && mul(h, NULL) == NULL && fdiv(NULL, h) == NULL && min(NULL, NULL) == NULL &&
+          sel(NULL, h, h) == NULL && !pool.failed);
     dim big = mul(mul(h, h), w);
     CHECK(big->hi == TENON_DIM_HUGE && big->lo >= -TENON_DIM_HUGE);
     CHECK(n(INT64_MAX)->hi == TENON_DIM_HUGE && n(INT64_MAX)->value == INT64_MAX);
@@ -162,9 +196,11 @@ static void test_overflow(void)
     CHECK(fdiv(n(INT64_MIN), n(3)) == n(INT64_MIN / 3 - 1) && mod(n(INT64_MIN), n(3)) == n(1) && fdiv(h, n(INT64_MIN)) == NULL);
     /* no division by zero while building, an answer while evaluating */
     int64_t v, at[2] = {3, 4};
-    CHECK(fdiv(h, n(0)) && !tenon_dim_eval(fdiv(h, n(0)), at, &v) && !tenon_dim_eval(mod(h, n(0)), at, &v) && !tenon_dim_eval(cdiv(n(3), n(0)), at, &v));
+    CHECK(fdiv(h, n(0)) && !tenon_dim_eval(fdiv(h, n(0)), at, &v) && !tenon_dim_eval(mod(h, n(0)), at, &v) &&
+          !tenon_dim_eval(cdiv(n(3), n(0)), at, &v));
     at[0] = INT64_MAX;
-    CHECK(!tenon_dim_eval(mul(h, n(2)), at, &v) && !tenon_dim_eval(add(h, n(2)), at, &v) && tenon_dim_eval(n(5), NULL, &v) && v == 5);
+    CHECK(!tenon_dim_eval(mul(h, n(2)), at, &v) && !tenon_dim_eval(add(h, n(2)), at, &v) && tenon_dim_eval(n(5), NULL, &v) &&
+          v == 5);
     /* too many terms: kept as factors, still right; too large as a tree: NULL, not a crash */
     dim product = n(1), sum = n(0), nest = h;
     int64_t values[64], want = 1, total = 0;
@@ -232,7 +268,8 @@ static int wrong_at(const traced *t, int64_t (*sample)[SYMBOLS])
         int64_t got;
         if (!t->defined[s]) continue;
         if (t->value[s] > TENON_DIM_HUGE || t->value[s] < -TENON_DIM_HUGE) continue;
-        if (!tenon_dim_eval(t->d, sample[s], &got)) continue; /* an intermediate product may overflow where the original did not */
+        if (!tenon_dim_eval(t->d, sample[s], &got))
+            continue; /* an intermediate product may overflow where the original did not */
         wrong += got != t->value[s] || got < t->d->lo || got > t->d->hi;
         wrong += t->d->divisor ? got % t->d->divisor != 0 : got != 0;
     }
@@ -255,10 +292,12 @@ static int random_round(void)
     int count = 0, wrong = 0;
     start();
     for (int i = 0; i < SYMBOLS; i++, count++) {
-        const int64_t divisor = i == 0 ? 1 + roll(3) * 4 : 1 + roll(2), lo = i == 3 ? -20 : roll(3) * divisor, hi = lo + roll(40) * divisor;
+        const int64_t divisor = i == 0 ? 1 + roll(3) * 4 : 1 + roll(2), lo = i == 3 ? -20 : roll(3) * divisor,
+                      hi = lo + roll(40) * divisor;
         t[count].d = sym((const char *[]){"a", "b", "c", "d"}[i], lo, hi, divisor);
         for (int s = 0; s < SAMPLES; s++) {
-            const int64_t first = tenon_ceil_div(lo, divisor), last = hi / divisor - (hi % divisor < 0), v = first <= last ? (first + roll(last - first + 1)) * divisor : 0;
+            const int64_t first = tenon_ceil_div(lo, divisor), last = hi / divisor - (hi % divisor < 0),
+                          v = first <= last ? (first + roll(last - first + 1)) * divisor : 0;
             if (first > last) return 0; /* no multiple in the range */
             sample[s][i] = t[count].value[s] = v;
             t[count].defined[s] = true;
@@ -274,7 +313,8 @@ static int random_round(void)
         for (int s = 0; s < SAMPLES; s++) {
             const int64_t bv = number ? k : t[b].value[s];
             out->defined[s] = t[a].defined[s] && (number || t[b].defined[s]) && (op < 10 || t[c].defined[s]) &&
-                              direct(op, t[a].value[s], bv, t[c].value[s], &out->value[s]) && out->value[s] < TENON_DIM_HUGE && out->value[s] > -TENON_DIM_HUGE;
+                              direct(op, t[a].value[s], bv, t[c].value[s], &out->value[s]) && out->value[s] < TENON_DIM_HUGE &&
+                              out->value[s] > -TENON_DIM_HUGE;
         }
         wrong += wrong_at(out, sample);
         count++;
@@ -292,7 +332,8 @@ static tenon_status use_pool(tenon_cx *c)
     dim x = tenon_dim_symbol_named(&p, "x", 1, 1, 100, 4), y = tenon_dim_symbol_fresh(&p, "y", 0, 9), d = tenon_dim_const(&p, 3);
     for (int i = 1; i < 200; i++) {
         dim k = tenon_dim_const(&p, i);
-        d = tenon_dim_add(&p, tenon_dim_mul(&p, d, k), tenon_dim_select(&p, tenon_dim_eq(&p, x, k), tenon_dim_floordiv(&p, x, k), y));
+        d = tenon_dim_add(&p, tenon_dim_mul(&p, d, k),
+                          tenon_dim_select(&p, tenon_dim_eq(&p, x, k), tenon_dim_floordiv(&p, x, k), y));
         d = tenon_dim_max(&p, tenon_dim_mod(&p, d, k), tenon_dim_ceildiv(&p, tenon_dim_min(&p, x, k), y));
     }
     const bool good = d != NULL && !p.failed;

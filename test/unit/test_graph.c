@@ -14,15 +14,18 @@ static const tenon_attr_def many_attrs[] = {
     {.name = "mode", .kind = TENON_ATTR_STRING, .s = "same"}, {.name = "pads", .kind = TENON_ATTR_INTS},
     {.name = "scales", .kind = TENON_ATTR_FLOATS}, {.name = "names", .kind = TENON_ATTR_STRINGS},
     {.name = "to", .kind = TENON_ATTR_DTYPE, .i = TENON_F32}, {.name = "value", .kind = TENON_ATTR_TENSOR}, {.name = NULL}};
-static const tenon_attr_def if_attrs[] = {
-    {.name = "then_branch", .kind = TENON_ATTR_GRAPH, .required = true}, {.name = "else_branch", .kind = TENON_ATTR_GRAPH, .required = true}, {.name = NULL}};
+static const tenon_attr_def if_attrs[] = {{.name = "then_branch", .kind = TENON_ATTR_GRAPH, .required = true},
+                                          {.name = "else_branch", .kind = TENON_ATTR_GRAPH, .required = true},
+                                          {.name = NULL}};
 static const tenon_attr_def need_attrs[] = {{.name = "to", .kind = TENON_ATTR_DTYPE, .required = true}, {.name = NULL}};
-static const tenon_op_head heads[] = {{"relu", plain_attrs}, {"add", NULL}, {"many", many_attrs}, {"if", if_attrs}, {"cast", need_attrs}};
+static const tenon_op_head heads[] = {
+    {"relu", plain_attrs}, {"add", NULL}, {"many", many_attrs}, {"if", if_attrs}, {"cast", need_attrs}};
 
 static const tenon_op *lookup(const char *name, size_t length)
 {
     for (size_t i = 0; i < TENON_COUNTOF(heads); i++)
-        if (strlen(heads[i].name) == length && !memcmp(heads[i].name, name, length)) return (const tenon_op *)(const void *)&heads[i];
+        if (strlen(heads[i].name) == length && !memcmp(heads[i].name, name, length))
+            return (const tenon_op *)(const void *)&heads[i];
     return NULL;
 }
 static const tenon_op *op(const char *name) { return lookup(name, strlen(name)); }
@@ -79,7 +82,8 @@ static void test_tensor(void)
     b.data = copy;
     tenon_tensor_dense(&a);
     tenon_tensor_channels_last(&b);
-    CHECK(tenon_tensor_is_dense(&a) && !tenon_tensor_is_dense(&b) && tenon_tensor_count(&a) == 24 && b.stride[1] == 1 && b.stride[3] == 2 && b.stride[2] == 8);
+    CHECK(tenon_tensor_is_dense(&a) && !tenon_tensor_is_dense(&b) && tenon_tensor_count(&a) == 24 && b.stride[1] == 1 &&
+          b.stride[3] == 2 && b.stride[2] == 8);
     tenon_tensor_copy(&b, &a);
     int wrong = 0;
     for (int i = 0; i < 24; i++) wrong += tenon_tensor_get_f64(&b, tenon_tensor_offset(&b, i)) != i;
@@ -95,11 +99,13 @@ static void test_tensor(void)
         tenon_tensor_set_i64(&s, 0, 0);
         CHECK(tenon_tensor_get_f64(&s, 1) == 1 && tenon_tensor_get_i64(&s, 1) == 1 && tenon_tensor_get_i64(&s, 0) == 0);
         tenon_dtype back;
-        CHECK(tenon_dtype_parse(tenon_dtype_name(s.dtype), strlen(tenon_dtype_name(s.dtype)), &back) && back == s.dtype && tenon_dtype_bits(back));
+        CHECK(tenon_dtype_parse(tenon_dtype_name(s.dtype), strlen(tenon_dtype_name(s.dtype)), &back) && back == s.dtype &&
+              tenon_dtype_bits(back));
         if (!tenon_is_int(s.dtype)) continue;
         tenon_tensor_set_f64(&s, 0, 1e30);
         tenon_tensor_set_f64(&s, 1, NAN);
-        CHECK(tenon_tensor_get_i64(&s, 1) == 0 && (s.dtype == TENON_U64 ? tenon_tensor_get_f64(&s, 0) == 0x1p64 : tenon_tensor_get_f64(&s, 0) > 0));
+        CHECK(tenon_tensor_get_i64(&s, 1) == 0 &&
+              (s.dtype == TENON_U64 ? tenon_tensor_get_f64(&s, 0) == 0x1p64 : tenon_tensor_get_f64(&s, 0) > 0));
     }
     tenon_tensor i8 = {.dtype = TENON_I8, .rank = 1, .dim = {2}, .stride = {1}, .data = room}, i4 = i8, f16 = i8;
     tenon_tensor_set_f64(&i8, 0, -2.5), tenon_tensor_set_f64(&i8, 1, -300);
@@ -121,11 +127,14 @@ static void test_names_and_attrs(void)
     CHECK_TEXT(b->name, "a.1");
     CHECK_OK(&cx, tenon_graph_create(&cx, &arena, NULL, g, &sub));
     CHECK_OK(&cx, tenon_graph_value(sub, "a", NULL, &c));
-    CHECK(strcmp(c->name, "a") && strcmp(c->name, "a.1") && tenon_graph_find(sub, "a", 1) == a && !tenon_graph_find(g, "zz", 2) && sub->dims == g->dims);
-    for (int i = 0; i < 500; i++) CHECK(tenon_graph_value(g, "many", NULL, &b) == TENON_OK && tenon_graph_find(g, b->name, strlen(b->name)) == b);
+    CHECK(strcmp(c->name, "a") && strcmp(c->name, "a.1") && tenon_graph_find(sub, "a", 1) == a && !tenon_graph_find(g, "zz", 2) &&
+          sub->dims == g->dims);
+    for (int i = 0; i < 500; i++)
+        CHECK(tenon_graph_value(g, "many", NULL, &b) == TENON_OK && tenon_graph_find(g, b->name, strlen(b->name)) == b);
     tenon_node *n;
     CHECK_OK(&cx, tenon_graph_node(g, op("many"), "n", 1, &a, 2, &n));
-    CHECK(tenon_node_int(n, "axis") == -1 && tenon_node_float(n, "alpha") == 0.5 && !strcmp(tenon_node_attr(n, "mode")->s, "same") && !tenon_node_attr(n, "pads")->set);
+    CHECK(tenon_node_int(n, "axis") == -1 && tenon_node_float(n, "alpha") == 0.5 &&
+          !strcmp(tenon_node_attr(n, "mode")->s, "same") && !tenon_node_attr(n, "pads")->set);
     CHECK_OK(&cx, tenon_node_set_int(g, n, "axis", 3));
     CHECK_OK(&cx, tenon_node_set_ints(g, n, "pads", (const int64_t[]){1, -2}, 2));
     CHECK_OK(&cx, tenon_node_set_floats(g, n, "scales", (const double[]){0.1, 1e20, -INFINITY}, 3));
@@ -139,24 +148,44 @@ static void test_names_and_attrs(void)
     tenon_attrs_print(&t, n, ",");
     CHECK_TEXT(tenon_buf_cstr(&t), ",axis=3,pads=1+-2,scales=0.1+1e20+-inf,names=\"a\\\"b\"+\"c\\x0a\",to=f16");
     tenon_buf_free(&t);
-    const char *const good[] = {"axis=-9223372036854775808", "alpha=1e-5", "mode=\"x y\"", "pads=[]", "pads=3", "scales=1.5+nan", "to=i64", "value=f32[2]{1+-2.5}", "value=i64[]{7}"};
+    const char *const good[] = {
+        "axis=-9223372036854775808", "alpha=1e-5",    "mode=\"x y\"", "pads=[]", "pads=3", "scales=1.5+nan", "to=i64",
+        "value=f32[2]{1+-2.5}",      "value=i64[]{7}"};
     for (size_t i = 0; i < TENON_COUNTOF(good); i++) CHECK_OK(&cx, tenon_attr_parse(g, n, good[i], strlen(good[i])));
-    CHECK(tenon_node_int(n, "axis") == INT64_MIN && tenon_node_attr(n, "pads")->count == 1 && tenon_node_attr(n, "value")->tensor->rank == 0 &&
-          tenon_node_int(n, "to") == TENON_I64);
-    const char *const bad[] = {"axis", "axis=", "axis=1.5", "axis=9223372036854775808", "alpha=x", "mode=x", "mode=\"x", "pads=1+", "pads=1,2", "to=f99", "value=f32[2]{1}",
-                               "value=f32[-1]{}", "value=f32[99999999999]{1}", "nope=1", "=", "value=i8[1]{300}", "scales="};
-    for (size_t i = 0; i < TENON_COUNTOF(bad); i++) CHECK_FAILS(&cx, tenon_attr_parse(g, n, bad[i], strlen(bad[i])), TENON_INVALID, "");
+    CHECK(tenon_node_int(n, "axis") == INT64_MIN && tenon_node_attr(n, "pads")->count == 1 &&
+          tenon_node_attr(n, "value")->tensor->rank == 0 && tenon_node_int(n, "to") == TENON_I64);
+    const char *const bad[] = {"axis",
+                               "axis=",
+                               "axis=1.5",
+                               "axis=9223372036854775808",
+                               "alpha=x",
+                               "mode=x",
+                               "mode=\"x",
+                               "pads=1+",
+                               "pads=1,2",
+                               "to=f99",
+                               "value=f32[2]{1}",
+                               "value=f32[-1]{}",
+                               "value=f32[99999999999]{1}",
+                               "nope=1",
+                               "=",
+                               "value=i8[1]{300}",
+                               "scales="};
+    for (size_t i = 0; i < TENON_COUNTOF(bad); i++)
+        CHECK_FAILS(&cx, tenon_attr_parse(g, n, bad[i], strlen(bad[i])), TENON_INVALID, "");
     tenon_arena_free(&arena);
 }
 
 static void test_edit(void)
 {
     tenon_graph *g = begin();
-    tenon_value *x = input(g, "x"), *a = apply(g, "a", x, NULL), *b = apply(g, "b", a, x), *dead = apply(g, "dead", b, NULL), *y = apply(g, "y", b, NULL);
+    tenon_value *x = input(g, "x"), *a = apply(g, "a", x, NULL), *b = apply(g, "b", a, x), *dead = apply(g, "dead", b, NULL),
+                *y = apply(g, "y", b, NULL);
     CHECK_OK(&cx, tenon_graph_add_output(g, y));
     CHECK_OK(&cx, tenon_graph_verify(g));
     CHECK_OK(&cx, tenon_graph_index_uses(g));
-    CHECK(x->use_count == 2 && b->use_count == 2 && y->use_count == 1 && !y->use[0].node && a->use[0].node == b->producer && a->use[0].index == 0 && dead->use_count == 0);
+    CHECK(x->use_count == 2 && b->use_count == 2 && y->use_count == 1 && !y->use[0].node && a->use[0].node == b->producer &&
+          a->use[0].index == 0 && dead->use_count == 0);
     tenon_graph_prune(g);
     CHECK(g->node_count == 3 && dead->producer->dead && dead->id == -1);
     CHECK_OK(&cx, tenon_graph_verify(g));
@@ -165,7 +194,8 @@ static void test_edit(void)
     b->producer->src[1] = late;
     CHECK_FAILS(&cx, tenon_graph_verify(g), TENON_INVALID, "before node 'late'");
     CHECK_OK(&cx, tenon_graph_sort(g));
-    CHECK(g->node[0] == a->producer && g->node[1] == late->producer && g->node[2] == b->producer && g->node[3] == y->producer && y->producer->id == 3);
+    CHECK(g->node[0] == a->producer && g->node[1] == late->producer && g->node[2] == b->producer && g->node[3] == y->producer &&
+          y->producer->id == 3);
     CHECK_OK(&cx, tenon_graph_verify(g));
     /* a cycle is named and leaves the order alone */
     a->producer->src[0] = y;
@@ -180,7 +210,8 @@ static void test_edit(void)
     CHECK_OK(&cx, tenon_graph_replace(g, y, b));
     CHECK(g->output[0] == b && !strcmp(b->name, "y") && tenon_graph_find(g, "y", 1) == b && !strcmp(y->name, "b"));
     CHECK_OK(&cx, tenon_graph_replace(g, b, x));
-    CHECK(g->output[0] != x && g->output[0]->producer->op == &tenon_op_identity && g->output[0]->producer->src[0] == x && !strcmp(g->output[0]->name, "y"));
+    CHECK(g->output[0] != x && g->output[0]->producer->op == &tenon_op_identity && g->output[0]->producer->src[0] == x &&
+          !strcmp(g->output[0]->name, "y"));
     CHECK_OK(&cx, tenon_graph_sort(g));
     tenon_graph_prune(g);
     CHECK(g->node_count == 1);
@@ -235,9 +266,12 @@ static void test_verify(void)
     g->input_count = 1;
     tenon_arena_free(&arena);
     g = begin();
-    CHECK_FAILS(&cx, tenon_graph_const(g, "c", &(tenon_tensor){.dtype = TENON_F32, .rank = 9}, false, &c), TENON_UNSUPPORTED, "rank 9");
-    CHECK_FAILS(&cx, tenon_graph_const(g, "c", &(tenon_tensor){.dtype = TENON_F32, .rank = 1, .dim = {-1}}, false, &c), TENON_INVALID, "-1");
-    CHECK_FAILS(&cx, tenon_graph_const(g, "c", &(tenon_tensor){.dtype = TENON_F32, .rank = 2, .dim = {INT64_MAX, 4}}, true, &c), TENON_INVALID, "copied");
+    CHECK_FAILS(&cx, tenon_graph_const(g, "c", &(tenon_tensor){.dtype = TENON_F32, .rank = 9}, false, &c), TENON_UNSUPPORTED,
+                "rank 9");
+    CHECK_FAILS(&cx, tenon_graph_const(g, "c", &(tenon_tensor){.dtype = TENON_F32, .rank = 1, .dim = {-1}}, false, &c),
+                TENON_INVALID, "-1");
+    CHECK_FAILS(&cx, tenon_graph_const(g, "c", &(tenon_tensor){.dtype = TENON_F32, .rank = 2, .dim = {INT64_MAX, 4}}, true, &c),
+                TENON_INVALID, "copied");
     tenon_arena_free(&arena);
 }
 
@@ -267,7 +301,8 @@ static void test_text(void)
         CHECK_OK(&cx, tenon_graph_verify(g));
         CHECK_OK(&cx, tenon_graph_index_uses(g));
         tenon_value *a = tenon_graph_find(g, "a", 1), *p = tenon_graph_find(g, "p", 1);
-        CHECK(a && a->use_count == 2 && p && p->is_const && p->expr && !p->producer && g->node_count == 3 && g->dims->symbol_count == 2);
+        CHECK(a && a->use_count == 2 && p && p->is_const && p->expr && !p->producer && g->node_count == 3 &&
+              g->dims->symbol_count == 2);
         tenon_value *x = tenon_graph_find(g, "x", 1);
         CHECK_OK(&cx, tenon_graph_replace(g, a, x)); /* also inside both bodies */
         tenon_graph_prune(g);
@@ -286,17 +321,35 @@ static void test_text(void)
         CHECK_FAILS(&cx, tenon_graph_verify(g), TENON_INVALID, "no type");
     }
     static const struct { const char *text, *part; } bad[] = {
-        {"", "'graph'"}, {"graph(", "name"}, {"graph(x: f32[", ""}, {"graph(x: f99[2]) { return x }", "type"}, {"graph(x: f32[k]) { return x }", "'k'"},
-        {"graph(x: f32[1,1,1,1,1,1,1,1,1]) { return x }", "too many"}, {"graph(x) { y = relu(z) return y }", "nothing before"},
-        {"graph(x) {\n y = nope(x) return y }", "line 2: unknown operator"}, {"graph(x) { x = relu(x) return x }", "twice"}, {"graph(x, x) { return x }", "twice"},
-        {"graph(x) { y = relu(x", "expected"}, {"graph(x) { y = relu(x) return y", "}"}, {"graph(x) { return x } more", "end"},
-        {"graph(x) { y = many(x) axis=z return y }", "axis"}, {"graph(x) { w: f32[3] = const {1,2} return w }", "element"},
-        {"graph(x) { w: f32[n] = const {1} return w }", "'n'"}, {"graph(x) { w = const {1} return w }", "needs"},
-        {"graph(x) { w: f32[99999999999] = const #1 return w }", "too large"}, {"graph(x) { w: f32[2] = const #xyz return w }", "hexadecimal"},
-        {"graph(x) { a, b = const {1} return a }", "one name"}, {"graph(x where a=5..1) { return x }", "empty"}, {"graph(x where a=5) { return x }", ".."},
-        {"graph(-) { return x }", "needs a name"}, {"graph(x) { return - }", "needs a name"}, {"graph(x) { y = if(x) return y }", "missing"},
+        {"", "'graph'"},
+        {"graph(", "name"},
+        {"graph(x: f32[", ""},
+        {"graph(x: f99[2]) { return x }", "type"},
+        {"graph(x: f32[k]) { return x }", "'k'"},
+        {"graph(x: f32[1,1,1,1,1,1,1,1,1]) { return x }", "too many"},
+        {"graph(x) { y = relu(z) return y }", "nothing before"},
+        {"graph(x) {\n y = nope(x) return y }", "line 2: unknown operator"},
+        {"graph(x) { x = relu(x) return x }", "twice"},
+        {"graph(x, x) { return x }", "twice"},
+        {"graph(x) { y = relu(x", "expected"},
+        {"graph(x) { y = relu(x) return y", "}"},
+        {"graph(x) { return x } more", "end"},
+        {"graph(x) { y = many(x) axis=z return y }", "axis"},
+        {"graph(x) { w: f32[3] = const {1,2} return w }", "element"},
+        {"graph(x) { w: f32[n] = const {1} return w }", "'n'"},
+        {"graph(x) { w = const {1} return w }", "needs"},
+        {"graph(x) { w: f32[99999999999] = const #1 return w }", "too large"},
+        {"graph(x) { w: f32[2] = const #xyz return w }", "hexadecimal"},
+        {"graph(x) { a, b = const {1} return a }", "one name"},
+        {"graph(x where a=5..1) { return x }", "empty"},
+        {"graph(x where a=5) { return x }", ".."},
+        {"graph(-) { return x }", "needs a name"},
+        {"graph(x) { return - }", "needs a name"},
+        {"graph(x) { y = if(x) return y }", "missing"},
         {"graph(x) { y = if(x) then_branch=graph() { q = relu(x) return q } else_branch=graph() { return q } return y }", "'q'"},
-        {"graph(`x) { return x }", "backquote"}, {"graph(x) { y: = relu(x) return y }", "type"}, {"graph(x) { w: i8[1] = const {300} return w }", "range"},
+        {"graph(`x) { return x }", "backquote"},
+        {"graph(x) { y: = relu(x) return y }", "type"},
+        {"graph(x) { w: i8[1] = const {300} return w }", "range"},
     };
     for (size_t i = 0; i < TENON_COUNTOF(bad); i++) {
         tenon_graph *none;

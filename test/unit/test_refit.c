@@ -27,7 +27,8 @@ static bool run(tenon_context *context, float out[10])
     float x[64];
     digits_input(x, 1);
     const bool ok = tenon_context_set_address(context, "x", x, sizeof x) == TENON_OK &&
-                    tenon_context_set_address(context, "y", out, 10 * sizeof *out) == TENON_OK && tenon_context_run(context) == TENON_OK;
+                    tenon_context_set_address(context, "y", out, 10 * sizeof *out) == TENON_OK &&
+                    tenon_context_run(context) == TENON_OK;
     if (!ok) fprintf(stderr, "%s\n", tenon_context_message(context));
     return ok;
 }
@@ -112,7 +113,8 @@ static void test_replace(tenon_engine *engine)
     for (int count = 1; count <= 3; count++) {
         if (!expected(c, count, changed, want)) continue;
         CHECK(!same(want, before));
-        CHECK_OK(cx, tenon_engine_set_weight(cx, engine, c[count - 1].name, TENON_F32, changed[count - 1], c[count - 1].count * 4));
+        CHECK_OK(cx,
+                 tenon_engine_set_weight(cx, engine, c[count - 1].name, TENON_F32, changed[count - 1], c[count - 1].count * 4));
         CHECK(run(context, got) && same(got, before)); /* not yet */
         CHECK_OK(cx, tenon_engine_refit(cx, engine));
         CHECK(run(context, got) && same(got, want));
