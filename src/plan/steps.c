@@ -28,8 +28,16 @@ static tenon_status own_place(tenon_plan *plan, tenon_value *v, tenon_layout lay
 {
     tenon_place *p = tenon_arena_alloc(plan->arena, sizeof *p);
     if (!p) return TENON_NOMEM;
-    *p = (tenon_place){.value = v, .kind = TENON_PLACE_OWN, .layout = layout, .fixed = true, .binding = -1, .slot = TENON_NONE, .weight = TENON_NONE,
-                       .heap = TENON_NONE, .first_step = -1, .last_step = -1};
+    *p = (tenon_place){.value = v,
+                       .kind = TENON_PLACE_OWN,
+                       .layout = layout,
+                       .fixed = true,
+                       .binding = -1,
+                       .slot = TENON_NONE,
+                       .weight = TENON_NONE,
+                       .heap = TENON_NONE,
+                       .first_step = -1,
+                       .last_step = -1};
     *out = p;
     return TENON_OK;
 }
@@ -49,7 +57,8 @@ static tenon_status copy_step(tenon_plan *plan, tenon_place *from, tenon_place *
     tenon_group g = {.kind = TENON_GROUP_PROBLEM, .src = {from->value}, .src_count = 1, .dst_count = 1};
     tenon_node *n;
     tenon_value *src = from->value;
-    TENON_TRY(tenon_graph_node(plan->graph, &tenon_op_copy, tenon_arena_printf(plan->arena, "convert_%s", src->name), 1, &src, 1, &n));
+    TENON_TRY(
+        tenon_graph_node(plan->graph, &tenon_op_copy, tenon_arena_printf(plan->arena, "convert_%s", src->name), 1, &src, 1, &n));
     TENON_TRY(tenon_infer_node(plan->cx, plan->graph, n));
     n->origin = origin;
     g.node[0] = n;
@@ -145,11 +154,13 @@ static tenon_status add_group(stepper *st, tenon_group *g)
     const char *origin = g->node[0]->origin;
     for (int i = 0; i < g->src_count; i++) {
         src[i] = tenon_place_of(g->src[i]);
-        if (g->kind == TENON_GROUP_PROBLEM && g->convert[i]) TENON_TRY(convert(st, src[i], g->src_format[i].layout, origin, &src[i]));
+        if (g->kind == TENON_GROUP_PROBLEM && g->convert[i])
+            TENON_TRY(convert(st, src[i], g->src_format[i].layout, origin, &src[i]));
     }
     for (int i = 0; i < g->dst_count; i++) {
         dst[i] = tenon_place_of(g->dst[i]);
-        if (g->kind == TENON_GROUP_PROBLEM && g->convert_dst[i]) TENON_TRY(own_place(plan, g->dst[i], g->dst_format[i].layout, &dst[i]));
+        if (g->kind == TENON_GROUP_PROBLEM && g->convert_dst[i])
+            TENON_TRY(own_place(plan, g->dst[i], g->dst_format[i].layout, &dst[i]));
     }
     tenon_plan_step *s;
     TENON_TRY(new_step(plan, &s));
@@ -164,7 +175,8 @@ static tenon_status add_group(stepper *st, tenon_group *g)
     memcpy(s->src_place, src, sizeof src);
     memcpy(s->dst_place, dst, sizeof dst);
     for (int i = 0; i < g->dst_count; i++)
-        if (g->kind == TENON_GROUP_PROBLEM && g->convert_dst[i]) TENON_TRY(copy_step(plan, dst[i], tenon_place_of(g->dst[i]), origin));
+        if (g->kind == TENON_GROUP_PROBLEM && g->convert_dst[i])
+            TENON_TRY(copy_step(plan, dst[i], tenon_place_of(g->dst[i]), origin));
     return TENON_OK;
 }
 
@@ -176,7 +188,8 @@ tenon_status tenon_plan_steps(tenon_plan *plan)
         const tenon_plan_step *s = &plan->step[i];
         if (s->choice) plan->scratch_bytes = TENON_MAX(plan->scratch_bytes, tenon_round_up(s->choice->plan.scratch_bytes, 64));
         if (s->choice && (s->choice->tactic->flags & TENON_TACTIC_REFERENCE))
-            tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s", s->group->node[0]->name, s->problem->text);
+            tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s",
+                      s->group->node[0]->name, s->problem->text);
     }
     return TENON_OK;
 }
