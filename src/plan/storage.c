@@ -26,7 +26,9 @@ static tenon_status own_strides(tenon_plan *plan, const tenon_place *p, tenon_vi
     for (int i = t->rank - 1; i >= 0; i--) {
         out->stride[order[i]] = stride;
         stride = tenon_dim_mul(pool, stride, t->dim[order[i]]);
-        if (!stride) return pool->failed ? TENON_NOMEM : TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "value '%s' is too large to address", p->value->name);
+        if (!stride)
+            return pool->failed ? TENON_NOMEM
+                                : TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "value '%s' is too large to address", p->value->name);
     }
     out->offset = tenon_dim_const(pool, 0);
     return pool->failed ? TENON_NOMEM : TENON_OK;
@@ -44,10 +46,13 @@ static tenon_status strides_cut(tenon_plan *plan, const tenon_place *p, const te
     tenon_view base;
     TENON_TRY(strides_cut(plan, p->base, cut, &base, possible));
     if (!*possible) return TENON_OK;
-    if (p->kind == TENON_PLACE_VIEW) return tenon_view_apply(plan->cx, plan->graph, p->view_node, p->value->index, &base, out, possible);
+    if (p->kind == TENON_PLACE_VIEW)
+        return tenon_view_apply(plan->cx, plan->graph, p->view_node, p->value->index, &base, out, possible);
     *out = base;
     out->offset = tenon_dim_add(pool, base.offset, tenon_dim_mul(pool, p->part_start, base.stride[p->part_axis]));
-    if (!out->offset) return pool->failed ? TENON_NOMEM : TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "value '%s' is too large to address", p->value->name);
+    if (!out->offset)
+        return pool->failed ? TENON_NOMEM
+                            : TENON_FAIL(plan->cx, TENON_UNSUPPORTED, "value '%s' is too large to address", p->value->name);
     return TENON_OK;
 }
 
@@ -56,13 +61,15 @@ tenon_status tenon_place_strides(tenon_plan *plan, const tenon_place *p, tenon_v
     return strides_cut(plan, p, NULL, out, possible);
 }
 
-tenon_status tenon_place_strides_cut(tenon_plan *plan, const tenon_place *p, const tenon_place *cut, tenon_view *out, bool *possible)
+tenon_status tenon_place_strides_cut(tenon_plan *plan, const tenon_place *p, const tenon_place *cut, tenon_view *out,
+                                     bool *possible)
 {
     return strides_cut(plan, p, cut, out, possible);
 }
 
 /* Does the view lie in memory in this order of axes, dense but for one pitch? */
-static bool match_order(tenon_dim_pool *pool, const tenon_type *t, const tenon_view *view, const uint8_t *order, tenon_format *out)
+static bool match_order(tenon_dim_pool *pool, const tenon_type *t, const tenon_view *view, const uint8_t *order,
+                        tenon_format *out)
 {
     const tenon_dim *expected = tenon_dim_const(pool, 1);
     out->ld = 0;
@@ -72,7 +79,8 @@ static bool match_order(tenon_dim_pool *pool, const tenon_type *t, const tenon_v
         if (tenon_dim_is(t->dim[axis], 1)) continue;
         const tenon_dim *stride = view->stride[axis];
         if (stride != expected) {
-            const bool pitch = out->ld == 0 && i < t->rank - 1 && tenon_dim_is_const(stride) && stride->value >= expected->hi && stride->value > 0;
+            const bool pitch = out->ld == 0 && i < t->rank - 1 && tenon_dim_is_const(stride) && stride->value >= expected->hi &&
+                               stride->value > 0;
             if (!pitch) return false;
             out->ld = stride->value;
             out->inner = (uint8_t)(t->rank - 1 - i);
@@ -176,8 +184,14 @@ static tenon_status new_place(tenon_plan *plan, tenon_value *v)
 {
     tenon_place *p = tenon_arena_alloc(plan->arena, sizeof *p);
     if (!p) return TENON_NOMEM;
-    *p = (tenon_place){.value = v, .kind = TENON_PLACE_OWN, .binding = -1, .slot = TENON_NONE, .weight = TENON_NONE, .heap = TENON_NONE,
-                       .first_step = -1, .last_step = -1};
+    *p = (tenon_place){.value = v,
+                       .kind = TENON_PLACE_OWN,
+                       .binding = -1,
+                       .slot = TENON_NONE,
+                       .weight = TENON_NONE,
+                       .heap = TENON_NONE,
+                       .first_step = -1,
+                       .last_step = -1};
     p->host_only = !v->is_const && type_depends_on_data(plan, &v->type);
     p->fixed = v->is_const || !v->producer || p->host_only;
     v->user = p;
@@ -216,7 +230,9 @@ static tenon_status feasible(tenon_plan *plan, tenon_place *p, bool *out)
     const tenon_layout layouts[] = {TENON_ROW, TENON_CLAST, TENON_ORDER};
     tenon_status status = TENON_OK;
     for (size_t i = 0; i < TENON_COUNTOF(layouts) && !*out && status == TENON_OK; i++) {
-        if (i > 0 && (root->fixed || (layouts[i] == TENON_CLAST && root->value->type.rank < 3) || (layouts[i] == TENON_ORDER && !root->has_order))) continue;
+        if (i > 0 && (root->fixed || (layouts[i] == TENON_CLAST && root->value->type.rank < 3) ||
+                      (layouts[i] == TENON_ORDER && !root->has_order)))
+            continue;
         root->layout = layouts[i];
         tenon_view view;
         status = tenon_place_strides(plan, p, &view, out);
@@ -261,7 +277,9 @@ static tenon_status place_whole(tenon_plan *plan, tenon_node *n, int axis, const
     tenon_dim_pool *pool = plan->graph->dims;
     tenon_place *p = tenon_place_of(n->src[i]);
     *done = false;
-    if (p->kind != TENON_PLACE_VIEW || p->base->kind != TENON_PLACE_OWN || p->base->fixed || p->base->binding >= 0 || !p->base->value->producer) return TENON_OK;
+    if (p->kind != TENON_PLACE_VIEW || p->base->kind != TENON_PLACE_OWN || p->base->fixed || p->base->binding >= 0 ||
+        !p->base->value->producer)
+        return TENON_OK;
     tenon_place *whole = p->base;
     if (whole->value->type.rank != n->dst[0]->type.rank) return TENON_OK;
     /* offset of a piece inside the whole, along the axis: by the strides of a row-major whole */
@@ -340,17 +358,19 @@ static tenon_place *whole_root(tenon_plan *plan, tenon_place *p)
 {
     tenon_place *root = p;
     while (root->kind == TENON_PLACE_VIEW) root = root->base;
-    if (root->kind != TENON_PLACE_OWN || root->fixed || root->binding >= 0 || !root->value->producer || root->host_only) return NULL;
+    if (root->kind != TENON_PLACE_OWN || root->fixed || root->binding >= 0 || !root->value->producer || root->host_only)
+        return NULL;
     if (root->value->type.dtype != p->value->type.dtype) return NULL;
-    if (tenon_type_count(plan->graph->dims, &root->value->type) != tenon_type_count(plan->graph->dims, &p->value->type)) return NULL;
+    if (tenon_type_count(plan->graph->dims, &root->value->type) != tenon_type_count(plan->graph->dims, &p->value->type))
+        return NULL;
     tenon_view view;
     bool possible;
     const tenon_layout saved = root->layout;
     root->layout = TENON_ROW;
     tenon_format f;
     const bool ok = tenon_place_strides(plan, p, &view, &possible) == TENON_OK && possible &&
-                    tenon_format_of_strides(plan->graph->dims, &p->value->type, &view, &f) && f.layout == TENON_ROW && f.ld == 0 &&
-                    tenon_dim_is(view.offset, 0);
+                    tenon_format_of_strides(plan->graph->dims, &p->value->type, &view, &f) && f.layout == TENON_ROW &&
+                    f.ld == 0 && tenon_dim_is(view.offset, 0);
     root->layout = saved;
     return ok ? root : NULL;
 }
@@ -424,7 +444,8 @@ tenon_status tenon_plan_storage(tenon_plan *plan)
     for (size_t i = 0; i < g->output_count; i++) TENON_TRY(place_output(plan, i));
     for (size_t i = 0; i < count; i++) {
         tenon_node *n = g->node[i];
-        if (n->op == &tenon_op_concat && !tenon_place_of(n->dst[0])->host_only && n->dst[0]->type.dtype != TENON_STRING) TENON_TRY(place_concat(plan, n));
+        if (n->op == &tenon_op_concat && !tenon_place_of(n->dst[0])->host_only && n->dst[0]->type.dtype != TENON_STRING)
+            TENON_TRY(place_concat(plan, n));
     }
     mark_features(plan);
     TENON_TRY(tenon_graph_sort(g));
