@@ -43,7 +43,7 @@ static tenon_pw_cell *cell(builder *b, tenon_pw_any body)
 {
     if (b->code->cell_count + 1 >= TENON_PW_CELLS) b->full = true;
     if (b->full) return &b->sink;
-    tenon_pw_cell *c = &b->code->u.fast.cell[b->code->cell_count++];
+    tenon_pw_cell *c = &b->code->u.fast.wide[b->code->cell_count++];
     *c = (tenon_pw_cell){ .body = body, .port = TENON_PW_NO_PORT };
     return c;
 }
@@ -351,7 +351,7 @@ static int fuse(const tenon_pw_bodies *t, tenon_pw_cell *two, bool *done)
 /* Cells of data have no body of these, and nothing jumps but to the next cell. */
 static void fuse_pairs(const tenon_pw_bodies *t, tenon_pw_code *code)
 {
-    tenon_pw_cell *c = code->u.fast.cell;
+    tenon_pw_cell *c = code->u.fast.wide;
     for (int i = 0; i + 1 < code->cell_count;) {
         bool done;
         const int left = fuse(t, &c[i], &done);
@@ -364,17 +364,31 @@ static void fuse_pairs(const tenon_pw_bodies *t, tenon_pw_code *code)
     }
 }
 
-/* What a launch needs to know of the cells. */
+static uint8_t shift_of_port(const tenon_pw_code *code, int port)
+{
+    for (int i = 0; i < code->live_count; i++)
+        if (code->live[i] == port) return code->live_shift[i];
+    return 0;
+}
+/* Gives every cell its place - a temporary has one, an operand one for each cell that reads it - and its other body. */
 static void finish(const tenon_pw_bodies *t, tenon_pw_code *code)
 {
-    code->u.fast.touch_count = 0;
+    int count = 0;
     for (int i = 0; i < code->cell_count; i++) {
-        tenon_pw_cell *c = &code->u.fast.cell[i];
-        c->narrow = c->body;
+        tenon_pw_cell *c = &code->u.fast.wide[i], *narrow = &code->u.fast.narrow[i];
+        if (c->port < TENON_PW_PORT_TEMP) {
+            c->at = (uint16_t)(offsetof(tenon_pw_frame, place) + sizeof(tenon_pw_place) * (size_t)count);
+            code->u.fast.touch[count].port = c->port;
+            code->u.fast.touch[count++].shift = shift_of_port(code, c->port);
+        } else if (c->port != TENON_PW_NO_PORT) {
+            c->at = (uint16_t)(offsetof(tenon_pw_frame, temp_place) +
+                               sizeof(tenon_pw_place) * (size_t)(c->port - TENON_PW_PORT_TEMP));
+        }
+        *narrow = *c;
         for (int k = 0; t->twins[k].wide; k++)
-            if (t->twins[k].wide == c->body) c->narrow = t->twins[k].narrow;
-        if (c->port < TENON_PW_PORT_TEMP) code->u.fast.touch[code->u.fast.touch_count++] = (uint8_t)i;
+            if (t->twins[k].wide == c->body) narrow->body = t->twins[k].narrow;
     }
+    code->u.fast.touch_count = (uint8_t)count;
 }
 
 static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const uint8_t *kind, tenon_pw_code *code)
@@ -424,7 +438,8 @@ static tenon_status check_types(tenon_cx *cx, const tenon_program *p, const teno
 static void live(tenon_pw_code *code, int port, uint8_t dtype)
 {
     code->live[code->live_count] = (uint8_t)port;
-    code->live_size[code->live_count++] = (uint8_t)(tenon_dtype_get((tenon_dtype)dtype)->bits / 8);
+    uint8_t *shift = &code->live_shift[code->live_count++];
+    for (int bytes = tenon_dtype_get((tenon_dtype)dtype)->bits / 8; bytes > 1; bytes /= 2) ++*shift;
 }
 
 tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa, const uint8_t *operand_kind,
@@ -461,12 +476,15 @@ tenon_status tenon_pw_compile(tenon_cx *cx, const tenon_program *p, unsigned isa
 /* ---- running ---- */
 
 /* One row when every operand and result goes on from the end of a row to the start of the next. */
-static bool contiguous(const tenon_pw_code *code, const tenon_pw_frame *x, int64_t cols)
+static bool contiguous(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t cols)
 {
-    for (int i = 0; i < code->live_count; i++) {
-        const tenon_pw_port *o = &x->port[code->live[i]];
-        if (o->row != o->cs * cols) return false;
+    int i = 0;
+    for (; i < code->live_operands; i++) {
+        const tenon_pw_operand *o = &operand[code->live[i]];
+        if (o->row_stride != o->col_stride * cols) return false;
     }
+    for (int r = 0; i < code->live_count; i++, r++)
+        if (result[r].row_stride != result[r].col_stride * cols) return false;
     return true;
 }
 
@@ -478,21 +496,9 @@ void tenon_pw_run(const tenon_pw_code *code, const tenon_pw_operand *operand, co
         tenon_pw_run_slow(code, operand, result, rows, cols);
         return;
     }
-    tenon_pw_frame x;
-    int i = 0;
-    for (; i < code->live_operands; i++) {
-        const int k = code->live[i], size = code->live_size[i];
-        x.port[k] = (tenon_pw_port){ (char *)(uintptr_t)operand[k].base, operand[k].row_stride * size,
-                                     operand[k].col_stride * size, size, code->operand_dtype[k] };
-    }
-    for (int r = 0; i < code->live_count; i++, r++) {
-        const int size = code->live_size[i];
-        x.port[TENON_PW_PORT_RESULT + r] = (tenon_pw_port){ result[r].base, result[r].row_stride * size,
-                                                            result[r].col_stride * size, size, code->result_dtype[r] };
-    }
-    if (rows > 1 && contiguous(code, &x, cols)) {
+    if (rows > 1 && contiguous(code, operand, result, cols)) {
         cols *= rows;
         rows = 1;
     }
-    bodies_of[code->mode - 1]->run(code, &x, rows, cols);
+    bodies_of[code->mode - 1]->run(code, operand, result, rows, cols);
 }

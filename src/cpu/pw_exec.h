@@ -35,8 +35,8 @@ enum { TENON_PW_CELLS = 144, TENON_PW_TEMPS = 16, TENON_PW_POOL = 128 };
 enum { TENON_PW_NO_PORT = 255 };
 typedef struct tenon_pw_cell {
     void (*body)(void);
-    void (*narrow)(void); /* instead, in chunks that hold fewer than four vectors of a row */
     float imm[2];
+    uint16_t at; /* of its place, bytes in the frame */
     uint8_t port;
 } tenon_pw_cell;
 
@@ -59,12 +59,14 @@ typedef struct tenon_pw_code {
     uint8_t operand_dtype[TENON_PROGRAM_OPERANDS], result_dtype[TENON_PROGRAM_RESULTS];
     uint8_t operand_const[TENON_PROGRAM_OPERANDS]; /* an immediate: its memory operand is not looked at */
     int8_t result_step[TENON_PROGRAM_RESULTS];
-    uint8_t live_count, live_operands; /* ports that touch memory, the operands first, and the sizes of their elements */
-    uint8_t live[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS], live_size[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS];
+    uint8_t live_count, live_operands; /* ports that touch memory, the operands first, and the sizes of their elements (1 << shift) */
+    uint8_t live[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS], live_shift[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS];
     union {
         struct {
-            tenon_pw_cell cell[TENON_PW_CELLS];
-            uint8_t touch[TENON_PW_CELLS], touch_count;     /* cells with a live port */
+            tenon_pw_cell wide[TENON_PW_CELLS];   /* chunks with at least four vectors of a row */
+            tenon_pw_cell narrow[TENON_PW_CELLS]; /* all chunks; differs in bodies alone */
+            struct { uint8_t port, shift; } touch[TENON_PW_CELLS]; /* the places in use; an element is 1 << shift bytes */
+            uint8_t touch_count;
         } fast;
         struct {
             tenon_pw_step step[TENON_PROGRAM_MAX];

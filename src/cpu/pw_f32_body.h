@@ -8,10 +8,10 @@
 #include "cpu/pw_table.h"
 #include "cpu/vec_math.h"
 
-#define ARGS tenon_pw_place *q, tenon_pw_frame *x, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
+#define ARGS const tenon_pw_cell *q, tenon_pw_frame *x, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
 typedef void (*body_fn)(ARGS);
 #define NEXT(n) ((body_fn)q[n].body)(q + (n), x, a, b, c, d, e, f, g, h)
-#define BODY(name) static void name(ARGS)
+#define BODY(name) TENON_ALIGNED(64) static void name(ARGS)
 #define CALL(fn) fn(q, x, a, b, c, d, e, f, g, h)
 
 #define EACH(F) a = F(a), b = F(b), c = F(c), d = F(d), e = F(e), f = F(f), g = F(g), h = F(h)
@@ -19,14 +19,17 @@ typedef void (*body_fn)(ARGS);
 
 /* The eight vectors of place q[n] in this chunk, by one of two ways: any steps, or at least four vectors of a row. */
 #define EIGHT(F, AT) F(a, 0, AT) F(b, 1, AT) F(c, 2, AT) F(d, 3, AT) F(e, 4, AT) F(f, 5, AT) F(g, 6, AT) F(h, 7, AT)
+#define PLACE(n) ((tenon_pw_place *)(void *)((char *)x + q[n].at))
 #define STEPPED(k, n)                                                                                                       \
-    char *k##0 = q[n].p, *k##2 = k##0 + q[n].s1, *k##4 = k##0 + q[n].half, *k##6 = k##4 + q[n].s1;                          \
-    const int64_t k##s = q[n].s0;                                                                                           \
-    q[n].p = k##0 + q[n].step
+    tenon_pw_place *const k##q = PLACE(n);                                                                                  \
+    char *k##0 = k##q->p, *k##2 = k##0 + k##q->s1, *k##4 = k##0 + k##q->half, *k##6 = k##4 + k##q->s1;                      \
+    const int64_t k##s = k##q->s0;                                                                                          \
+    k##q->p = k##0 + k##q->step
 #define AT_STEP(k, i) ((i < 2 ? k##0 : i < 4 ? k##2 : i < 6 ? k##4 : k##6) + (i & 1 ? k##s : 0))
 #define WIDE(k, n)                                                                                                          \
-    char *k##0 = q[n].p, *k##4 = k##0 + q[n].half;                                                                          \
-    q[n].p = k##0 + q[n].step
+    tenon_pw_place *const k##q = PLACE(n);                                                                                  \
+    char *k##0 = k##q->p, *k##4 = k##0 + k##q->half;                                                                        \
+    k##q->p = k##0 + k##q->step
 #define AT_WIDE(k, i) ((i < 4 ? k##0 : k##4) + (i & 3) * VW * 4)
 #define TWINS(name, F)                                                                                                      \
     BODY(name)                                                                                                              \
@@ -59,7 +62,7 @@ typedef void (*body_fn)(ARGS);
 #define FLOATS(p) ((float *)(void *)(p))
 #define AGAIN() /* the next chunk, or back to the caller */                                                                 \
     if (--x->left) {                                                                                                        \
-        q = x->place;                                                                                                       \
+        q = x->first;                                                                                                       \
         NEXT(0);                                                                                                            \
     }
 
@@ -70,8 +73,35 @@ TWINS(load_f32, LOAD)
     v_store(t + 5 * VW, f), v_store(t + 6 * VW, g), v_store(t + 7 * VW, h)
 #define FROM_TILE(t) a = v_load(t), b = v_load(t + VW), c = v_load(t + 2 * VW), d = v_load(t + 3 * VW), e = v_load(t + 4 * VW), \
     f = v_load(t + 5 * VW), g = v_load(t + 6 * VW), h = v_load(t + 7 * VW)
+BODY(store_any)
+{
+    float *t = x->arg[0];
+    TO_TILE(t);
+    tenon_pw_put(x, q, t);
+    PLACE(0)->p += PLACE(0)->step;
+    FROM_TILE(t);
+    NEXT(1);
+}
 #define STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), reg);
-TWINS(store_f32, STORE)
+#define SCATTER_INSTEAD()                                                                                                   \
+    if (TENON_UNLIKELY(PLACE(0)->scatter)) {                                                                                \
+        CALL(store_any);                                                                                                    \
+        return;                                                                                                             \
+    }
+BODY(store_f32) /* wide bodies meet contiguous results alone */
+{
+    WIDE(k, 0);
+    EIGHT(STORE, AT_WIDE)
+    NEXT(1);
+}
+BODY(store_f32_n)
+{
+    SCATTER_INSTEAD()
+    STEPPED(k, 0);
+    EIGHT(STORE, AT_STEP)
+    NEXT(1);
+}
+BODY(end) { AGAIN() }
 BODY(store_f32_end) /* the last cell of most programs */
 {
     WIDE(k, 0);
@@ -81,35 +111,26 @@ BODY(store_f32_end) /* the last cell of most programs */
 BODY(store_f32_end_n)
 {
     STEPPED(k, 0);
-    EIGHT(STORE, AT_STEP)
-    AGAIN()
-}
-BODY(store_any)
-{
-    float *t = x->arg[0];
-    TO_TILE(t);
-    tenon_pw_put(x, q, t);
-    q->p += q->step;
-    FROM_TILE(t);
-    NEXT(1);
-}
-BODY(store_any_end)
-{
-    float *t = x->arg[0];
-    TO_TILE(t);
-    tenon_pw_put(x, q, t);
-    q->p += q->step;
+    if (TENON_UNLIKELY(kq->scatter)) {
+        kq->p = k0;
+        float *t = x->arg[0];
+        TO_TILE(t);
+        tenon_pw_put(x, q, t);
+        kq->p = k0 + kq->step;
+    } else {
+        EIGHT(STORE, AT_STEP)
+    }
     AGAIN()
 }
 BODY(spill)
 {
-    float *t = FLOATS(q->p);
+    float *t = FLOATS(PLACE(0)->p);
     TO_TILE(t);
     NEXT(1);
 }
 BODY(load_temp)
 {
-    const float *t = FLOATS(q->p);
+    const float *t = FLOATS(PLACE(0)->p);
     FROM_TILE(t);
     NEXT(1);
 }
@@ -131,7 +152,7 @@ BODY(load_imm)
 #define STAGE_BODY(name, F)                                                                                                 \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        float *t = FLOATS(q->p);                                                                                            \
+        float *t = FLOATS(PLACE(0)->p);                                                                                            \
         STEPPED(k, 1);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
         NEXT(2);                                                                                                            \
@@ -140,28 +161,36 @@ BODY(load_imm)
 STAGE_BODY(stage_splat, SPLAT_STAGE)
 BODY(stage_imm)
 {
-    float *t = FLOATS(q->p);
+    float *t = FLOATS(PLACE(0)->p);
     const vf w = v_set(q->imm[0]);
     for (int i = 0; i < 8; i++) v_store(t + i * VW, w);
     NEXT(1);
 }
 BODY(stage_any)
 {
-    tenon_pw_fetch(x, &q[1], FLOATS(q->p));
-    q[1].p += q[1].step;
+    tenon_pw_fetch(x, &q[1], FLOATS(PLACE(0)->p));
+    PLACE(1)->p += PLACE(1)->step;
     NEXT(2);
 }
 BODY(load_any)
 {
     float *t = x->arg[0];
     tenon_pw_fetch(x, q, t);
-    q->p += q->step;
+    PLACE(0)->p += PLACE(0)->step;
     FROM_TILE(t);
     NEXT(1);
 }
 #define CONVERT_LOAD(reg, i, AT) reg = CONVERT(AT(k, i), VW);
 #define CONVERT_STAGE(reg, i, AT) v_store(t + i * VW, CONVERT(AT(k, i), VW));
 #define CONVERT_STORE(reg, i, AT) CONVERT(AT(k, i), reg, VW);
+#define STORE_BODY(name)                                                                                                    \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        SCATTER_INSTEAD()                                                                                                   \
+        STEPPED(k, 0);                                                                                                      \
+        EIGHT(CONVERT_STORE, AT_STEP)                                                                                       \
+        NEXT(1);                                                                                                            \
+    }
 #define CONVERT v_load_f16
 STEPPED_BODY(load_f16, CONVERT_LOAD)
 STAGE_BODY(stage_f16, CONVERT_STAGE)
@@ -195,28 +224,26 @@ STEPPED_BODY(load_u32, CONVERT_LOAD)
 STAGE_BODY(stage_u32, CONVERT_STAGE)
 #undef CONVERT
 #define CONVERT v_store_f16
-STEPPED_BODY(store_f16, CONVERT_STORE)
+STORE_BODY(store_f16)
 #undef CONVERT
 #define CONVERT v_store_bf16
-STEPPED_BODY(store_bf16, CONVERT_STORE)
+STORE_BODY(store_bf16)
 #undef CONVERT
 #define CONVERT v_store_i16
-STEPPED_BODY(store_i16, CONVERT_STORE)
+STORE_BODY(store_i16)
 #undef CONVERT
 #define CONVERT v_store_u16
-STEPPED_BODY(store_u16, CONVERT_STORE)
+STORE_BODY(store_u16)
 #undef CONVERT
 #define CONVERT v_store_i8
-STEPPED_BODY(store_i8, CONVERT_STORE)
+STORE_BODY(store_i8)
 #undef CONVERT
 #define CONVERT v_store_u8
-STEPPED_BODY(store_u8, CONVERT_STORE)
+STORE_BODY(store_u8)
 #undef CONVERT
 #define CONVERT v_store_bool
-STEPPED_BODY(store_bool, CONVERT_STORE)
+STORE_BODY(store_bool)
 #undef CONVERT
-
-BODY(end) { AGAIN() }
 
 /* ---- operations of one operand ---- */
 #define UNARY(name, F)                                                                                                      \
@@ -312,7 +339,7 @@ BODY(clip_imm)
 }
 
 /* ---- the scalar reference for a whole chunk: function and parameters in a cell of their own ---- */
-TENON_NOINLINE static void call_scalar(const tenon_pw_place *q, tenon_pw_frame *x, int arity)
+TENON_NOINLINE static void call_scalar(const tenon_pw_cell *q, tenon_pw_frame *x, int arity)
 {
     typedef float (*scalar_fn)(const float *, const float *);
     const scalar_fn fn = (scalar_fn)q->body;
@@ -330,7 +357,7 @@ BODY(call1)
     NEXT(2);
 }
 #define ARG(reg, i, AT) v_store(t + i * VW, v_load(FLOATS(AT(k, i))));
-TENON_INLINE void to_tile(tenon_pw_place *q, float *t)
+TENON_INLINE void to_tile(const tenon_pw_cell *q, tenon_pw_frame *x, float *t)
 {
     STEPPED(k, 0);
     EIGHT(ARG, AT_STEP)
@@ -338,7 +365,7 @@ TENON_INLINE void to_tile(tenon_pw_place *q, float *t)
 BODY(call2)
 {
     TO_TILE(x->arg[0]);
-    to_tile(q, x->arg[1]);
+    to_tile(q, x, x->arg[1]);
     call_scalar(q + 1, x, 2);
     FROM_TILE(x->arg[0]);
     NEXT(2);
@@ -346,8 +373,8 @@ BODY(call2)
 BODY(call3)
 {
     TO_TILE(x->arg[0]);
-    to_tile(q, x->arg[1]);
-    to_tile(q + 1, x->arg[2]);
+    to_tile(q, x, x->arg[1]);
+    to_tile(q + 1, x, x->arg[2]);
     call_scalar(q + 2, x, 3);
     FROM_TILE(x->arg[0]);
     NEXT(3);
@@ -513,7 +540,7 @@ BODY(pow_mem)
     STEPPED(k, 0);
     EIGHT(POW_CHECK, AT_STEP)
     if (TENON_UNLIKELY(odd)) {
-        q->p = k0;
+        kq->p = k0;
         CALL(call2);
         return;
     }
@@ -624,7 +651,7 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
     .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
         .load_add = ANY(load_add), .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
-    .store_any_end = ANY(store_any_end), .twins = twins,
+    .twins = twins,
     .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
     .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm),
         .relu = ANY(relu_),

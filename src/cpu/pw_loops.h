@@ -16,24 +16,10 @@ enum {
     CHAIN = 64,     /* chunks before the bodies return: bounds the stack where tail calls are not made */
 };
 
-/* Bodies for chunks of this width, numbers, temporaries. */
-static void set_places(const tenon_pw_code *code, tenon_pw_frame *x, bool wide)
+static void set_temps(const tenon_pw_code *code, tenon_pw_frame *x)
 {
-    const tenon_pw_cell *c = code->u.fast.cell;
-    tenon_pw_place *q = x->place;
-    for (int i = 0; i < code->cell_count; i++, c++, q++) {
-        q->body = wide ? c->body : c->narrow;
-        q->imm[0] = c->imm[0], q->imm[1] = c->imm[1];
-        q->port = c->port;
-        if (c->port < TENON_PW_PORT_RESULT || c->port == TENON_PW_NO_PORT) continue;
-        if (c->port >= TENON_PW_PORT_TEMP) {
-            q->p = (char *)x->temp[c->port - TENON_PW_PORT_TEMP];
-            q->step = 0;
-            q->s0 = 4 * VW, q->s1 = 8 * VW, q->half = 16 * VW;
-        } else if (x->port[c->port].cs != x->port[c->port].size) {
-            q->body = c->body == ANY(store_f32_end) ? ANY(store_any_end) : ANY(store_any);
-        }
-    }
+    for (int i = 0; i < code->temp_count; i++)
+        x->temp_place[i] = (tenon_pw_place){ (char *)x->temp[i], 0, 16 * VW, 4 * VW, 8 * VW, 0 };
 }
 
 /* Where the registers of a chunk of `vectors` vectors by `rows` rows (at most 8 / vectors) lie. */
@@ -55,13 +41,14 @@ TENON_INLINE void set_steps(tenon_pw_place *q, const tenon_pw_port *o, int64_t v
     }
 }
 
-static void run_chunks(tenon_pw_frame *x, int64_t count)
+static void run_chunks(const tenon_pw_cell *cell, tenon_pw_frame *x, int64_t count)
 {
     const vf u = v_undefined();
+    x->first = cell;
     while (count > 0) {
         const int64_t n = count < CHAIN ? count : CHAIN;
         x->left = n;
-        ((body_fn)x->place->body)(x->place, x, u, u, u, u, u, u, u, u);
+        ((body_fn)cell->body)(cell, x, u, u, u, u, u, u, u, u);
         count -= n;
     }
 }
@@ -70,21 +57,32 @@ static void run_chunks(tenon_pw_frame *x, int64_t count)
 TENON_INLINE void run_from(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t col, int64_t vectors, int64_t rows,
                            int64_t down, int64_t right, int64_t count)
 {
+    bool scatters = false;
     for (int i = 0; i < code->u.fast.touch_count; i++) {
-        tenon_pw_place *q = &x->place[code->u.fast.touch[i]];
-        const tenon_pw_port *o = &x->port[q->port];
-        q->p = o->p + row * o->row + col * o->cs;
-        q->step = o->row * down + o->cs * right;
-        set_steps(q, o, vectors, rows);
+        tenon_pw_place *q = &x->place[i];
+        const int k = code->u.fast.touch[i].port, shift = code->u.fast.touch[i].shift;
+        const tenon_pw_port o = tenon_pw_port_of(x, k, shift);
+        q->p = row | col ? o.p + row * o.row + col * o.cs : o.p;
+        q->step = o.row * down + o.cs * right;
+        set_steps(q, &o, vectors, rows);
+        q->scatter = o.cs != 1 << shift;
+        scatters |= k >= TENON_PW_PORT_RESULT && q->scatter;
     }
-    run_chunks(x, count);
+    run_chunks(vectors >= 4 && !scatters ? code->u.fast.wide : code->u.fast.narrow, x, count);
 }
 
+TENON_INLINE void strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+{
+    const int64_t each = 8 / vectors, rest = rows & (each - 1);
+    if (rows >= each) run_from(code, x, row, col, vectors, each, each, 0, (rows - rest) / each);
+    if (rest) run_from(code, x, row + rows - rest, col, vectors, rest, 0, 0, 1);
+}
+/* A division of numbers that are not known to the compiler costs as much as a chunk. */
 static void run_strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
 {
-    const int64_t each = 8 / vectors, whole = rows / each, rest = rows % each;
-    if (whole) run_from(code, x, row, col, vectors, each, each, 0, whole);
-    if (rest) run_from(code, x, row + whole * each, col, vectors, rest, 0, 0, 1);
+    if (vectors == 4) strip(code, x, row, rows, col, 4);
+    else if (vectors == 2) strip(code, x, row, rows, col, 2);
+    else strip(code, x, row, rows, col, 1);
 }
 static void run_widest(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t count)
 {
@@ -128,27 +126,30 @@ static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row
 {
     tenon_pw_place steps[TENON_PW_PORT_TEMP];
     for (int i = 0; i < code->live_count; i++) {
-        const int k = code->live[i], size = code->live_size[i];
-        const tenon_pw_port *o = &x->port[k];
-        set_steps(&steps[k], o, vectors, rows);
-        steps[k].p = o->p + row * o->row + col * o->cs;
-        if (o->cs == size && k < TENON_PW_PORT_RESULT) tile_in(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
+        const int k = code->live[i], size = 1 << code->live_shift[i];
+        const tenon_pw_port o = tenon_pw_port_of(x, k, code->live_shift[i]);
+        set_steps(&steps[k], &o, vectors, rows);
+        steps[k].p = o.p + row * o.row + col * o.cs;
+        steps[k].scatter = o.cs != size;
+        if (o.cs == size && k < TENON_PW_PORT_RESULT) tile_in(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
     }
     for (int i = 0; i < code->u.fast.touch_count; i++) {
-        tenon_pw_place *q = &x->place[code->u.fast.touch[i]];
-        const int64_t size = x->port[q->port].size;
-        const bool copied = x->port[q->port].cs == size;
-        const tenon_pw_place *from = &steps[q->port];
-        q->p = copied ? (char *)x->edge[q->port] : from->p;
+        tenon_pw_place *q = &x->place[i];
+        const int k = code->u.fast.touch[i].port;
+        const int64_t size = (int64_t)1 << code->u.fast.touch[i].shift;
+        const tenon_pw_place *from = &steps[k];
+        const bool copied = !from->scatter;
+        q->scatter = from->scatter;
+        q->p = copied ? (char *)x->edge[k] : from->p;
         q->step = 0;
         q->s0 = copied ? VW * size : from->s0;
         q->s1 = copied ? 2 * VW * size : from->s1;
         q->half = copied ? 4 * VW * size : from->half;
     }
-    run_chunks(x, 1);
+    run_chunks(code->u.fast.narrow, x, 1);
     for (int i = code->live_operands; i < code->live_count; i++) {
-        const int k = code->live[i], size = code->live_size[i];
-        if (x->port[k].cs == size) tile_out(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
+        const int k = code->live[i], size = 1 << code->live_shift[i];
+        if (!steps[k].scatter) tile_out(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
     }
 }
 static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t cols,
@@ -164,11 +165,16 @@ static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, 
     x->full = 1;
 }
 
-static void run_rows(const tenon_pw_code *code, tenon_pw_frame *x, int64_t rows, int64_t cols)
+static void run_rows(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                     int64_t cols)
 {
+    tenon_pw_frame frame, *const x = &frame;
+    x->code = code;
+    x->operand = operand;
+    x->result = result;
     x->full = 1;
     x->width = VW;
-    int wide = -1; /* what the places are set for */
+    set_temps(code, x);
     for (int64_t row = 0; row < rows; row += ROW_BLOCK) {
         const int64_t n = rows - row < ROW_BLOCK ? rows - row : ROW_BLOCK;
         for (int64_t col = 0; col < cols;) {
@@ -176,9 +182,6 @@ static void run_rows(const tenon_pw_code *code, tenon_pw_frame *x, int64_t rows,
             int64_t vectors = left > 4 * VW ? 8 : left > 2 * VW ? 4 : left > VW ? 2 : 1;
             const bool copy = left < VW || (left < vectors * VW && n * vectors <= 8);
             if (!copy && left < vectors * VW) vectors /= 2;
-            const int want = !copy && vectors >= 4;
-            if (wide != want) set_places(code, x, want);
-            wide = want;
             if (copy) run_edge(code, x, row, n, col, cols, vectors);
             else if (vectors == 8) run_widest(code, x, row, n, left / (8 * VW));
             else run_strip(code, x, row, n, col, vectors);

@@ -116,25 +116,32 @@ static void put_i64(int dtype, char *p, int64_t step, int n, const int64_t *in)
     }
 }
 
+static int size_of(uint8_t dtype) { return tenon_dtype_get((tenon_dtype)dtype)->bits / 8; }
+
 /* ---- for the vector bodies ---- */
 static char *register_at(const tenon_pw_place *q, int r)
 {
     return q->p + (r & 1) * q->s0 + (r >> 1 & 1) * q->s1 + (r >> 2) * q->half;
 }
-void tenon_pw_fetch(const tenon_pw_frame *x, const tenon_pw_place *q, float *tile)
+void tenon_pw_fetch(const tenon_pw_frame *x, const tenon_pw_cell *q, float *tile)
 {
-    const tenon_pw_port *o = &x->port[q->port];
+    const tenon_pw_place *place = (const tenon_pw_place *)(const void *)((const char *)x + q->at);
+    const uint8_t dtype = x->code->operand_dtype[q->port];
+    const int64_t step = x->operand[q->port].col_stride * size_of(dtype);
     for (int r = 0; r < 8; r++) {
         const int n = x->full ? x->width : (int)x->lanes[r];
         if (n < x->width) memset(tile + r * x->width, 0, (size_t)x->width * sizeof *tile);
-        get_f32((uint8_t)o->dtype, register_at(q, r), o->cs, n, tile + r * x->width);
+        get_f32(dtype, register_at(place, r), step, n, tile + r * x->width);
     }
 }
-void tenon_pw_put(const tenon_pw_frame *x, const tenon_pw_place *q, const float *tile)
+void tenon_pw_put(const tenon_pw_frame *x, const tenon_pw_cell *q, const float *tile)
 {
-    const tenon_pw_port *o = &x->port[q->port];
+    const tenon_pw_place *place = (const tenon_pw_place *)(const void *)((const char *)x + q->at);
+    const int port = q->port - TENON_PW_PORT_RESULT;
+    const uint8_t dtype = x->code->result_dtype[port];
+    const int64_t step = x->result[port].col_stride * size_of(dtype);
     for (int r = 0; r < 8; r++)
-        put_f32((uint8_t)o->dtype, register_at(q, r), o->cs, x->full ? x->width : (int)x->lanes[r], tile + r * x->width);
+        put_f32(dtype, register_at(place, r), step, x->full ? x->width : (int)x->lanes[r], tile + r * x->width);
 }
 
 /* ---- programs ---- */
@@ -168,8 +175,6 @@ tenon_status tenon_pw_compile_slow(tenon_cx *cx, const tenon_program *p, tenon_p
 }
 
 typedef struct place { const tenon_pw_code *code; const tenon_pw_operand *operand; int64_t row, col; int n; } place;
-
-static int size_of(uint8_t dtype) { return tenon_dtype_get((tenon_dtype)dtype)->bits / 8; }
 
 static void fetch_operand(const place *at, int k, strip *out)
 {
