@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps that only move elements: copy (between formats), transpose, expand, concat, split, gather of whole rows. Any element
+/* Steps that only move elements: copy (between formats), transpose, concat, split, gather of whole rows. Any element
    type of plain storage, any format; concat and split of at most 16 parts. */
 #include "base/team.h"
 #include "cpu/copy_nd.h"
@@ -77,18 +77,6 @@ static tenon_status bind_transpose(tenon_cx *cx, const tenon_bind *b, void *out)
     return TENON_OK;
 }
 
-static tenon_status bind_expand(tenon_cx *cx, const tenon_bind *b, void *out)
-{
-    (void)cx;
-    record *r = out;
-    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
-    int64_t stride[TENON_MAX_RANK] = { 0 };
-    for (int i = 0; i < x->rank; i++) stride[y->rank - x->rank + i] = x->dim[i] == 1 ? 0 : x->stride[i];
-    r->count = 1;
-    tenon_copy_make(&r->copy[0], y->rank, y->dim, y->stride, stride, element_bytes(x->dtype), y->data, x->data);
-    return TENON_OK;
-}
-
 static int axis_of(const tenon_node *n, int rank)
 {
     const int64_t axis = tenon_node_int(n, "axis");
@@ -146,7 +134,6 @@ static const char *reject_concat(const tenon_problem *p, const tenon_variant *v,
         .bind = bind_##op, .run = run_copies,
 MOVE(copy) .reject = reject_moves };
 MOVE(transpose) .reject = reject_moves };
-MOVE(expand) .reject = reject_moves };
 MOVE(split) .reject = reject_moves };
 MOVE(concat) .reject = reject_concat };
 

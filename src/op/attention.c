@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scaled dot-product attention: q (b, h, s, d), k (b, hk, t, d), v (b, hk, t, dv), optional mask that broadcasts to (b, h, s, t):
    additive, or bool where false hides a key. h is a multiple of hk (query head i reads key head i / (h / hk)). is_causal hides
-   key j from query i when j > i (aligned at the top left). scale unset: 1 / sqrt(d). A query that sees no key gives zeros.
+   key j from query i when j > i (aligned at the top left). scale unset: 1 / sqrt(d). A query that sees no key gives zeros;
+   Inf or NaN of a hidden key may or may not show in the result.
    Internal: ONNX's Attention has caches, 3-d inputs and further results; the importer rewrites what fits. */
 #include "op/dense.h"
 #include "op/rule.h"

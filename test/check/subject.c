@@ -200,6 +200,11 @@ bool mode_applies(const tenon_problem *p, check_mode mode)
     if (mode == MODE_DENORMAL) return floats;
     /* what interpolates multiplies neighbours by weights that may be zero or not read them at all: both are right */
     static const char *const free_choice[] = {"resize", "grid_sample", "roi_align"};
+    /* what a hidden key holds may be left out or be multiplied by zero */
+    for (int i = 0; i < p->anchor_count; i++) {
+        const tenon_node *n = p->anchor[i].node;
+        if (n->op == &tenon_op_attention && (n->src_count > 3 || tenon_node_int(n, "is_causal"))) return false;
+    }
     for (size_t i = 0; i < p->graph->node_count; i++)
         for (size_t k = 0; k < TENON_COUNTOF(free_choice); k++)
             if (!strcmp(p->graph->node[i]->op->name, free_choice[k])) return false;
