@@ -9,7 +9,7 @@
        member 1   mean of channels c0..c1   part 1 of hidden | barr. sum of the parts, program, filters k0..k1
 
    Parts alternate between two places, so that the next image may write its own while this one's are read. With an image for
-   every member, each does whole images and nobody waits. Weights are packed in panels of 32 filters, read from front to end by the
+   every member, each does whole images and nobody waits. Weights are packed in panels of 64 filters, read from front to end by the
    product kernel of one row. */
 #include "base/checked.h"
 #include "base/isa.h"
@@ -22,7 +22,7 @@
 
 #include <string.h>
 
-enum { COLUMNS = 64, PIXELS = 64, GRAIN = 16, PANEL = 32, LANES = 16, PARTS = 16, MOST = 1 << 16 };
+enum { COLUMNS = 64, PIXELS = 64, GRAIN = 16, PANEL = 64, LANES = 16, PARTS = 16, MOST = 1 << 16 };
 
 typedef struct layer {
     const float *w, *bias; /* w: packed */
