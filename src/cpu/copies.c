@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps that only move elements: copy (between formats), transpose, concat, split, gather of whole rows. Any element
+/* Steps that only move elements: copy (between formats), transpose, concat, split. Any element
    type of plain storage, any format; concat and split of at most 16 parts. */
 #include "base/team.h"
 #include "cpu/copy_nd.h"
@@ -12,12 +12,6 @@ typedef struct record {
     int count;
     tenon_copy copy[PARTS];
 } record;
-typedef struct gather_record {
-    tenon_tensor data, index, dst;
-    int64_t outer, picks, inner, axis_dim, data_outer, data_axis, dst_outer, dst_pick;
-    int bytes;
-    bool wide;
-} gather_record;
 
 static int element_bytes(tenon_dtype t) { return tenon_dtype_get(t)->bits / 8; }
 
@@ -136,67 +130,3 @@ MOVE(copy) .reject = reject_moves };
 MOVE(transpose) .reject = reject_moves };
 MOVE(split) .reject = reject_moves };
 MOVE(concat) .reject = reject_concat };
-
-/* ---- gather: dst[outer][pick][inner] = data[outer][index[pick]][inner], inner contiguous on both sides ---- */
-static bool is_row_major(const tenon_operand *o) { return o->format.layout == TENON_ROW && o->format.ld == 0; }
-
-static const char *reject_gather(const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
-                                 tenon_reason *scratch)
-{
-    const tenon_node *n = p->anchor[0].node;
-    const char *why = reject_moves(p, v, device, scratch);
-    if (why) return why;
-    const int data = tenon_problem_src(p, n->src[0]), index = tenon_problem_src(p, n->src[1]);
-    if (index < 0) return "the indices are not a source of the problem";
-    if (!is_row_major(&p->src[data]) || !is_row_major(&p->src[index]) || !is_row_major(&p->dst[0])) return "not dense row-major";
-    const tenon_dtype t = n->src[1]->type.dtype;
-    return t == TENON_I32 || t == TENON_I64 ? NULL : "indices are neither i32 nor i64";
-}
-
-static tenon_status plan_gather(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
-                                tenon_tactic_plan *out)
-{
-    (void)cx, (void)p, (void)v, (void)device;
-    out->record_bytes = sizeof(gather_record);
-    return TENON_OK;
-}
-
-static tenon_status bind_gather(tenon_cx *cx, const tenon_bind *b, void *out)
-{
-    (void)cx;
-    gather_record *r = out;
-    *r = (gather_record){ .data = *src_of(b, 0), .index = *src_of(b, 1), .dst = *dst_of(b, 0), .outer = 1, .inner = 1 };
-    const int axis = axis_of(b->problem->anchor[0].node, r->data.rank);
-    for (int i = 0; i < r->data.rank; i++) *(i < axis ? &r->outer : i > axis ? &r->inner : &r->axis_dim) = i == axis
-        ? r->data.dim[i] : (i < axis ? r->outer : r->inner) * r->data.dim[i];
-    r->picks = tenon_tensor_count(&r->index);
-    r->bytes = element_bytes(r->data.dtype);
-    r->wide = r->index.dtype == TENON_I64;
-    return TENON_OK;
-}
-
-static tenon_status run_gather(const void *launch, void *exec)
-{
-    const gather_record *r = launch;
-    const tenon_worker *w = exec;
-    const size_t line = (size_t)(r->inner * r->bytes);
-    int64_t begin, end;
-    tenon_split(r->outer * r->picks, 1, w->member, w->count, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t pick = i % r->picks;
-        int64_t at = r->wide ? ((const int64_t *)r->index.data)[pick] : ((const int32_t *)r->index.data)[pick];
-        if (at < 0) at += r->axis_dim;
-        if (at < 0 || at >= r->axis_dim) /* every member reports its own; the cx of all but member 0 is not to be touched */
-            return w->member == 0 ? TENON_FAIL(w->cx, TENON_INVALID, "gather: index %lld of %lld", (long long)at,
-                                               (long long)r->axis_dim)
-                                  : TENON_INVALID;
-        memcpy((char *)r->dst.data + (size_t)i * line,
-               (const char *)r->data.data + (size_t)(i / r->picks * r->axis_dim + at) * line, line);
-    }
-    return TENON_OK;
-}
-
-const tenon_tactic tenon_cpu_gather = {
-    .name = "cpu.gather", .pattern = "gather", .flags = TENON_TACTIC_DETERMINISTIC, .reject = reject_gather, .plan = plan_gather,
-    .bind = bind_gather, .run = run_gather,
-};
