@@ -8,7 +8,7 @@
        tenon_config *config;     tenon_config_create(cx, &config);
        tenon_engine *engine;     tenon_build(cx, network, config, &engine);
        tenon_context *context;   tenon_context_create(cx, engine, NULL, &context);
-       tenon_context_set_input(context, "x", &x);   tenon_context_set_output(context, "y", &y);
+       tenon_context_set_address(context, "x", x, x_bytes);   tenon_context_set_address(context, "y", y, y_bytes);
        tenon_context_run(context);
 
    Rules that hold everywhere
@@ -16,7 +16,8 @@
      tenon_cx_message(cx), or tenon_context_message(context) for functions that take a context. Nothing aborts or exits.
    - Ownership: pointers passed in are borrowed unless the argument is named take_...; `_create` functions give ownership;
      `_destroy(T **)` accepts NULL and clears the caller's pointer. Strings returned live as long as the object they came from.
-   - Threads: a tenon_cx, and a tenon_context, belong to one thread at a time. An engine may be shared by all threads.
+   - Threads: a tenon_cx, and a tenon_context, belong to one thread at a time. An engine may be shared by all threads. A context
+     in a stream's queue belongs to the stream: what would change or read its run is refused until the stream was waited for.
    - Sizes: `_bytes` are bytes, `_count` elements; strides are in elements. Shapes are in ONNX's order (n, c, h, w).
    - Out parameters come last and are set to NULL first. */
 #ifndef TENON_H
@@ -228,9 +229,11 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *c
 /* For outputs whose size depends on data: data pointer of the last run, owned by the context. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *context, const char *binding, const void **data,
                                                            size_t *bytes);
-/* Runs on the caller's thread and returns when the outputs are there. Allocates nothing. */
+/* Runs on the caller's thread and returns when the outputs are there. Allocates nothing, save for steps whose values are not plain
+   tensors or have sizes that depend on data. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_run(tenon_context *context);
-/* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. */
+/* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. A context may stand
+   in one queue at a time, as often as there is room. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_enqueue(tenon_context *context, tenon_stream *stream);
 
 /* An in-order queue. */

@@ -3,6 +3,7 @@
    opened like any engine, so that what was built is what will be loaded. */
 #include "api/network.h"
 #include "base/checked.h"
+#include "null/backend.h"
 #include "pass/pass.h"
 #include "plan/emit.h"
 #include "plan/specialise.h"
@@ -188,17 +189,21 @@ static tenon_status open_backend(builder *b)
         TENON_TRY(b->backend->open(b->cx, c->device, c->threads, &b->device));
         return b->backend->can_build ? b->backend->can_build(b->cx, b->device) : TENON_OK;
     }
+    tenon_status status = TENON_DEVICE;
     for (size_t i = 0; tenon_backends[i]; i++) {
+        if (tenon_backends[i] == &tenon_backend_null) continue; /* it computes nothing: only by name */
         b->backend = tenon_backends[i];
-        if (b->backend->open(b->cx, c->device, c->threads, &b->device) == TENON_OK) {
-            if (!b->backend->can_build || b->backend->can_build(b->cx, b->device) == TENON_OK) return TENON_OK;
+        status = b->backend->open(b->cx, c->device, c->threads, &b->device);
+        if (status == TENON_OK) {
+            if (b->backend->can_build) status = b->backend->can_build(b->cx, b->device);
+            if (status == TENON_OK) return TENON_OK;
             tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_DEVICE, "%s is passed over: %s", b->backend->name, b->cx->message);
             b->backend->close(&b->device);
             continue;
         }
         tenon_log(b->cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "%s: %s", b->backend->name, b->cx->message);
     }
-    return TENON_FAIL(b->cx, TENON_DEVICE, "no device can be opened");
+    return tenon_fail_in(b->cx, status, "no device can be opened: ");
 }
 
 static void fill_header(builder *b)

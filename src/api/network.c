@@ -2,9 +2,11 @@
 /* Networks: a mapped ONNX model and the graph read from it. */
 #include "api/network.h"
 
+#include "base/checked.h"
 #include "op/eval.h"
 #include "pass/pass.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files,
@@ -145,6 +147,13 @@ static tenon_status take_input(tenon_cx *cx, const tenon_value *v, const tenon_h
         if (in[i].dtype != v->type.dtype || in[i].rank != v->type.rank)
             return TENON_FAIL(cx, TENON_INVALID, "input '%s': %s of rank %d given, the network has %s of rank %d", v->name,
                               tenon_dtype_name(in[i].dtype), in[i].rank, tenon_dtype_name(v->type.dtype), v->type.rank);
+        int64_t elements;
+        if (!tenon_product(in[i].dim, in[i].rank, &elements) || elements >= TENON_DIM_HUGE || (elements && !in[i].data))
+            return TENON_FAIL(cx, TENON_INVALID, "input '%s': its shape is no shape, or its data is NULL", v->name);
+        for (int d = 0; d < in[i].rank; d++)
+            if (tenon_dim_is_const(v->type.dim[d]) && v->type.dim[d]->value != in[i].dim[d])
+                return TENON_FAIL(cx, TENON_INVALID, "input '%s': axis %d is %" PRId64 ", the network has %" PRId64, v->name, d,
+                                  in[i].dim[d], v->type.dim[d]->value);
         *out = (tenon_tensor){.dtype = in[i].dtype, .rank = in[i].rank, .data = in[i].data};
         memcpy(out->dim, in[i].dim, sizeof out->dim);
         tenon_tensor_dense(out);
@@ -155,6 +164,9 @@ static tenon_status take_input(tenon_cx *cx, const tenon_value *v, const tenon_h
 
 static tenon_status give_output(tenon_cx *cx, const tenon_value *v, const tenon_tensor *t, tenon_host_tensor *out)
 {
+    if (tenon_dtype_bits(t->dtype) == 0)
+        return TENON_FAIL(cx, TENON_UNSUPPORTED, "output '%s' is of type %s, only plain tensors are given", v->name,
+                          tenon_dtype_name(t->dtype));
     const size_t bytes = tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t));
     *out = (tenon_host_tensor){.name = v->name, .dtype = t->dtype, .rank = t->rank, .data = tenon_alloc(cx, bytes)};
     if (!out->data) return TENON_NOMEM;

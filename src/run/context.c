@@ -166,6 +166,7 @@ tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine, const teno
 void tenon_context_destroy(tenon_context **context)
 {
     if (!context || !*context) return;
+    tenon_stream_release(*context);
     context_free(*context);
     *context = NULL;
 }
@@ -204,6 +205,7 @@ static tenon_status set_symbol(tenon_context *c, const char *input, uint32_t axi
                           "%s; set another shape or profile",
                           input, axis, name, value, r->lo, r->hi, r->divisor > 1 ? " in steps of its divisor" : "");
     if (c->symbol_value[symbol] != value) {
+        TENON_TRY(tenon_context_idle(c));
         c->symbol_value[symbol] = value;
         c->shapes_dirty = true;
     }
@@ -251,11 +253,12 @@ tenon_status tenon_context_shape(tenon_context *c, const char *binding, int *ran
     *rank = 0;
     uint32_t index;
     TENON_TRY(tenon_context_find(c, binding, &index));
-    TENON_TRY(evaluate(c));
+    if (c->shapes_dirty) TENON_TRY(evaluate(c)); /* else they are as they were bound, and the context may be in a queue */
     const tenon_rec_binding *b = &c->engine->binding[index];
     for (uint32_t i = 0; i < c->profile->slot_count; i++) {
         const tenon_rec_slot *s = &c->engine->slot[c->profile->slot_first + i];
         if (b->io == TENON_OUTPUT && s->kind == TENON_SLOT_HEAP && s->name == b->name) {
+            TENON_TRY(tenon_context_idle(c));
             const tenon_tensor *t = &c->heap_entry[s->base];
             *rank = t->dtype == TENON_DTYPE_NONE ? (int)b->rank : t->rank;
             for (int k = 0; k < *rank; k++) dim[k] = t->dtype == TENON_DTYPE_NONE ? -1 : t->dim[k];
@@ -276,7 +279,9 @@ tenon_status tenon_context_set_address(tenon_context *c, const char *binding, vo
     if (element && (uintptr_t)address % element)
         return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': address %p is not aligned to its element of %zu bytes", binding, address,
                           element);
-    if (c->address[index] != address || c->address_bytes[index] != bytes) c->binding_dirty = true;
+    if (c->address[index] == address && c->address_bytes[index] == bytes) return TENON_OK;
+    TENON_TRY(tenon_context_idle(c));
+    c->binding_dirty = true;
     c->address[index] = address;
     c->address_bytes[index] = bytes;
     return TENON_OK;

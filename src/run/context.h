@@ -9,6 +9,8 @@
 #include "op/eval.h"
 #include "run/load.h"
 
+#include <stdatomic.h>
+
 /* A device graph made from a segment's launch records; good for whatever gives the same records again. */
 typedef struct tenon_captured { uint64_t key, last_use; uint32_t uses; void *graph; } tenon_captured;
 enum { TENON_CAPTURES = 4 };
@@ -48,10 +50,15 @@ struct tenon_context {
     void *shape_device;
     int64_t *symbol_most, *dim_most; /* at the upper end of the bucket that the symbols' values lie in */
     uint64_t graphs_made, graph_launches, launches; /* segments captured; launched as a graph; all launched */
-    bool shapes_dirty, binding_dirty, in_queue;
+    bool shapes_dirty, binding_dirty;
+    _Atomic(tenon_stream *) queue; /* the stream that it waits or runs in; set by its owner, cleared by the stream's thread */
     uint32_t generation;         /* of the engine when bound */
 };
 
+/* TENON_INVALID while it is in a stream's queue: the stream's thread reads and writes it then. */
+tenon_status tenon_context_idle(tenon_context *c);
+/* Returns when the context is in no queue. */
+void tenon_stream_release(tenon_context *c);
 /* Evaluates, resolves and binds what changed. */
 tenon_status tenon_context_prepare(tenon_context *c);
 /* Contents of SYMBOLIC slot `i` of the profile from the dims' values. */

@@ -164,7 +164,7 @@ tenon_status tenon_context_launch(tenon_context *c, void *stream)
 
 tenon_status tenon_context_run(tenon_context *c)
 {
-    if (c->in_queue) return TENON_FAIL(&c->cx, TENON_INVALID, "the context is in a stream's queue: synchronize the stream first");
+    TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_prepare(c));
     TENON_TRY(tenon_context_launch(c, NULL));
     return c->engine->backend->synchronize(&c->cx, c->engine->device, NULL);
@@ -172,7 +172,7 @@ tenon_status tenon_context_run(tenon_context *c)
 
 tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *user)
 {
-    if (c->in_queue) return TENON_FAIL(&c->cx, TENON_INVALID, "the context is in a stream's queue: synchronize the stream first");
+    TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_prepare(c));
     tenon_engine *e = c->engine;
     forget_results(c);
@@ -194,6 +194,7 @@ tenon_status tenon_context_output(tenon_context *c, const char *binding, const v
     *data = NULL;
     *bytes = 0;
     uint32_t index;
+    TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_find(c, binding, &index));
     const tenon_rec_binding *b = &c->engine->binding[index];
     for (uint32_t i = 0; i < c->profile->slot_count; i++) {

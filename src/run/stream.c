@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Streams. On host backends a stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the
    caller's thread (so that errors in shapes and addresses are told there), puts it in the queue and returns. An error inside a
-   run is kept and given by the next call on the stream. On devices with their own queues it is the backend's. */
+   run is kept and given by the next call on the stream. On devices with queues of their own the thread fills the device's. */
 #include "run/context.h"
 
 #include <pthread.h>
@@ -42,7 +42,7 @@ static void *serve(void *arg)
         s->busy = false;
         bool again = false;
         for (unsigned i = s->head; i != s->tail; i++) again |= s->queue[i % QUEUE] == c;
-        if (!again) c->in_queue = false;
+        if (!again) atomic_store(&c->queue, NULL);
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->lock);
@@ -95,20 +95,33 @@ static tenon_status take_error(tenon_cx *cx, tenon_stream *s)
     return TENON_FAIL(cx, status, "%s", s->message);
 }
 
+tenon_status tenon_context_idle(tenon_context *c)
+{
+    if (!atomic_load(&c->queue)) return TENON_OK;
+    return TENON_FAIL(&c->cx, TENON_INVALID, "the context is in a stream's queue: synchronize the stream first");
+}
+
+void tenon_stream_release(tenon_context *c)
+{
+    tenon_stream *s = atomic_load(&c->queue);
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    while (atomic_load(&c->queue)) pthread_cond_wait(&s->changed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+}
+
 tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 {
-    if (s->engine->device != c->engine->device && s->engine->backend != c->engine->backend)
-        return TENON_FAIL(&c->cx, TENON_INVALID, "the stream belongs to another kind of device than the context");
+    /* device memory is waited for by the stream's own device object */
+    if (s->engine != c->engine && (s->engine->backend != c->engine->backend || !c->engine->backend->host_memory))
+        return TENON_FAIL(&c->cx, TENON_INVALID, "the stream was made for another engine's device than the context's");
+    if (atomic_load(&c->queue) != s) TENON_TRY(tenon_context_idle(c));
     pthread_mutex_lock(&s->lock);
     tenon_status status = take_error(&c->cx, s);
-    /* a context in the queue is being read by the stream's thread: nothing of it may change */
-    if (status == TENON_OK && c->in_queue && (c->shapes_dirty || c->binding_dirty))
-        status = TENON_FAIL(&c->cx, TENON_INVALID,
-                            "the context is in the queue and its shapes or addresses were changed: synchronize the stream first");
-    if (status == TENON_OK && !c->in_queue) status = tenon_context_prepare(c);
+    if (status == TENON_OK && !atomic_load(&c->queue)) status = tenon_context_prepare(c);
     while (status == TENON_OK && s->tail - s->head == QUEUE) pthread_cond_wait(&s->changed, &s->lock);
     if (status == TENON_OK) {
-        c->in_queue = true;
+        atomic_store(&c->queue, s);
         s->queue[s->tail++ % QUEUE] = c;
         pthread_cond_broadcast(&s->changed);
     }
