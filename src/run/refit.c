@@ -141,7 +141,9 @@ tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const c
     if (dtype != (tenon_dtype)s->dtype)
         return TENON_FAIL(cx, TENON_INVALID, "refit: weight '%s' is %s, %s was given", name, tenon_dtype_get((tenon_dtype)s->dtype)->name,
                           tenon_dtype_get(dtype)->name);
-    if (bytes != s->bytes) return TENON_FAIL(cx, TENON_INVALID, "refit: weight '%s' has %llu bytes, %zu were given", name, (unsigned long long)s->bytes, bytes);
+    if (bytes != s->bytes)
+        return TENON_FAIL(cx, TENON_INVALID, "refit: weight '%s' has %llu bytes, %zu were given", name,
+                          (unsigned long long)s->bytes, bytes);
     if (!data && bytes) return TENON_FAIL(cx, TENON_INVALID, "refit: data of weight '%s' is NULL", name);
     TENON_TRY(need_refit(cx, engine));
     void *copy = tenon_alloc(engine->own_cx, bytes);
@@ -181,7 +183,8 @@ static tenon_status check_program(tenon_cx *cx, const tenon_graph *g, uint32_t s
     for (size_t i = 0; i < g->node_count; i++)
         if (g->node[i]->sub_count || (g->node[i]->op->flags & (TENON_OP_CONTROL | TENON_OP_RANDOM | TENON_OP_EFFECT)))
             return TENON_FAIL(cx, TENON_CORRUPT, "operator '%s' in a weight program", g->node[i]->op->name);
-    if (g->input_count != sources || g->output_count != 1) return TENON_FAIL(cx, TENON_CORRUPT, "weight program of %zu inputs for %u sources", g->input_count, sources);
+    if (g->input_count != sources || g->output_count != 1)
+        return TENON_FAIL(cx, TENON_CORRUPT, "weight program of %zu inputs for %u sources", g->input_count, sources);
     return TENON_OK;
 }
 
@@ -228,7 +231,8 @@ static tenon_status evaluate(refitter *r)
     for (uint32_t i = 0; i < e->weight_count; i++) {
         const tenon_rec_weight *w = &e->weight[i];
         bool affected = false;
-        for (uint32_t k = 0; w->program != TENON_NONE && k < w->source_count; k++) affected |= e->refit->pending[e->index[w->source_first + k]] != NULL;
+        for (uint32_t k = 0; w->program != TENON_NONE && k < w->source_count; k++)
+            affected |= e->refit->pending[e->index[w->source_first + k]] != NULL;
         if (!affected) continue;
         tenon_arena arena;
         tenon_arena_init(&arena, r->cx);
