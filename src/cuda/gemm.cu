@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix product by fused multiply-adds in f32. A block computes BM x BN results, a thread TM x TN of them; WK groups of threads share
    the depth of each chunk of BK and are summed at the end. The next chunk is loaded into registers while this one is computed, and
-   kept in another place (BUFFERS 2) or, where chunks are deep, in the same (1). Axes of the index space: leading ones (grid z), rows, columns. Tensors: 0 is A, 1 is B, then operands and results of the program.
-   Grids are sized for the bucket's most rows; tiles beyond the rows there are now leave. */
+   kept in another place (BUFFERS 2) or, where chunks are deep, in the same (1). Axes of the index space: leading ones (grid z),
+   rows, columns. Tensors: 0 is A, 1 is B, then operands and results of the program. Grids are sized for the bucket's most rows;
+   tiles beyond the rows there are now leave. */
 #define GROUP ((BM / TM) * (BN / TN))
 #define THREADS (GROUP * WK)
 #define MV (TM < 4 ? TM : 4)

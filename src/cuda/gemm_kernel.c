@@ -14,7 +14,8 @@
 
 extern const char tenon_cuda_src_gemm[];
 
-/* One block: bm x bn results in chunks of bk, tm x tn a thread, wk groups along the depth, one or two chunks in shared memory. Stored in engines by place: append only. */
+/* One block: bm x bn results in chunks of bk, tm x tn a thread, wk groups along the depth, one or two chunks in shared memory.
+   Stored in engines by place: append only. */
 typedef struct tile { int bm, bn, bk, tm, tn, wk, buffers; } tile;
 static const tile tiles[] = {
     {64, 64, 16, 4, 4, 1, 2}, {128, 128, 8, 8, 8, 1, 2}, {128, 64, 8, 8, 4, 1, 2}, {32, 64, 32, 4, 4, 1, 2},

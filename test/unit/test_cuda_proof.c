@@ -91,8 +91,9 @@ static void print_variants(tenon_cx *cx, const tenon_engine *e)
             if (!CHECK_OK(cx, tenon_tuner_choose(tuner, &p, &choice))) continue;
             printf("variants of %s:", p.text);
             for (size_t k = 0; k < choice->tried_count; k++)
-                printf(" %s%s[%d] %.2f us", choice->tried[k].seconds == choice->seconds ? "*" : "", choice->tried[k].tactic->name,
-                       choice->tried[k].variant.p[0], choice->tried[k].seconds * 1e6);
+                if (choice->tried[k].seconds < 1) /* what the model puts far behind is not tried */
+                    printf(" %s%s[%d] %.2f us", choice->tried[k].seconds == choice->seconds ? "*" : "", choice->tried[k].tactic->name,
+                           choice->tried[k].variant.p[0], choice->tried[k].seconds * 1e6);
             printf("\n");
         }
     tenon_tuner_destroy(&tuner);
