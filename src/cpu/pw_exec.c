@@ -313,13 +313,19 @@ static void emit_results(builder *b)
         }
 }
 
-/* One body for two: load+add, add+relu, x*number+number, that+clip, min and max by ordered bounds, the last store and the
-   end. Gives the count of cells that are left of the two; 2 also where the second has become data of the first. */
+/* One body for two: load+add, add+relu, x*number+number, that+clip, min and max by ordered bounds, the last operation, the
+   last store and the end. Gives the count of cells that are left of the two; 2 also where the second has become data of the first. */
 static int fuse(const tenon_pw_bodies *t, tenon_pw_cell *two, bool *done)
 {
     const tenon_pw_any first = two[0].body, second = two[1].body;
     const float x = two[0].imm[0], y = two[1].imm[0];
     *done = true;
+    for (int k = 0; second == t->store_f32_end && t->lasts[k].body; k++)
+        if (first == t->lasts[k].body) {
+            two[0].body = t->lasts[k].with_store;
+            two[0].port = two[1].port;
+            return 1;
+        }
     if (first == t->load[TENON_F32] && second == t->add_mem) {
         two[0].body = t->load_add;
         two[1].body = NULL;
@@ -371,7 +377,7 @@ static uint8_t shift_of_port(const tenon_pw_code *code, int port)
     return 0;
 }
 /* Gives every cell its place - a temporary has one, an operand one for each cell that reads it - and its other body. */
-static void finish(const tenon_pw_bodies *t, tenon_pw_code *code)
+static void finish(const tenon_pw_bodies *t, const uint8_t *kind, tenon_pw_code *code)
 {
     int count = 0;
     for (int i = 0; i < code->cell_count; i++) {
@@ -389,6 +395,14 @@ static void finish(const tenon_pw_bodies *t, tenon_pw_code *code)
             if (t->twins[k].wide == c->body) narrow->body = t->twins[k].narrow;
     }
     code->u.fast.touch_count = (uint8_t)count;
+    code->u.fast.plain = true;
+    for (int i = 0; i < count; i++) {
+        const int k = code->u.fast.touch[i].port;
+        const bool operand = k < TENON_PW_PORT_RESULT;
+        if (operand && kind[k] != TENON_PW_VECTOR) code->u.fast.plain = false;
+        if ((operand ? code->operand_dtype[k] : code->result_dtype[k - TENON_PW_PORT_RESULT]) != TENON_F32)
+            code->u.fast.plain = false;
+    }
 }
 
 static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const uint8_t *kind, tenon_pw_code *code)
@@ -418,7 +432,7 @@ static bool compile(const tenon_program *p, const tenon_pw_bodies *bodies, const
     cell(&b, bodies->end);
     if (b.full) return false;
     fuse_pairs(bodies, code);
-    finish(bodies, code);
+    finish(bodies, kind, code);
     return true;
 }
 

@@ -67,6 +67,7 @@ typedef struct tenon_pw_code {
             tenon_pw_cell narrow[TENON_PW_CELLS]; /* all chunks; differs in bodies alone */
             struct { uint8_t port, shift; } touch[TENON_PW_CELLS]; /* the places in use; an element is 1 << shift bytes */
             uint8_t touch_count;
+            bool plain; /* operands are f32 vectors, results are f32 */
         } fast;
         struct {
             tenon_pw_step step[TENON_PROGRAM_MAX];

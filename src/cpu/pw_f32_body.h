@@ -525,6 +525,32 @@ BODY(affine_clip) /* the bounds are in the next cell */
 #define ADD_RELU(reg, i, AT) reg = op_relu(v_add(reg, v_load(FLOATS(AT(k, i)))));
 TWINS(add_relu, ADD_RELU)
 
+/* The last operation and the last store. */
+#define LAST(name, SETUP, F)                                                                                                \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        SETUP;                                                                                                              \
+        WIDE(k, 0);                                                                                                         \
+        EIGHT(F, AT_WIDE)                                                                                                   \
+        AGAIN()                                                                                                             \
+    }                                                                                                                       \
+    BODY(name##_n)                                                                                                          \
+    {                                                                                                                       \
+        SETUP;                                                                                                              \
+        EIGHT(F##_HERE, )                                                                                                   \
+        CALL(store_f32_end_n);                                                                                              \
+    }
+#define BOUNDS const vf lo = v_set(q->imm[0]), hi = v_set(q->imm[1])
+#define RELU_STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), op_relu(reg));
+#define CLIP_STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), op_clip(reg, lo, hi));
+#define NEG_STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), v_neg(reg));
+#define RELU_STORE_HERE(reg, i, AT) reg = op_relu(reg);
+#define CLIP_STORE_HERE(reg, i, AT) reg = op_clip(reg, lo, hi);
+#define NEG_STORE_HERE(reg, i, AT) reg = v_neg(reg);
+LAST(relu_store_end, (void)0, RELU_STORE)
+LAST(clip_store_end, BOUNDS, CLIP_STORE)
+LAST(neg_store_end, (void)0, NEG_STORE)
+
 /* Powers of positive normal numbers to moderate exponents; anything else is the scalar reference's, the whole chunk. */
 #define POW_CHECK(reg, i, AT) odd |= v_any(op_pow_odd(reg, v_load(FLOATS(AT(k, i)))));
 #define POW_DO(reg, i, AT) reg = v_pow_positive(reg, v_load(FLOATS(AT(k, i))));
@@ -629,7 +655,12 @@ static const tenon_pw_row rows[] = {
 #define TWIN(name) { ANY(name), ANY(name##_n) }
 static const struct tenon_pw_twins twins[] = {
     TWIN(load_f32), TWIN(store_f32), TWIN(store_f32_end), TWIN(load_add), TWIN(add_relu), TWIN(add_mem), TWIN(sub_mem),
-    TWIN(sub_mem_r), TWIN(mul_mem), TWIN(div_mem), TWIN(min_mem), TWIN(max_mem), TWIN(where_mem), TWIN(clip_mem), { NULL, NULL },
+    TWIN(sub_mem_r), TWIN(mul_mem), TWIN(div_mem), TWIN(min_mem), TWIN(max_mem), TWIN(where_mem), TWIN(clip_mem),
+    TWIN(relu_store_end), TWIN(clip_store_end), TWIN(neg_store_end), { NULL, NULL },
+};
+
+static const struct tenon_pw_last lasts[] = {
+    { ANY(relu_), ANY(relu_store_end) }, { ANY(clip_imm), ANY(clip_store_end) }, { ANY(neg_), ANY(neg_store_end) }, { NULL, NULL },
 };
 
 #include "cpu/pw_loops.h"
@@ -651,7 +682,7 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
     .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
         .load_add = ANY(load_add), .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
-    .twins = twins,
+    .twins = twins, .lasts = lasts,
     .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
     .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm),
         .relu = ANY(relu_),

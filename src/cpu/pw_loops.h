@@ -13,7 +13,7 @@
 
 enum {
     ROW_BLOCK = 64, /* rows that all strips pass before the next: they stay in the cache */
-    CHAIN = 64,     /* chunks before the bodies return: bounds the stack where tail calls are not made */
+    CHAIN = 16,     /* chunks before the bodies return: bounds the stack where tail calls are not made */
 };
 
 static void set_temps(const tenon_pw_code *code, tenon_pw_frame *x)
@@ -53,20 +53,34 @@ static void run_chunks(const tenon_pw_cell *cell, tenon_pw_frame *x, int64_t cou
     }
 }
 
-/* `count` chunks from (row, col) on; the next is `down` rows and `right` columns away. */
+TENON_INLINE void set_place(tenon_pw_place *q, const tenon_pw_port *o, int64_t row, int64_t col, int64_t vectors, int64_t rows,
+                            int64_t down, int64_t right)
+{
+    q->p = o->p + row * o->row + col * o->cs;
+    q->step = o->row * down + o->cs * right;
+    set_steps(q, o, vectors, rows);
+}
+/* `count` chunks from (row, col) on; the next is `down` rows and `right` columns away. What most programs are made of has its
+   own loop, since this is what a small tile costs. */
 TENON_INLINE void run_from(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t col, int64_t vectors, int64_t rows,
                            int64_t down, int64_t right, int64_t count)
 {
     bool scatters = false;
-    for (int i = 0; i < code->u.fast.touch_count; i++) {
-        tenon_pw_place *q = &x->place[i];
-        const int k = code->u.fast.touch[i].port, shift = code->u.fast.touch[i].shift;
-        const tenon_pw_port o = tenon_pw_port_of(x, k, shift);
-        q->p = row | col ? o.p + row * o.row + col * o.cs : o.p;
-        q->step = o.row * down + o.cs * right;
-        set_steps(q, &o, vectors, rows);
-        q->scatter = o.cs != 1 << shift;
-        scatters |= k >= TENON_PW_PORT_RESULT && q->scatter;
+    if (x->plain) {
+        for (int i = 0; i < code->u.fast.touch_count; i++) {
+            tenon_pw_port o = tenon_pw_port_of(x, code->u.fast.touch[i].port, 2);
+            o.cs = 4;
+            set_place(&x->place[i], &o, row, col, vectors, rows, down, right);
+            x->place[i].scatter = 0;
+        }
+    } else {
+        for (int i = 0; i < code->u.fast.touch_count; i++) {
+            const int k = code->u.fast.touch[i].port, shift = code->u.fast.touch[i].shift;
+            const tenon_pw_port o = tenon_pw_port_of(x, k, shift);
+            set_place(&x->place[i], &o, row, col, vectors, rows, down, right);
+            x->place[i].scatter = o.cs != 1 << shift;
+            scatters |= k >= TENON_PW_PORT_RESULT && x->place[i].scatter;
+        }
     }
     run_chunks(vectors >= 4 && !scatters ? code->u.fast.wide : code->u.fast.narrow, x, count);
 }
@@ -78,13 +92,13 @@ TENON_INLINE void strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t ro
     if (rest) run_from(code, x, row + rows - rest, col, vectors, rest, 0, 0, 1);
 }
 /* A division of numbers that are not known to the compiler costs as much as a chunk. */
-static void run_strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+TENON_NOINLINE static void run_strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
 {
     if (vectors == 4) strip(code, x, row, rows, col, 4);
     else if (vectors == 2) strip(code, x, row, rows, col, 2);
     else strip(code, x, row, rows, col, 1);
 }
-static void run_widest(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t count)
+TENON_NOINLINE static void run_widest(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t count)
 {
     if (count == 1) run_from(code, x, row, 0, 8, 1, 1, 0, rows);
     else
@@ -122,7 +136,7 @@ static void tile_out(const tenon_pw_frame *x, const tenon_pw_place *q, char *p, 
 #undef AT
 /* Operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of other strides go by
    element and look at `lanes`. */
-static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+TENON_NOINLINE static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
 {
     tenon_pw_place steps[TENON_PW_PORT_TEMP];
     for (int i = 0; i < code->live_count; i++) {
@@ -152,7 +166,7 @@ static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row
         if (!steps[k].scatter) tile_out(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
     }
 }
-static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t cols,
+TENON_NOINLINE static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t cols,
                      int64_t vectors)
 {
     const int64_t each = 8 / vectors;
@@ -174,6 +188,8 @@ static void run_rows(const tenon_pw_code *code, const tenon_pw_operand *operand,
     x->result = result;
     x->full = 1;
     x->width = VW;
+    x->plain = code->u.fast.plain;
+    for (int i = 0; i < code->result_count; i++) x->plain &= result[i].col_stride == 1;
     set_temps(code, x);
     for (int64_t row = 0; row < rows; row += ROW_BLOCK) {
         const int64_t n = rows - row < ROW_BLOCK ? rows - row : ROW_BLOCK;

@@ -29,6 +29,7 @@ typedef struct tenon_pw_frame {
     const tenon_pw_code *code;
     const tenon_pw_operand *operand;
     const tenon_pw_result *result;
+    bool plain;             /* all live ports are f32 and contiguous along the columns */
     int64_t left;           /* chunks until the last body returns */
     tenon_pw_place place[TENON_PW_CELLS], temp_place[TENON_PW_TEMPS];
     int64_t lanes[8];       /* valid columns of each register when !full, for what goes element by element */
@@ -76,6 +77,7 @@ typedef struct tenon_pw_bodies {
         compiler finds them; the second port or the second two numbers of load_add and affine_clip are in the next cell */
     tenon_pw_any add_mem, mul_imm, add_imm, min_imm, max_imm, relu;
     tenon_pw_any call[TENON_PW_ARITY]; /* scalar function and its parameters in the next cell (arity 3: the one after) */
+    const struct tenon_pw_last { tenon_pw_any body, with_store; } *lasts; /* with store_f32_end; ends with NULL */
     const struct tenon_pw_twins { tenon_pw_any wide, narrow; } *twins; /* what to take instead; ends with NULL */
     const tenon_pw_row *row;           /* ends with name NULL */
     void (*run)(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
