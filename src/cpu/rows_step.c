@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax, layer_norm and rms_norm of f32 along an axis that is contiguous in memory, with a program after them, row by row;
+/* Softmax, log_softmax, layer_norm and rms_norm of f32 along an axis that is contiguous in memory, with a program after them, row by row;
    and softmax along any other axis of dense row-major tensors, many columns at once. */
 #include "base/isa.h"
 #include "base/team.h"
 #include "cpu/row_post.h"
 #include "cpu/rows_f32.h"
 
+#include <math.h>
 #include <string.h>
 
 const tenon_rows_f32 *tenon_rows_f32_best(void)
@@ -29,7 +30,7 @@ typedef struct record {
     int64_t outer, length, inner; /* of columns */
     tenon_row_post post;
 } record;
-enum { SOFTMAX, NORM, COLUMNS };
+enum { SOFTMAX, LOG_SOFTMAX, NORM, COLUMNS };
 _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
 static int axis_of(const tenon_node *n)
@@ -69,6 +70,7 @@ static const char *reject_softmax(const tenon_problem *p, const tenon_variant *v
     if (why) return why;
     const tenon_operand *x = &p->src[tenon_problem_src(p, a->node->src[0])];
     if (contiguous(x, axis_of(a->node))) return NULL;
+    if (a->node->op == &tenon_op_log_softmax) return "the axis is not contiguous";
     if (a->post) return "a program after a softmax along an axis that is not contiguous";
     return dense_rows(x) && dense_rows(&p->dst[0]) && a->node->dst[0]->type.dtype == TENON_F32 ? NULL
         : "neither contiguous along the axis nor dense row-major";
@@ -134,7 +136,7 @@ static tenon_status bind_softmax(tenon_cx *cx, const tenon_bind *b, void *out)
     const tenon_node *n = b->problem->anchor[0].node;
     const int axis = axis_of(n);
     r->kernels = tenon_rows_f32_best();
-    r->kind = SOFTMAX;
+    r->kind = n->op == &tenon_op_log_softmax ? LOG_SOFTMAX : SOFTMAX;
     if (contiguous(&b->problem->src[tenon_problem_src(b->problem, n->src[0])], axis)) return bind_rows(cx, b, axis, r);
     const tenon_tensor *x = source(b, 0);
     r->kind = COLUMNS;
@@ -173,6 +175,20 @@ static void run_columns(const record *r, const tenon_worker *w)
     }
 }
 
+/* x - max - log(sum), subtracted one after the other: their sum would round away the logarithm beside a large maximum. */
+static void log_softmax(const record *r, const float *x, float *y)
+{
+    const int64_t n = r->post.cols;
+    const float max = r->kernels->fold(TENON_FOLD_MAX, x, n);
+    if (isinf(max)) { /* infinity - infinity, as the reference has it */
+        for (int64_t i = 0; i < n; i++) y[i] = NAN;
+        return;
+    }
+    const float inverse = r->kernels->weigh(x, NULL, 1.0f, y, n);
+    r->kernels->scale_shift(x, y, n, 1.0f, -max);
+    r->kernels->scale_shift(y, y, n, 1.0f, logf(inverse));
+}
+
 static tenon_status run(const void *launch, void *exec)
 {
     const record *r = launch;
@@ -187,6 +203,7 @@ static tenon_status run(const void *launch, void *exec)
         const float *x = (const float *)(const void *)tenon_row_post_at(&r->post, r->x, row);
         float *y = tenon_row_post_target(&r->post, row, w->scratch);
         if (r->kind == SOFTMAX) r->kernels->softmax(x, y, r->post.cols);
+        else if (r->kind == LOG_SOFTMAX) log_softmax(r, x, y);
         else r->kernels->norm(x, y, r->post.cols, r->epsilon, r->centered, r->scale, r->bias);
         tenon_row_post_run(&r->post, row, y);
     }
@@ -199,5 +216,6 @@ static tenon_status run(const void *launch, void *exec)
         .bind = bind_##how, .run = run,                                                                                     \
     }
 ROWS(softmax, softmax);
+ROWS(log_softmax, softmax);
 ROWS(layer_norm, norm);
 ROWS(rms_norm, norm);
