@@ -71,8 +71,13 @@ static tenon_status check_packs(tenon_cx *cx, const tenon_engine *e, const tenon
                               (unsigned long long)w->bytes, bytes);
     }
     if (st->plan.record_bytes > TENON_RECORD_MAX || st->plan.workspace_bytes > r->workspace_bytes ||
-        st->plan.scratch_bytes > r->scratch_bytes)
+        st->plan.scratch_bytes > r->scratch_bytes) {
+        const int threads = e->backend->info(e->device)->threads;
+        if (threads > (int)e->header->threads)
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine step '%s' was planned for %u threads and needs more memory with %d: load it with at most %u, "
+                              "or build it again", name, e->header->threads, threads, e->header->threads);
         return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' keeps less memory than its tactic needs", name);
+    }
     return TENON_OK;
 }
 
