@@ -306,7 +306,7 @@ static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *
     return TENON_OK;
 }
 
-static tenon_status decide(tenon_tuner *t, const sized *s, collection *col, const tenon_choice **out)
+static tenon_status decide(tenon_tuner *t, const sized *s, const char *text, collection *col, const tenon_choice **out)
 {
     if (!col->count)
         return TENON_FAIL(t->cx, TENON_INTERNAL, "no tactic at all for %s: the backend '%s' has no reference", s->problem->text,
@@ -323,7 +323,8 @@ static tenon_status decide(tenon_tuner *t, const sized *s, collection *col, cons
     tenon_tactic_plan plan = best->plan;
     for (int i = 0; i < plan.kernel_count; i++) /* printed for this problem, whose memory may not last as long as the choice */
         if (!(plan.kernel[i].source = tenon_arena_strdup(t->arena, plan.kernel[i].source))) return TENON_NOMEM;
-    *choice = (tenon_choice){.text = s->problem->text,
+    plan.own = NULL; /* of this problem's graph */
+    *choice = (tenon_choice){.text = text,
                              .tactic = best->tactic,
                              .variant = best->variant,
                              .plan = plan,
@@ -339,7 +340,7 @@ static tenon_status decide(tenon_tuner *t, const sized *s, collection *col, cons
     return TENON_OK;
 }
 
-static tenon_status consider(tenon_tuner *t, const tenon_problem *p, bool timed, const tenon_choice **out)
+static tenon_status consider(tenon_tuner *t, const tenon_problem *p, const char *text, bool timed, const tenon_choice **out)
 {
     sized s;
     TENON_TRY(size_up(t, p, &s));
@@ -354,7 +355,7 @@ static tenon_status consider(tenon_tuner *t, const tenon_problem *p, bool timed,
     if (!col.c || !col.rejected) goto done;
     for (size_t i = 0; i < tactics; i++) TENON_TRY_DONE(collect_tactic(t, &s, t->backend->tactics[i], &col));
     TENON_TRY_DONE(time_candidates(t, &s, &col));
-    status = decide(t, &s, &col, out);
+    status = decide(t, &s, text, &col, out);
 done:
     tenon_free(t->cx, col.c);
     tenon_free(t->cx, col.rejected);
@@ -372,7 +373,9 @@ static tenon_status lookup(tenon_tuner *t, const tenon_problem *p, known **out)
     void *array = t->known;
     TENON_TRY(tenon_arena_grow(t->arena, &array, &t->known_capacity, t->known_count + 1, sizeof *t->known));
     t->known = array;
-    t->known[t->known_count] = (known){.hash = p->hash, .text = p->text};
+    const char *text = tenon_arena_strdup(t->arena, p->text); /* the problem's own goes with its profile's arena */
+    if (!text) return TENON_NOMEM;
+    t->known[t->known_count] = (known){.hash = p->hash, .text = text};
     *out = &t->known[t->known_count++];
     return TENON_OK;
 }
@@ -385,7 +388,7 @@ static tenon_status answer(tenon_tuner *tuner, const tenon_problem *problem, boo
     if (!*slot) {
         const size_t at = (size_t)(k - tuner->known);
         const tenon_choice *choice;
-        TENON_TRY(consider(tuner, problem, timed, &choice));
+        TENON_TRY(consider(tuner, problem, k->text, timed, &choice));
         k = &tuner->known[at];
         slot = timed && tuner->options.timed ? &k->measured : &k->estimated;
         *slot = choice;

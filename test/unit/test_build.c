@@ -367,11 +367,12 @@ static void test_allocation(void)
 
 int main(void)
 {
-    static const range one[] = {{1, 4, 8}}, two[] = {{1, 1, 2}, {2, 8, 8}};
+    static const range one[] = {{1, 4, 8}}, two[] = {{1, 1, 2}, {2, 8, 8}}, equal[] = {{1, 4, 8}, {1, 4, 8}};
     CHECK(tenon_cx_create(NULL, &cx) == TENON_OK);
     model = digits_model(&model_bytes);
     test_batches(one, 1);
     test_batches(two, 2);
+    test_batches(equal, 2); /* the same problems again, when the first profile's memory is gone */
     test_bindings();
     test_own_memory();
     test_wrong_profiles();
