@@ -136,7 +136,7 @@ typedef struct tenon_timing_cache tenon_timing_cache;
 
 TENON_API TENON_MUST_USE tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out);
 TENON_API void tenon_config_destroy(tenon_config **config);
-/* "cpu", "cuda", "auto" (default: cuda where there is a device, else cpu) or "null"; index of the device. */
+/* "cpu", "cuda", "auto" (default: the first of tenon list devices that opens, which is cpu) or "null"; index of the device. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index);
 /* CPU; 0: all usable cores. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_threads(tenon_config *config, int threads);

@@ -10,10 +10,10 @@ extern const tenon_backend tenon_backend_cuda;
 #endif
 
 const tenon_backend *const tenon_backends[] = {
-#ifdef TENON_WITH_CUDA
-    &tenon_backend_cuda,
-#endif
     &tenon_backend_cpu,
+#ifdef TENON_WITH_CUDA
+    &tenon_backend_cuda, /* behind the CPU: its table has pointwise programs and matrix products only, the rest would go through the host */
+#endif
     &tenon_backend_null,
     NULL,
 };
