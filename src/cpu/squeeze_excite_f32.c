@@ -249,10 +249,12 @@ static void product(const record *r, const layer *l, const float *x, int64_t k, 
     for (; panel < panel_end; panel++) {
         const int64_t width = TENON_MIN(PANEL, (l->out - panel * PANEL + LANES - 1) / LANES * LANES);
         const float *const w = l->w + panel * PANEL * l->in + k * width;
+        const float *const next = panel + 1 < panel_end ? l->w + (panel + 1) * PANEL * l->in + k *
+            TENON_MIN(PANEL, (l->out - (panel + 1) * PANEL + LANES - 1) / LANES * LANES) : w; /* what lies behind w is not ours */
         for (int64_t at = 0; at < width; at += most) {
             const int64_t vectors = TENON_MIN(width - at, most) / r->product->vw;
             const tenon_f32_tile t = { .segment = &segment, .segment_count = 1, .b = w + at, .ldb = width,
-                                       .ahead = (const char *)(w + segment.length * width), .c = y + panel * PANEL + at,
+                                       .ahead = (const char *)next, .c = y + panel * PANEL + at,
                                        .ldc = PANEL, .last = r->product->vw };
             r->product->tile[vectors][1](&row, &t);
         }
