@@ -22,19 +22,22 @@ static tenon_status concat_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     }
     TENON_TRY(tenon_infer_axis(cx, "concat", tenon_node_int(n, "axis"), rank, &axis));
     const tenon_dim *dim[TENON_MAX_RANK] = {NULL};
-    bool vague = false;
+    bool vague = false, begun = false;
     for (int i = 0; i < n->src_count; i++) {
         const tenon_type *x = &n->src[i]->type;
         vague |= x->rank < 0;
         for (int k = 0; k < x->rank; k++) {
-            if (k == axis) {
-                dim[k] = dim[k] == NULL ? x->dim[k] : tenon_dim_add(g->dims, dim[k], x->dim[k]);
-            } else if (dim[k] == NULL || (dim[k] != x->dim[k] && tenon_dim_is_const(x->dim[k]) && !tenon_dim_is_const(dim[k]))) {
+            if (!begun) {
+                dim[k] = x->dim[k];
+            } else if (k == axis) {
+                dim[k] = tenon_dim_add(g->dims, dim[k], x->dim[k]); /* NULL, a sum beyond int64, stays NULL */
+            } else if (dim[k] != x->dim[k] && tenon_dim_is_const(x->dim[k]) && !tenon_dim_is_const(dim[k])) {
                 dim[k] = x->dim[k];
             } else if (dim[k] != x->dim[k] && (x->dim[k]->lo > dim[k]->hi || x->dim[k]->hi < dim[k]->lo)) {
                 return TENON_FAIL(cx, TENON_INVALID, "concat: axis %d of source %d does not fit the sources before it", k, i);
             }
         }
+        begun |= x->rank >= 0;
     }
     if (vague) dim[axis] = tenon_move_fresh(g, n, 0, axis, "concat", 0, TENON_DIM_HUGE);
     tenon_move_set(g, n, 0, n->src[0]->type.dtype, rank, dim);

@@ -424,6 +424,10 @@ static void test_symbolic_and_text(void)
     n->dst[0]->sym[0] = tenon_dim_const(&t.dims, 6);
     CHECK_OK(&cx, tenon_eval_node(&cx, &call));
     CHECK(equals(&out, &(sample)I64(1, D(2), 6, 4)));
+    /* a sum of sizes beyond 64 bits is an unknown size, not one of the sources' */
+    tenon_value *vast = typed(&t, g, "vast", TENON_F32, "4611686018427387904,4");
+    tenon_value *joined = infer(g, op_int(g, NODE(g, concat, 1, vast, vast, vast), "axis", 0)->producer);
+    CHECK(joined->type.rank == 2 && !tenon_dim_is_const(joined->type.dim[0]) && tenon_dim_is(joined->type.dim[1], 4));
     /* strings: unique and transposed */
     tenon_string words[3] = {{"b", 1}, {"a", 1}, {"b", 1}};
     tenon_tensor text = {.dtype = TENON_STRING, .rank = 1, .dim = {3}, .stride = {1}, .data = words},
