@@ -110,14 +110,16 @@ static tenon_status evaluate(tenon_plan *plan, tenon_group *g, bool timed, evalu
     }
     TENON_TRY(evaluate_mode(plan, g, MODE_DIRECT, timed, out));
     if (!timed && !(out->choice->tactic->flags & TENON_TACTIC_REFERENCE) && !converts_any(out, g)) return TENON_OK;
+    evaluation model = *out;
+    if (timed) TENON_TRY(evaluate_mode(plan, g, MODE_DIRECT, false, &model));
     for (mode m = MODE_ROW; m < MODE_COUNT; m++) {
         evaluation other;
-        /* estimates first: a copy is measured only where the model says that it may pay, and must then win clearly, since copies
+        /* estimates first: a copy is measured only where the model sees a reason for it, and must then win clearly, since copies
            are estimated and measurements scatter */
         const bool gap = out->choice->tactic->flags & TENON_TACTIC_REFERENCE;
         TENON_TRY(evaluate_mode(plan, g, m, false, &other));
         if (!converts_any(&other, g) || ((other.choice->tactic->flags & TENON_TACTIC_REFERENCE) && !gap)) continue;
-        if (timed && !gap && other.seconds > out->choice->seconds) continue;
+        if (timed && !gap && other.seconds >= model.seconds) continue;
         if (timed) TENON_TRY(evaluate_mode(plan, g, m, true, &other));
         const double copies = other.seconds - other.choice->seconds;
         if (gap || !timed ? other.seconds < out->seconds : other.choice->seconds + 2 * copies < 0.9 * out->seconds) *out = other;
