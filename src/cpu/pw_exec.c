@@ -108,7 +108,8 @@ static void load(builder *b, int src)
     const int k = ~src;
     if (is_const(b, src)) cell_imm(b, t->load_imm, const_of(b, src));
     else if (b->operand_temp[k] != NOWHERE) cell_port(b, t->load_temp, TENON_PW_PORT_TEMP + b->operand_temp[k]);
-    else if (b->kind[k] == TENON_PW_VECTOR && t->load[b->code->operand_dtype[k]]) cell_port(b, t->load[b->code->operand_dtype[k]], k);
+    else if (b->kind[k] == TENON_PW_VECTOR && t->load[b->code->operand_dtype[k]])
+        cell_port(b, t->load[b->code->operand_dtype[k]], k);
     else if (b->kind[k] == TENON_PW_SPLAT && is_f32(b, k)) cell_port(b, t->load_splat, k);
     else cell_port(b, t->load_any, k);
 }
@@ -314,7 +315,7 @@ static void emit_results(builder *b)
 }
 
 /* One body for two: load+add, add+relu, x*number+number, that+clip, min and max by ordered bounds, the last operation, the
-   last store and the end. Gives the count of cells that are left of the two; 2 also where the second has become data of the first. */
+   last store and the end. Gives the count of cells that are left of the two; 2 also where the second became data of the first. */
 static int fuse(const tenon_pw_bodies *t, tenon_pw_cell *two, bool *done)
 {
     const tenon_pw_any first = two[0].body, second = two[1].body;

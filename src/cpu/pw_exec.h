@@ -59,7 +59,7 @@ typedef struct tenon_pw_code {
     uint8_t operand_dtype[TENON_PROGRAM_OPERANDS], result_dtype[TENON_PROGRAM_RESULTS];
     uint8_t operand_const[TENON_PROGRAM_OPERANDS]; /* an immediate: its memory operand is not looked at */
     int8_t result_step[TENON_PROGRAM_RESULTS];
-    uint8_t live_count, live_operands; /* ports that touch memory, the operands first, and the sizes of their elements (1 << shift) */
+    uint8_t live_count, live_operands; /* ports that touch memory, the operands first; elements of 1 << shift bytes */
     uint8_t live[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS], live_shift[TENON_PROGRAM_OPERANDS + TENON_PROGRAM_RESULTS];
     union {
         struct {

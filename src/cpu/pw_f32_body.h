@@ -152,7 +152,7 @@ BODY(load_imm)
 #define STAGE_BODY(name, F)                                                                                                 \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        float *t = FLOATS(PLACE(0)->p);                                                                                            \
+        float *t = FLOATS(PLACE(0)->p);                                                                                     \
         STEPPED(k, 1);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
         NEXT(2);                                                                                                            \
@@ -660,7 +660,8 @@ static const struct tenon_pw_twins twins[] = {
 };
 
 static const struct tenon_pw_last lasts[] = {
-    { ANY(relu_), ANY(relu_store_end) }, { ANY(clip_imm), ANY(clip_store_end) }, { ANY(neg_), ANY(neg_store_end) }, { NULL, NULL },
+    { ANY(relu_), ANY(relu_store_end) }, { ANY(clip_imm), ANY(clip_store_end) }, { ANY(neg_), ANY(neg_store_end) },
+    { NULL, NULL },
 };
 
 #include "cpu/pw_loops.h"

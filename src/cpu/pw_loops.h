@@ -92,7 +92,8 @@ TENON_INLINE void strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t ro
     if (rest) run_from(code, x, row + rows - rest, col, vectors, rest, 0, 0, 1);
 }
 /* A division of numbers that are not known to the compiler costs as much as a chunk. */
-TENON_NOINLINE static void run_strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+TENON_NOINLINE static void run_strip(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col,
+                                     int64_t vectors)
 {
     if (vectors == 4) strip(code, x, row, rows, col, 4);
     else if (vectors == 2) strip(code, x, row, rows, col, 2);
@@ -136,7 +137,8 @@ static void tile_out(const tenon_pw_frame *x, const tenon_pw_place *q, char *p, 
 #undef AT
 /* Operands are copied to tiles, so that bodies may read full vectors; results are copied back. Ports of other strides go by
    element and look at `lanes`. */
-TENON_NOINLINE static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t vectors)
+TENON_NOINLINE static void run_copies(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col,
+                                      int64_t vectors)
 {
     tenon_pw_place steps[TENON_PW_PORT_TEMP];
     for (int i = 0; i < code->live_count; i++) {
@@ -166,8 +168,8 @@ TENON_NOINLINE static void run_copies(const tenon_pw_code *code, tenon_pw_frame 
         if (!steps[k].scatter) tile_out(x, &steps[k], steps[k].p, size, (char *)x->edge[k]);
     }
 }
-TENON_NOINLINE static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col, int64_t cols,
-                     int64_t vectors)
+TENON_NOINLINE static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x, int64_t row, int64_t rows, int64_t col,
+                                    int64_t cols, int64_t vectors)
 {
     const int64_t each = 8 / vectors;
     x->full = 0;

@@ -50,7 +50,8 @@ TENON_INLINE tenon_pw_port tenon_pw_port_of(const tenon_pw_frame *x, int port, i
                                 (int64_t)((uint64_t)o->col_stride << shift) };
     }
     const tenon_pw_result *r = &x->result[port - TENON_PW_PORT_RESULT];
-    return (tenon_pw_port){ (char *)r->base, (int64_t)((uint64_t)r->row_stride << shift), (int64_t)((uint64_t)r->col_stride << shift) };
+    return (tenon_pw_port){ (char *)r->base, (int64_t)((uint64_t)r->row_stride << shift),
+                            (int64_t)((uint64_t)r->col_stride << shift) };
 }
 
 /* Any type and column stride, element by element, between a cell's place and a tile; in pw_scalar.c. */
