@@ -236,7 +236,7 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_run(tenon_context *context);
    in one queue at a time, as often as there is room. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_enqueue(tenon_context *context, tenon_stream *stream);
 
-/* An in-order queue. */
+/* An in-order queue. In the child of a fork it can only be destroyed; contexts and engines work there. */
 TENON_API TENON_MUST_USE tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out);
 TENON_API TENON_MUST_USE tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *stream);
 TENON_API void tenon_stream_destroy(tenon_stream **stream);

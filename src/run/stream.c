@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Streams. On host backends a stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the
    caller's thread (so that errors in shapes and addresses are told there), puts it in the queue and returns. An error inside a
-   run is kept and given by the next call on the stream. On devices with queues of their own the thread fills the device's. */
+   run is kept and given by the next call on the stream. On devices with queues of their own the thread fills the device's.
+   A forked child has no such thread, and the lock may be held for ever: there a stream is only good for being destroyed. */
 #include "run/context.h"
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { QUEUE = 64 };
 
@@ -13,6 +15,7 @@ struct tenon_stream {
     tenon_cx cx;
     tenon_engine *engine;
     pthread_t thread;
+    pid_t pid;               /* of the process that the thread is in */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     tenon_context *queue[QUEUE];
@@ -59,6 +62,7 @@ tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon
     tenon_engine_retain(s->engine);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
+    s->pid = getpid();
     const int error = pthread_create(&s->thread, NULL, serve, s);
     s->started = error == 0;
     if (error) {
@@ -74,17 +78,25 @@ void tenon_stream_destroy(tenon_stream **stream)
 {
     if (!stream || !*stream) return;
     tenon_stream *s = *stream;
-    pthread_mutex_lock(&s->lock);
-    s->stop = true;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-    if (s->started) pthread_join(s->thread, NULL);
-    pthread_cond_destroy(&s->changed);
-    pthread_mutex_destroy(&s->lock);
+    if (s->pid == getpid()) {
+        pthread_mutex_lock(&s->lock);
+        s->stop = true;
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->lock);
+        if (s->started) pthread_join(s->thread, NULL);
+        pthread_cond_destroy(&s->changed);
+        pthread_mutex_destroy(&s->lock);
+    }
     tenon_engine_release(s->engine);
     const tenon_allocator alloc = s->cx.alloc;
     alloc.free(alloc.user, s);
     *stream = NULL;
+}
+
+static tenon_status check_process(tenon_cx *cx, const tenon_stream *s)
+{
+    if (s->pid == getpid()) return TENON_OK;
+    return TENON_FAIL(cx, TENON_INVALID, "the stream was made before a fork, its thread is in the parent: make one here");
 }
 
 static tenon_status take_error(tenon_cx *cx, tenon_stream *s)
@@ -104,7 +116,7 @@ tenon_status tenon_context_idle(tenon_context *c)
 void tenon_stream_release(tenon_context *c)
 {
     tenon_stream *s = atomic_load(&c->queue);
-    if (!s) return;
+    if (!s || s->pid != getpid()) return;
     pthread_mutex_lock(&s->lock);
     while (atomic_load(&c->queue)) pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
@@ -112,6 +124,7 @@ void tenon_stream_release(tenon_context *c)
 
 tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 {
+    TENON_TRY(check_process(&c->cx, s));
     /* device memory is waited for by the stream's own device object */
     if (s->engine != c->engine && (s->engine->backend != c->engine->backend || !c->engine->backend->host_memory))
         return TENON_FAIL(&c->cx, TENON_INVALID, "the stream was made for another engine's device than the context's");
@@ -131,6 +144,7 @@ tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 
 tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *s)
 {
+    TENON_TRY(check_process(cx, s));
     pthread_mutex_lock(&s->lock);
     while (s->head != s->tail || s->busy) pthread_cond_wait(&s->changed, &s->lock);
     const tenon_status status = take_error(cx, s);

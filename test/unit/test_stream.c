@@ -5,6 +5,9 @@
 #include "digits.h"
 #include "run/context.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 enum { ROUNDS = 40, STREAMS = 3 };
 
 static tenon_cx *cx;
@@ -107,6 +110,41 @@ static void test_queued(void)
     tenon_engine_destroy(&e);
 }
 
+/* The child has no thread that would serve the queue: it is told so and does not wait. */
+static void test_fork(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    SKIP("ThreadSanitizer does not allow threads after a fork of a threaded process");
+    return;
+#endif
+    static float x[8 * 64], y[80];
+    tenon_stream *stream = NULL;
+    tenon_engine *e = build(2);
+    tenon_context *c = ready(e, x, y);
+    CHECK_OK(cx, tenon_stream_create(cx, e, &stream));
+    CHECK(tenon_context_enqueue(c, stream) == TENON_OK);
+    CHECK_OK(cx, tenon_stream_synchronize(cx, stream));
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        bool good = tenon_context_run(c) == TENON_OK && tenon_context_enqueue(c, stream) == TENON_INVALID &&
+                    strstr(tenon_context_message(c), "fork") && tenon_stream_synchronize(cx, stream) == TENON_INVALID;
+        tenon_stream_destroy(&stream);
+        good = good && tenon_stream_create(cx, e, &stream) == TENON_OK && tenon_context_enqueue(c, stream) == TENON_OK &&
+               tenon_stream_synchronize(cx, stream) == TENON_OK;
+        tenon_stream_destroy(&stream);
+        tenon_context_destroy(&c);
+        tenon_engine_destroy(&e);
+        _exit(good ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    tenon_stream_destroy(&stream);
+    tenon_context_destroy(&c);
+    tenon_engine_destroy(&e);
+}
+
 static void test_reference_inputs(void)
 {
     static float x[64];
@@ -127,6 +165,7 @@ int main(void)
         test_together(1);
         test_together(2);
         test_queued();
+        test_fork();
         test_reference_inputs();
     }
     tenon_network_destroy(&network);
