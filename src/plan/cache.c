@@ -8,10 +8,12 @@
 #include "base/buf.h"
 #include "base/file.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #define MAGIC "tenon-timing-cache 1 "
@@ -196,10 +198,8 @@ void tenon_timing_cache_destroy(tenon_timing_cache **cache)
 tenon_status tenon_timing_cache_load(tenon_cx *cx, const char *path, tenon_timing_cache **out)
 {
     *out = NULL;
-    FILE *exists = fopen(path, "rb");
-    if (!exists) return tenon_timing_cache_create(cx, NULL, 0, out);
-    fclose(exists);
-    tenon_file_map map;
+    if (access(path, F_OK) && errno == ENOENT) return tenon_timing_cache_create(cx, NULL, 0, out);
+    tenon_file_map map; /* any other reason that it cannot be read is told now, not after the build */
     TENON_TRY(tenon_file_map_open(cx, path, &map));
     const tenon_status status = tenon_timing_cache_create(cx, map.data, map.bytes, out);
     tenon_file_map_close(&map);
