@@ -7,7 +7,7 @@
    narrow. The f64 and i64 classes, and everything on a CPU without AVX2, are interpreted over strips of columns.
 
    Operands are read and results written at their stored type (operand->type.dtype); values outside the 8 registers live in a
-   stack frame of about 20 KB. All loads of a chunk come before its stores, so a result may lie exactly on an operand with the
+   stack frame of about 38 KB. All loads of a chunk come before its stores, so a result may lie exactly on an operand with the
    same strides. */
 #ifndef TENON_CPU_PW_EXEC_H
 #define TENON_CPU_PW_EXEC_H

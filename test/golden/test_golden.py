@@ -121,12 +121,22 @@ def attention_block():
     return n.model(n.op("Add", n.linear(o, 768, 768), "x"))
 
 
-def mlp_gelu():
-    n = Net(1, 197, 768)
-    h = n.linear(n.op("LayerNormalization", "x", n.weight(768), n.weight(768), axis=-1, epsilon=1e-6), 768, 3072)
+def mlp(tokens, width, hidden):
+    n = Net(1, tokens, width)
+    h = n.linear(n.op("LayerNormalization", "x", n.weight(width), n.weight(width), axis=-1, epsilon=1e-6), width, hidden)
     e = n.op("Add", n.op("Erf", n.op("Div", h, n.constant(2 ** 0.5))), n.constant(1.0))
     g = n.op("Mul", n.op("Mul", h, e), n.constant(0.5))
-    return n.model(n.op("Add", n.linear(g, 3072, 768), "x"))
+    return n.model(n.op("Add", n.linear(g, hidden, width), "x"))
+
+
+def mlp_gelu():
+    """The weights are too large to be read again for every block of rows: two products."""
+    return mlp(197, 768, 3072)
+
+
+def mlp_narrow():
+    """Many rows, small weights: both products are one step, the hidden value stays in the cache."""
+    return mlp(3136, 96, 384)
 
 
 def resnet50():
@@ -134,7 +144,8 @@ def resnet50():
     return build(batch=1)
 
 
-PLANS = [conv_silu, conv_norm_relu, pad_conv, concat_convs, residual_block, squeeze_excite, attention_block, mlp_gelu, resnet50]
+PLANS = [conv_silu, conv_norm_relu, pad_conv, concat_convs, residual_block, squeeze_excite, attention_block, mlp_gelu, mlp_narrow,
+         resnet50]
 
 
 def plan_of(model):
@@ -161,7 +172,7 @@ def test_plan(make):
 
 # What the plans are there to show, whatever else changes in them.
 STEPS = {"conv_silu": 1, "conv_norm_relu": 1, "pad_conv": 1, "residual_block": 3, "squeeze_excite": 3,
-         "attention_block": 4, "mlp_gelu": 3, "resnet50": 57}
+         "attention_block": 4, "mlp_gelu": 3, "mlp_narrow": 2, "resnet50": 57}
 
 
 @pytest.mark.parametrize("name", STEPS)
