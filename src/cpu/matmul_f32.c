@@ -122,6 +122,16 @@ static tenon_status plan(tenon_cx *cx, const tenon_cpu_f32 *kernels, const tenon
 /* ---- bind ---- */
 static bool joins(const tenon_map *m, const tenon_domain *d, int axis) { return m->outer[axis] == d->x * m->x; }
 
+/* A matrix of one row has no row stride of its own (maps give axes of size 1 the stride 0): it takes that of the next axis out. */
+static void one_row(record *r, int axis)
+{
+    tenon_epilogue_f32 *e = &r->epilogue;
+    r->a.x = r->a.outer[axis];
+    for (int i = 0; i < e->result_count; i++) e->result[i].x = e->result[i].outer[axis];
+    for (int i = 1; i < e->operand_count; i++) e->operand[i].x = e->operand[i].outer[axis];
+    if (e->has_add) e->add.x = e->add.outer[axis];
+}
+
 /* Outer axes become rows as long as B is the same for them and all maps are regular across. */
 static void join_rows(record *r)
 {
@@ -129,6 +139,7 @@ static void join_rows(record *r)
     tenon_epilogue_f32 *e = &r->epilogue;
     while (d->outer_rank > 0) {
         const int axis = d->outer_rank - 1;
+        if (d->x == 1 && r->b.outer[axis] == 0) one_row(r, axis);
         bool ok = r->b.outer[axis] == 0 && joins(&r->a, d, axis);
         for (int i = 0; i < e->result_count; i++) ok &= joins(&e->result[i], d, axis);
         for (int i = 1; i < e->operand_count; i++) ok &= joins(&e->operand[i], d, axis);
