@@ -118,9 +118,8 @@ static tenon_status emit_symbols(builder *b)
     return TENON_OK;
 }
 
-static tenon_status emit_binding(builder *b, tenon_plan *as_read, const tenon_value *v, tenon_io io)
+static tenon_status emit_binding(builder *b, const tenon_value *v, tenon_io io)
 {
-    (void)as_read;
     tenon_rec_binding r = {.io = io, .dtype = v->type.dtype, .rank = (uint32_t)TENON_MAX(v->type.rank, 0), .slot = TENON_NONE};
     TENON_TRY(tenon_emit_string(&b->emitter, v->name, &r.name));
     for (int i = 0; i < v->type.rank; i++) TENON_TRY(tenon_emit_dim(&b->emitter, v->type.dim[i], &r.dim[i]));
@@ -133,8 +132,8 @@ static tenon_status emit_bindings(builder *b)
     tenon_graph *g = b->network->graph;
     tenon_plan as_read = {.cx = b->cx, .arena = &b->arena, .graph = g};
     TENON_TRY(tenon_emit_begin(&b->emitter, &as_read));
-    for (size_t i = 0; i < g->input_count; i++) TENON_TRY(emit_binding(b, &as_read, g->input[i], TENON_INPUT));
-    for (size_t i = 0; i < g->output_count; i++) TENON_TRY(emit_binding(b, &as_read, g->output[i], TENON_OUTPUT));
+    for (size_t i = 0; i < g->input_count; i++) TENON_TRY(emit_binding(b, g->input[i], TENON_INPUT));
+    for (size_t i = 0; i < g->output_count; i++) TENON_TRY(emit_binding(b, g->output[i], TENON_OUTPUT));
     return TENON_OK;
 }
 

@@ -187,7 +187,6 @@ tenon_status tenon_plan_problem(tenon_plan *plan, tenon_group *group, const teno
 tenon_status tenon_plan_reformat(tenon_plan *plan, const tenon_problem *base, const tenon_format *src, const tenon_format *dst,
                                  tenon_problem *out)
 {
-    (void)plan;
     *out = *base;
     for (int i = 0; i < base->src_count; i++) {
         out->src[i].format = src[i];
