@@ -30,8 +30,11 @@ struct tenon_device {
     tenon_cuda_nvrtc nvrtc;
     bool has_nvrtc;
     char nvrtc_missing[512];
-    int index, sm, multiprocessors;
-    char arch[16];
+    int index, multiprocessors;
+    int chip;                  /* its compute capability * 10... */
+    int sm;                    /* ...and the one whose means tactics may use (TENON_SM) */
+    size_t shared_most;
+    char arch[16];             /* of the device itself: what kernels are compiled for */
     tenon_cu_context context;  /* the primary one, shared with everything else in the process */
     tenon_cu_stream stream, capture;
     bool capturing;            /* by the thread that holds `turn` */
@@ -40,7 +43,16 @@ struct tenon_device {
     tenon_device_info info;
 };
 
+/* Shared memory a block may opt in to, by compute capability (CUDA C programming guide, table of technical specifications). */
+static size_t shared_by_sm(int sm)
+{
+    const bool large = sm == 90 || (sm >= 100 && sm < 120), small = sm == 86 || sm == 89 || sm >= 120;
+    return (size_t)1024 * (large ? 227 : small ? 99 : sm >= 80 ? 163 : 64);
+}
+
 int tenon_cuda_multiprocessors(const tenon_device *device) { return device ? device->multiprocessors : 132; }
+int tenon_cuda_sm(const tenon_device *device) { return device ? device->sm : 90; }
+size_t tenon_cuda_shared_most(const tenon_device *device) { return device ? device->shared_most : shared_by_sm(90); }
 
 /* Every entry: this device's context on this thread. */
 static tenon_status enter(tenon_cx *cx, tenon_device *d)
@@ -54,6 +66,23 @@ static tenon_cu_stream stream_of(const tenon_device *d, void *stream)
 }
 
 /* ---- opening ---- */
+/* TENON_SM=75|80|86|89: only the tactics of that chip, compiled for this one, so that its paths can be tested and timed here. */
+static tenon_status limit_sm(tenon_cx *cx, tenon_device *d)
+{
+    const char *text = getenv("TENON_SM");
+    if (!text || !*text) return TENON_OK;
+    static const int known[] = {75, 80, 86, 89, 90, 100, 120};
+    for (size_t i = 0; i < TENON_COUNTOF(known); i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", known[i]);
+        if (strcmp(text, name) != 0) continue;
+        if (known[i] > d->sm) return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%s: this device has compute capability %d.%d", text, d->sm / 10, d->sm % 10);
+        d->sm = known[i];
+        return TENON_OK;
+    }
+    return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%.16s: one of 75, 80, 86, 89, 90, 100, 120", text);
+}
+
 static tenon_status describe(tenon_cx *cx, tenon_device *d)
 {
     const tenon_cuda_driver *u = &d->driver;
@@ -69,12 +98,16 @@ static tenon_status describe(tenon_cx *cx, tenon_device *d)
     if (u->cuDeviceGetAttribute(&clock, TENON_CU_CLOCK, d->index) != 0 || clock <= 0) clock = 1500000;
     if (u->cuDeviceGetAttribute(&memory_clock, TENON_CU_MEMORY_CLOCK, d->index) != 0 || memory_clock <= 0) memory_clock = 1000000;
     if (u->cuDeviceGetAttribute(&bus, TENON_CU_MEMORY_BUS, d->index) != 0 || bus <= 0) bus = 256;
-    d->sm = major * 10 + minor;
+    d->chip = d->sm = major * 10 + minor;
     if (d->sm < 75) return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s has compute capability %d.%d, Tenon needs 7.5 or newer", name, major, minor);
     snprintf(d->arch, sizeof d->arch, d->sm >= 90 ? "sm_%da" : "sm_%d", d->sm);
+    int shared = 0;
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&shared, TENON_CU_SHARED_OPTIN, d->index), "shared memory"));
+    TENON_TRY(limit_sm(cx, d));
+    d->shared_most = TENON_MIN((size_t)shared, shared_by_sm(d->sm));
     snprintf(d->info.name, sizeof d->info.name, "%.56s, %s, %d SMs", name, d->arch, d->multiprocessors);
-    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cuda;%s;%s;%d SMs;driver %d.%d;nvrtc %d.%d;tenon %d.%d.%d", name, d->arch,
-             d->multiprocessors, u->version / 1000, u->version % 1000 / 10, d->nvrtc.major, d->nvrtc.minor, TENON_VERSION_MAJOR,
+    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cuda;%s;%s;as %d;%d SMs;driver %d.%d;nvrtc %d.%d;tenon %d.%d.%d", name, d->arch,
+             d->sm, d->multiprocessors, u->version / 1000, u->version % 1000 / 10, d->nvrtc.major, d->nvrtc.minor, TENON_VERSION_MAJOR,
              TENON_VERSION_MINOR, TENON_VERSION_PATCH);
     d->info.peak_flops = 0.7 * 2 * 128 * (double)d->multiprocessors * clock * 1e3;
     d->info.bandwidth = 0.8 * 2 * (double)memory_clock * 1e3 * bus / 8;
@@ -193,7 +226,7 @@ tenon_status tenon_cuda_read(const tenon_cuda_queue *q, void *dst, const void *s
 static tenon_cuda_queue queue_of(tenon_cx *cx, tenon_device *d, void *stream)
 {
     return (tenon_cuda_queue){.cx = cx, .device = d, .driver = &d->driver, .stream = stream_of(d, stream),
-                              .programmatic = d->sm >= 90 && d->driver.cuLaunchKernelEx};
+                              .programmatic = d->chip >= 90 && d->driver.cuLaunchKernelEx};
 }
 
 static tenon_status cuda_upload(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
@@ -218,13 +251,17 @@ tenon_status tenon_cuda_run(const void *record, void *exec)
     void *args[] = {(void *)(uintptr_t)&r->args};
     int error;
     if (r->grid[0] == 0) return TENON_OK; /* nothing to compute, for any size of the bucket */
-    if (q->programmatic) {
-        tenon_cu_launch_attribute overlap = {.id = TENON_CU_PROGRAMMATIC_SERIALIZATION, .value.flag = 1};
-        const tenon_cu_launch_config config = {.grid = {r->grid[0], r->grid[1], r->grid[2]}, .block = {r->threads, 1, 1}, .stream = q->stream,
-                                               .attribute = &overlap, .attribute_count = 1};
+    if (q->programmatic || r->cluster > 1) {
+        tenon_cu_launch_attribute attribute[2];
+        unsigned count = 0;
+        if (q->programmatic) attribute[count++] = (tenon_cu_launch_attribute){.id = TENON_CU_PROGRAMMATIC_SERIALIZATION, .value.flag = 1};
+        if (r->cluster > 1) attribute[count++] = (tenon_cu_launch_attribute){.id = TENON_CU_CLUSTER_DIMENSION, .value.cluster = {r->cluster, 1, 1}};
+        const tenon_cu_launch_config config = {.grid = {r->grid[0], r->grid[1], r->grid[2]}, .block = {r->threads, 1, 1},
+                                               .shared_bytes = r->shared_bytes, .stream = q->stream, .attribute = attribute,
+                                               .attribute_count = count};
         error = q->driver->cuLaunchKernelEx(&config, r->function, args, NULL);
     } else {
-        error = q->driver->cuLaunchKernel(r->function, r->grid[0], r->grid[1], r->grid[2], r->threads, 1, 1, 0, q->stream, args, NULL);
+        error = q->driver->cuLaunchKernel(r->function, r->grid[0], r->grid[1], r->grid[2], r->threads, 1, 1, r->shared_bytes, q->stream, args, NULL);
     }
     return tenon_cuda_check(q->cx, q->driver, error, "kernel launch");
 }
@@ -309,6 +346,10 @@ static tenon_status load_kernel(tenon_cx *cx, tenon_device *d, const void *image
     snprintf(what, sizeof what, "kernel %.64s does not load on this device", entry);
     TENON_TRY(tenon_cuda_check(cx, u, u->cuModuleLoadData(&k->module, image), what));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuModuleGetFunction(&k->function, k->module, entry), what));
+    int shared = 0;
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuFuncGetAttribute(&shared, TENON_CU_STATIC_SHARED, k->function), what));
+    if ((size_t)shared < d->shared_most)
+        TENON_TRY(tenon_cuda_check(cx, u, u->cuFuncSetAttribute(k->function, TENON_CU_MAX_DYNAMIC_SHARED, (int)d->shared_most - shared), what));
     return tenon_cuda_check(cx, u, u->cuFuncSetAttribute(k->function, TENON_CU_CARVEOUT, 100), what);
 }
 

@@ -25,6 +25,8 @@ typedef struct tenon_cuda_args {
 typedef struct tenon_cuda_record {
     tenon_cu_function function;
     uint32_t grid[3], threads;
+    uint32_t shared_bytes; /* dynamic shared memory; up to tenon_cuda_shared_most with the kernel's static part */
+    uint32_t cluster;      /* blocks along x that share a cluster (compute capability 9.0); 0 or 1: none */
     tenon_cuda_args args;
 } tenon_cuda_record;
 
@@ -40,8 +42,12 @@ typedef struct tenon_cuda_queue {
 /* Enqueues a tenon_cuda_record; the `run` of all kernel tactics. */
 tenon_status tenon_cuda_run(const void *record, void *queue);
 
-/* "sm_90a", and how many multiprocessors; device NULL (compiling for elsewhere): those of a large GPU. */
+/* How many multiprocessors; device NULL (compiling for elsewhere): those of a large GPU. */
 int tenon_cuda_multiprocessors(const tenon_device *device);
+/* Compute capability * 10 that tactics may use: the device's, or less where TENON_SM asks for less; device NULL: 90. */
+int tenon_cuda_sm(const tenon_device *device);
+/* Shared memory that a block may have, bytes, for tenon_cuda_sm. */
+size_t tenon_cuda_shared_most(const tenon_device *device);
 /* The device's own copies, in order with its stream; both wait for the stream first. */
 tenon_status tenon_cuda_read(const tenon_cuda_queue *queue, void *dst, const void *src, size_t bytes);
 tenon_status tenon_cuda_write(const tenon_cuda_queue *queue, void *dst, const void *src, size_t bytes);

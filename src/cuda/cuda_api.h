@@ -23,14 +23,15 @@ enum {
     TENON_CU_OUT_OF_MEMORY = 2,
     TENON_CU_MULTIPROCESSORS = 16, TENON_CU_MEMORY_CLOCK = 36, TENON_CU_MEMORY_BUS = 37, TENON_CU_CLOCK = 13,
     TENON_CU_L2_BYTES = 38, TENON_CU_MAJOR = 75, TENON_CU_MINOR = 76,                /* device attributes */
-    TENON_CU_CARVEOUT = 9,                                                            /* function attribute */
+    TENON_CU_SHARED_OPTIN = 97,
+    TENON_CU_STATIC_SHARED = 1, TENON_CU_MAX_DYNAMIC_SHARED = 8, TENON_CU_CARVEOUT = 9, /* function attributes */
     TENON_CU_NON_BLOCKING = 1, TENON_CU_CAPTURE_THREAD = 1,
-    TENON_CU_PROGRAMMATIC_SERIALIZATION = 6,                                          /* launch attribute */
+    TENON_CU_CLUSTER_DIMENSION = 4, TENON_CU_PROGRAMMATIC_SERIALIZATION = 6,          /* launch attributes */
 };
 
 typedef struct tenon_cu_launch_attribute {
     int id, pad;
-    union { int flag; char bytes[64]; } value;
+    union { int flag; unsigned cluster[3]; char bytes[64]; } value;
 } tenon_cu_launch_attribute;
 _Static_assert(sizeof(tenon_cu_launch_attribute) == 72, "as the driver has it");
 
