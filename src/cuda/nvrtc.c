@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const char tenon_cuda_src_prelude[];
+extern const char tenon_cuda_src_prelude[], tenon_cuda_src_mma[];
 
 enum { OPTIONS = 48 };
 
@@ -52,8 +52,8 @@ static tenon_status take_image(tenon_cx *cx, const tenon_cuda_nvrtc *n, tenon_nv
 tenon_status tenon_cuda_compile(tenon_cx *cx, const tenon_cuda_nvrtc *n, const tenon_kernel_source *source, const char *arch,
                                 tenon_buf *image)
 {
-    static const char *const header_name[] = {"prelude.cu"};
-    const char *const header[] = {tenon_cuda_src_prelude};
+    static const char *const header_name[] = {"prelude.cu", "mma.cu"};
+    const char *const header[] = {tenon_cuda_src_prelude, tenon_cuda_src_mma};
     const char *option[OPTIONS];
     char target[64], words[sizeof source->options];
     tenon_nvrtc_program program = NULL;
@@ -63,7 +63,7 @@ tenon_status tenon_cuda_compile(tenon_cx *cx, const tenon_cuda_nvrtc *n, const t
     option[0] = target;
     option[1] = "--std=c++17";
     const int count = split_options(words, option, 2);
-    int error = n->nvrtcCreateProgram(&program, source->source, source->name, 1, header, header_name);
+    int error = n->nvrtcCreateProgram(&program, source->source, source->name, (int)TENON_COUNTOF(header), header, header_name);
     if (error) return TENON_FAIL(cx, TENON_DEVICE, "cuda: nvrtcCreateProgram: %s", n->nvrtcGetErrorString(error));
     error = n->nvrtcCompileProgram(program, count, option);
     const tenon_status status = error ? compile_failed(cx, n, program, source, arch, error) : take_image(cx, n, program, image);
