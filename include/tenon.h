@@ -150,6 +150,9 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing(tenon_config *conf
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache);
 /* Keep weight programs so that weights can be replaced. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *config, bool refittable);
+/* GPUs: f32 products may round their operands to TF32 (8 bits of exponent, 10 of mantissa) where that is faster; sums stay f32.
+   Default true, as in TensorRT and onnxruntime. Nothing changes on a CPU. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted);
 /* Profiles. A profile fixes a range for each dynamic input dimension. Returns its index in *out. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *config, int *out);
 /* dims: `rank` values each. Inputs that are not named keep their declared dims (dynamic ones: batch-like 1). */

@@ -135,7 +135,7 @@ def _configuration(session: Session) -> Iterator[tuple[Any, Any]]:
 
 def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path | TimingCache | None = None,
           workspace: int | None = None, threads: int | None = None, device: str = "auto", level: int = 3, timing: bool = True,
-          refit: bool = False, progress: Progress | bool | None = None) -> Engine:
+          refit: bool = False, tf32: bool = True, progress: Progress | bool | None = None) -> Engine:
     """Builds an engine for this machine.
 
     model         path of an ONNX file (external data is found beside it), its bytes, or an onnx.ModelProto
@@ -148,6 +148,7 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
     level         0 (nothing is timed) to 5 (most is tried)
     timing        False: plan by the cost model alone, which is reproducible
     refit         keep what is needed to replace weights later (Engine.refit); the engine is larger
+    tf32          GPUs: products of float32 may round their operands to TF32 (10 bits of mantissa); sums stay float32
     progress      called as progress(phase, done, total), total 0 if unknown; a true answer cancels (CancelledError), an exception
                   cancels and is passed on. True: a bar on standard error
 
@@ -170,6 +171,7 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
             check(c.tenon_config_set_optimization_level(config, level))
             check(c.tenon_config_set_timing(config, timing))
             check(c.tenon_config_set_refit(config, refit))
+            check(c.tenon_config_set_tf32(config, tf32))
             if cache is not None:
                 check(c.tenon_config_set_timing_cache(config, cache._cache))
             for profile in profiles:

@@ -220,6 +220,7 @@ static void fill_header(builder *b)
 static tenon_status make_image(builder *b, struct tenon_engine_image **out)
 {
     const tenon_tuner_options options = {.timed = b->config->timed && b->config->level > 0,
+                                         .tf32 = b->config->tf32,
                                          .level = b->config->level,
                                          .workspace_bytes = b->config->workspace_bytes,
                                          .budget_seconds = 0.004 * (1 + b->config->level)};
@@ -230,13 +231,14 @@ static tenon_status make_image(builder *b, struct tenon_engine_image **out)
     TENON_TRY(emit_symbols(b));
     TENON_TRY(emit_bindings(b));
     TENON_TRY(plan_profiles(b));
-    if (b->cx->progress_fn && b->cx->progress_fn(b->cx->progress_user, "write", 0, 1))
-        return TENON_FAIL(b->cx, TENON_CANCELLED, "the build was cancelled");
+    TENON_TRY(tenon_progress(b->cx, "write", 0, 1));
     struct tenon_engine_image *image = tenon_alloc_zero(b->cx, sizeof *image);
     if (!image) return TENON_NOMEM;
     image->kind = TENON_IMAGE_HEAP;
-    const tenon_status status = tenon_emit_image(&b->emitter, &image->data, &image->bytes);
+    tenon_status status = tenon_emit_image(&b->emitter, &image->data, &image->bytes);
+    if (status == TENON_OK) status = tenon_progress(b->cx, "write", 1, 1);
     if (status != TENON_OK) {
+        tenon_free_aligned(b->cx, image->data);
         tenon_free(b->cx, image);
         return status;
     }
@@ -246,7 +248,11 @@ static tenon_status make_image(builder *b, struct tenon_engine_image **out)
 
 tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_config *config, tenon_engine **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, network);
+    TENON_NEED(cx, config);
     builder b = {.cx = cx, .network = network, .config = config};
     struct tenon_engine_image *image = NULL;
     tenon_arena_init(&b.arena, cx);

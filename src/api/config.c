@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Build configuration. */
 #include "api/network.h"
+#include "base/team.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,14 +9,16 @@
 
 tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
     tenon_config *c = tenon_alloc_zero(cx, sizeof *c);
     if (!c) return TENON_NOMEM;
     tenon_cx_init_child(&c->cx, cx);
     snprintf(c->backend, sizeof c->backend, "auto");
     c->level = 3;
     c->workspace_bytes = SIZE_MAX;
-    c->timed = true;
+    c->timed = c->tf32 = true;
     *out = c;
     return TENON_OK;
 }
@@ -31,10 +34,12 @@ void tenon_config_destroy(tenon_config **config)
     *config = NULL;
 }
 
-const char *tenon_config_message(const tenon_config *config) { return config->cx.message; }
+const char *tenon_config_message(const tenon_config *config) { return config ? config->cx.message : "the configuration is NULL"; }
 
 tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index)
 {
+    TENON_NEED(NULL, config);
+    TENON_NEED(&config->cx, backend);
     if (strlen(backend) >= sizeof config->backend || index < 0)
         return TENON_FAIL(&config->cx, TENON_INVALID, "device '%s' %d: use auto, cpu, cuda or null and an index from 0", backend,
                           index);
@@ -45,20 +50,23 @@ tenon_status tenon_config_set_device(tenon_config *config, const char *backend, 
 
 tenon_status tenon_config_set_threads(tenon_config *config, int threads)
 {
-    if (threads < 0 || threads > 1024)
-        return TENON_FAIL(&config->cx, TENON_INVALID, "threads %d: 0 (all cores) to 1024", threads);
+    TENON_NEED(NULL, config);
+    if (threads < 0 || threads > TENON_MOST_THREADS)
+        return TENON_FAIL(&config->cx, TENON_INVALID, "threads %d: 0 (all cores) to %d", threads, TENON_MOST_THREADS);
     config->threads = threads;
     return TENON_OK;
 }
 
 tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes)
 {
+    TENON_NEED(NULL, config);
     config->workspace_bytes = bytes;
     return TENON_OK;
 }
 
 tenon_status tenon_config_set_optimization_level(tenon_config *config, int level)
 {
+    TENON_NEED(NULL, config);
     if (level < 0 || level > 5) return TENON_FAIL(&config->cx, TENON_INVALID, "optimization level %d: 0 to 5", level);
     config->level = level;
     return TENON_OK;
@@ -66,24 +74,35 @@ tenon_status tenon_config_set_optimization_level(tenon_config *config, int level
 
 tenon_status tenon_config_set_timing(tenon_config *config, bool timed)
 {
+    TENON_NEED(NULL, config);
     config->timed = timed;
     return TENON_OK;
 }
 
 tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache)
 {
+    TENON_NEED(NULL, config);
     config->cache = cache;
     return TENON_OK;
 }
 
 tenon_status tenon_config_set_refit(tenon_config *config, bool refittable)
 {
+    TENON_NEED(NULL, config);
     config->refit = refittable;
+    return TENON_OK;
+}
+
+tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted)
+{
+    config->tf32 = permitted;
     return TENON_OK;
 }
 
 tenon_status tenon_config_add_profile(tenon_config *config, int *out)
 {
+    TENON_NEED(NULL, config);
+    TENON_NEED(&config->cx, out);
     *out = config->profile_count++;
     return TENON_OK;
 }
@@ -91,7 +110,12 @@ tenon_status tenon_config_add_profile(tenon_config *config, int *out)
 tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min,
                                     const int64_t *opt, const int64_t *max)
 {
+    TENON_NEED(NULL, config);
     tenon_cx *cx = &config->cx;
+    TENON_NEED(cx, input);
+    if (rank > 0) TENON_NEED(cx, min);
+    if (rank > 0) TENON_NEED(cx, opt);
+    if (rank > 0) TENON_NEED(cx, max);
     if (profile < 0 || profile >= config->profile_count)
         return TENON_FAIL(cx, TENON_INVALID, "profile %d: there are %d", profile, config->profile_count);
     if (rank < 0 || rank > TENON_MAX_RANK)

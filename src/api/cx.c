@@ -39,7 +39,7 @@ void tenon_cx_destroy(tenon_cx **cx)
     *cx = NULL;
 }
 
-const char *tenon_cx_message(const tenon_cx *cx) { return cx ? cx->message : ""; }
+const char *tenon_cx_message(const tenon_cx *cx) { return cx ? cx->message : "the session (tenon_cx) is NULL"; }
 
 const char *tenon_status_name(tenon_status status)
 {

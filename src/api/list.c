@@ -67,7 +67,10 @@ static json_t *list_devices(tenon_cx *cx)
 
 tenon_status tenon_list(tenon_cx *cx, const char *what, char **json)
 {
+    TENON_NEED(cx, json);
     *json = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, what);
     if (strcmp(what, "ops") == 0) return tenon_json_text(cx, list_ops(), json);
     if (strcmp(what, "tactics") == 0) return tenon_json_text(cx, list_tactics(), json);
     if (strcmp(what, "passes") == 0) return tenon_json_text(cx, list_passes(), json);
@@ -77,22 +80,33 @@ tenon_status tenon_list(tenon_cx *cx, const char *what, char **json)
 
 tenon_status tenon_device_alloc(tenon_cx *cx, const tenon_engine *engine, size_t bytes, void **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
     return engine->backend->alloc(cx, engine->device, bytes, out);
 }
 
 void tenon_device_free(tenon_cx *cx, const tenon_engine *engine, void *p)
 {
     (void)cx;
-    if (p) engine->backend->release(engine->device, p);
+    if (p && engine) engine->backend->release(engine->device, p);
 }
 
 tenon_status tenon_device_upload(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes)
 {
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    if (bytes) TENON_NEED(cx, dst);
+    if (bytes) TENON_NEED(cx, src);
     return engine->backend->upload(cx, engine->device, dst, src, bytes);
 }
 
 tenon_status tenon_device_download(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes)
 {
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    if (bytes) TENON_NEED(cx, dst);
+    if (bytes) TENON_NEED(cx, src);
     return engine->backend->download(cx, engine->device, dst, src, bytes);
 }

@@ -24,10 +24,10 @@ static tenon_status read_network(tenon_cx *cx, tenon_network *n, const char *pat
         if (!n->path) return TENON_NOMEM;
         memcpy(n->path, path, bytes);
     }
-    if (cx->progress_fn && cx->progress_fn(cx->progress_user, "read", 0, 1))
-        return TENON_FAIL(cx, TENON_CANCELLED, "reading the model was cancelled");
+    TENON_TRY(tenon_progress(cx, "read", 0, 1));
     const tenon_status status = tenon_network_fresh(&n->cx, n, &n->arena, &n->files, &n->graph);
-    return status == TENON_OK ? status : TENON_FAIL(cx, status, "%s%s%s", path ? path : "", path ? ": " : "", n->cx.message);
+    if (status != TENON_OK) return TENON_FAIL(cx, status, "%s%s%s", path ? path : "", path ? ": " : "", n->cx.message);
+    return tenon_progress(cx, "read", 1, 1);
 }
 
 static tenon_status new_network(tenon_cx *cx, const tenon_read_options *options, tenon_network **out)
@@ -43,7 +43,10 @@ static tenon_status new_network(tenon_cx *cx, const tenon_read_options *options,
 
 tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon_read_options *options, tenon_network **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, path);
     tenon_network *n;
     TENON_TRY(new_network(cx, options, &n));
     tenon_status status = tenon_file_map_open(cx, path, &n->map);
@@ -60,9 +63,11 @@ tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon
 tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options,
                                 tenon_network **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    if (bytes) TENON_NEED(cx, data);
     tenon_network *n;
-    if (!data && bytes) return TENON_FAIL(cx, TENON_INVALID, "model data is NULL");
     TENON_TRY(new_network(cx, options, &n));
     n->data = data;
     n->bytes = bytes;
@@ -87,13 +92,16 @@ void tenon_network_destroy(tenon_network **network)
 
 size_t tenon_network_binding_count(const tenon_network *network)
 {
-    return network->graph->input_count + network->graph->output_count;
+    return !network ? 0 : network->graph->input_count + network->graph->output_count;
 }
 
 tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index, tenon_binding_info *out)
 {
-    const tenon_graph *g = network->graph;
+    TENON_NEED(cx, out);
     *out = (tenon_binding_info){0};
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, network);
+    const tenon_graph *g = network->graph;
     if (index >= g->input_count + g->output_count)
         return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the network has %zu", index, g->input_count + g->output_count);
     const bool input = index < g->input_count;
@@ -112,7 +120,10 @@ tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, s
 
 tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optimized, char **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, network);
     tenon_arena arena;
     tenon_onnx_files files = {0};
     tenon_graph *g;
@@ -134,7 +145,7 @@ tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optim
 
 void tenon_text_free(tenon_cx *cx, char **text)
 {
-    if (!text) return;
+    if (!cx || !text) return;
     tenon_free(cx, *text);
     *text = NULL;
 }
@@ -143,7 +154,7 @@ void tenon_text_free(tenon_cx *cx, char **text)
 static tenon_status take_input(tenon_cx *cx, const tenon_value *v, const tenon_host_tensor *in, size_t count, tenon_tensor *out)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(in[i].name, v->name) != 0) continue;
+        if (!in[i].name || strcmp(in[i].name, v->name) != 0) continue;
         if (in[i].dtype != v->type.dtype || in[i].rank != v->type.rank)
             return TENON_FAIL(cx, TENON_INVALID, "input '%s': %s of rank %d given, the network has %s of rank %d", v->name,
                               tenon_dtype_name(in[i].dtype), in[i].rank, tenon_dtype_name(v->type.dtype), v->type.rank);
@@ -181,8 +192,12 @@ static tenon_status give_output(tenon_cx *cx, const tenon_value *v, const tenon_
 tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, const tenon_host_tensor *input, size_t input_count,
                                          tenon_host_tensor *output, size_t output_count)
 {
+    TENON_NEED(cx, cx);
+    if (output_count) TENON_NEED(cx, output);
+    for (size_t i = 0; i < output_count; i++) output[i] = (tenon_host_tensor){0};
+    TENON_NEED(cx, network);
+    if (input_count) TENON_NEED(cx, input);
     tenon_graph *g = network->graph;
-    memset(output, 0, output_count * sizeof *output);
     if (output_count != g->output_count)
         return TENON_FAIL(cx, TENON_INVALID, "%zu outputs asked for, the network has %zu", output_count, g->output_count);
     tenon_heap heap;
@@ -204,7 +219,7 @@ done:
 
 void tenon_reference_free(tenon_cx *cx, tenon_host_tensor *output, size_t output_count)
 {
-    for (size_t i = 0; i < output_count; i++) {
+    for (size_t i = 0; cx && output && i < output_count; i++) {
         tenon_free(cx, output[i].data);
         output[i].data = NULL;
     }

@@ -77,6 +77,7 @@ enum {
     TENON_TACTIC_BARRIER = 1u << 2,       /* calls tenon_team_barrier itself */
     TENON_TACTIC_SERIAL = 1u << 3,        /* run by member 0 alone */
     TENON_TACTIC_HOST = 1u << 4,          /* CUDA: its run works on the host, so no graph can hold it */
+    TENON_TACTIC_TF32 = 1u << 5,          /* f32 operands are rounded to 10 bits of mantissa: only where the build permits it */
 };
 
 struct tenon_tactic {
@@ -109,7 +110,7 @@ typedef struct tenon_launch {
 enum { TENON_LAUNCH_NO_BARRIER = 1u << 0 /* the next step does not depend on this one */ };
 
 typedef struct tenon_device_info {
-    char name[96];           /* "Intel(R) Xeon(R), 2 threads, avx512" */
+    char name[160];          /* "Intel(R) Xeon(R), 2 threads, avx512" */
     char fingerprint[192]; /* what an engine and a timing cache depend on: device, threads, ISA or compute capability, versions */
     double peak_flops, bandwidth, step_seconds; /* cost model: f32 flop/s, bytes/s from the last cache, cost of a step */
     int threads;

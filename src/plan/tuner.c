@@ -250,6 +250,7 @@ static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_t
     const unsigned have = tenon_device_have(t->backend);
     const char *why = strcmp(tactic->pattern, "*") && strcmp(tactic->pattern, p->pattern) ? "another pattern"
                       : (tactic->need & ~have) && t->backend->host_memory              ? "the CPU lacks the instructions"
+                      : (tactic->flags & TENON_TACTIC_TF32) && !t->options.tf32        ? "TF32 is not permitted"
                                                                                        : NULL;
     if (why) return strcmp(why, "another pattern") ? reject_with(t, col, tactic, why, p->text) : TENON_OK;
     const int count = tactic->variants ? tactic->variants(p, t->device, variant, variant_limit(t->options.level)) : 1;

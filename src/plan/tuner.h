@@ -28,7 +28,7 @@ typedef struct tenon_choice {
 typedef struct tenon_tuner tenon_tuner;
 
 typedef struct tenon_tuner_options {
-    bool timed;
+    bool timed, tf32;            /* tf32: TENON_TACTIC_TF32 is permitted */
     int level;                   /* 0..5: how many variants are tried */
     size_t workspace_bytes;      /* limit; tactics that need more are rejected, with that reason */
     double budget_seconds;       /* a candidate */

@@ -229,11 +229,12 @@ typedef struct difference { int64_t index, count; double got, want, most, allowe
 static bool same_number(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
 /* EXTREME without anchors spreads over the whole range of the type, where one scale for all would forgive everything. */
-static void compare_floats(const subject *s, int dst, const tenon_tensor *got, difference *d)
+static void compare_floats(const subject *s, int dst, const tenon_tensor *got, bool tf32, difference *d)
 {
     const tenon_tensor *want = &s->want[dst], *flushed = s->flushed[dst].data ? &s->flushed[dst] : NULL;
     const int64_t count = tenon_tensor_count(want);
     const bool spread = s->mode == MODE_EXTREME && s->problem->anchor_count == 0;
+    const double tolerance = s->tolerance + (tf32 ? 0x1p-10 : 0);
     const double floor = s->tolerance > 0 ? 1e-37 : flushed ? smallest_normal(got->dtype) : 0;
     double scale = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -244,10 +245,10 @@ static void compare_floats(const subject *s, int dst, const tenon_tensor *got, d
         const double w = tenon_tensor_get_f64(want, i), g = tenon_tensor_get_f64(got, tenon_tensor_offset(got, i));
         if (same_number(w, g)) continue;
         if (s->mode == MODE_EXTREME && s->problem->anchor_count > 0 && !isfinite(w)) continue;
-        const double allowed = s->tolerance * (spread ? fmax(fabs(w), 1) : scale) + floor, error = fabs(g - w);
+        const double allowed = tolerance * (spread ? fmax(fabs(w), 1) : scale) + floor, error = fabs(g - w);
         if (isfinite(w) && error <= allowed) continue;
         const double f = flushed ? tenon_tensor_get_f64(flushed, i) : w;
-        if (flushed && (same_number(f, g) || fabs(g - f) <= fmax(s->tolerance * fabs(f), floor))) continue;
+        if (flushed && (same_number(f, g) || fabs(g - f) <= fmax(tolerance * fabs(f), floor))) continue;
         if (d->count++ == 0 || error > d->most || (isnan(error) && !isnan(d->most)))
             d->index = i, d->got = g, d->want = w, d->most = error, d->allowed = allowed;
     }
@@ -285,7 +286,7 @@ static bool results_match(const bound *b, char *why, size_t why_bytes)
         for (int k = 0; same && k < got.rank; k++) same = got.dim[k] == s->want[i].dim[k];
         if (!same) return WRONG("dst %d: the reference gives another shape than the problem", i);
         if (!gaps_intact(b, i, why, why_bytes)) return false;
-        if (tenon_is_float(got.dtype)) compare_floats(s, i, &got, &d);
+        if (tenon_is_float(got.dtype)) compare_floats(s, i, &got, (b->t->tactic->flags & TENON_TACTIC_TF32) != 0, &d);
         else compare_exact(s, i, &got, &d);
         place_text(&got, d.index, place, sizeof place);
         if (d.count)
