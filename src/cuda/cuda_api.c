@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { NAMES = 64 };
-typedef struct symbol { const char *name; size_t offset; bool required; } symbol;
+typedef tenon_cuda_symbol symbol;
 
 #define REQUIRED true
 #define OPTIONAL false
@@ -93,7 +93,7 @@ static void add_places(names *n, const char *const *file, const char *pip_patter
     if (pip_pattern) add_pip(n, pip_pattern);
 }
 
-static bool open_any(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes)
+bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes)
 {
     names n = {.cx = cx};
     add_places(&n, file, pip_pattern);
@@ -102,12 +102,12 @@ static bool open_any(tenon_cx *cx, tenon_dl *dl, const char *const *file, const 
     return opened;
 }
 
-static tenon_status take_symbols(tenon_cx *cx, const tenon_dl *dl, const symbol *table, size_t count, void *out)
+tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const symbol *table, size_t count, void *out)
 {
     for (size_t i = 0; i < count; i++) {
         void *address = tenon_dl_symbol(dl, table[i].name);
         if (!address && table[i].required)
-            return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s lacks %s: it is older than CUDA 12, update it", dl->path, table[i].name);
+            return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s lacks %s: it is too old for Tenon, update it", dl->path, table[i].name);
         memcpy((char *)out + table[i].offset, &address, sizeof address);
     }
     return TENON_OK;
@@ -127,10 +127,10 @@ tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out)
     static const char *const file[] = {"libcuda.so.1", NULL};
     char why[512];
     *out = (tenon_cuda_driver){.version = 0};
-    if (!open_any(cx, &out->dl, file, NULL, why, sizeof why))
+    if (!tenon_cuda_library_open(cx, &out->dl, file, NULL, why, sizeof why))
         return TENON_FAIL(cx, TENON_DEVICE, "cuda: NVIDIA's driver library libcuda.so.1 does not open: install the driver, or name its folder "
                           "in TENON_CUDA_PATH (%s)", why);
-    TENON_TRY(take_symbols(cx, &out->dl, driver_symbols, TENON_COUNTOF(driver_symbols), out));
+    TENON_TRY(tenon_cuda_library_symbols(cx, &out->dl, driver_symbols, TENON_COUNTOF(driver_symbols), out));
     TENON_TRY(tenon_cuda_check(cx, out, out->cuInit(0), "the driver does not start"));
     return tenon_cuda_check(cx, out, out->cuDriverGetVersion(&out->version), "driver version");
 }
@@ -140,10 +140,10 @@ tenon_status tenon_cuda_nvrtc_open(tenon_cx *cx, tenon_cuda_nvrtc *out)
     static const char *const file[] = {"libnvrtc.so.13", "libnvrtc.so.12", NULL};
     char why[512];
     *out = (tenon_cuda_nvrtc){.major = 0};
-    if (!open_any(cx, &out->dl, file, "libnvrtc.so.1[0-9]", why, sizeof why))
+    if (!tenon_cuda_library_open(cx, &out->dl, file, "libnvrtc.so.1[0-9]", why, sizeof why))
         return TENON_FAIL(cx, TENON_DEVICE, "cuda: NVRTC, which compiles the kernels of an engine, does not open: `pip install nvidia-cuda-nvrtc`, "
                           "or name the toolkit's folder in TENON_CUDA_PATH (%s)", why);
-    TENON_TRY(take_symbols(cx, &out->dl, nvrtc_symbols, TENON_COUNTOF(nvrtc_symbols), out));
+    TENON_TRY(tenon_cuda_library_symbols(cx, &out->dl, nvrtc_symbols, TENON_COUNTOF(nvrtc_symbols), out));
     const int error = out->nvrtcVersion(&out->major, &out->minor);
     return error ? TENON_FAIL(cx, TENON_DEVICE, "cuda: nvrtcVersion: %s", out->nvrtcGetErrorString(error)) : TENON_OK;
 }

@@ -56,6 +56,12 @@ typedef struct tenon_cuda_nvrtc {
 } tenon_cuda_nvrtc;
 #undef SYMBOL
 
+/* Any library of NVIDIA's: the first of `file` (NULL-terminated) that opens in the places named in cuda_api.c; pip_pattern: its file in
+   pip's packages, or NULL. Then its symbols into the structure of pointers `out`. */
+typedef struct tenon_cuda_symbol { const char *name; size_t offset; bool required; } tenon_cuda_symbol;
+bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes);
+tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const tenon_cuda_symbol *table, size_t count, void *out);
+
 /* TENON_DEVICE with what is missing and what to do. The libraries stay open until the process ends: the driver's own threads live in
    them, and opening them again is free. */
 tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out);
