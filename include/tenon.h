@@ -136,7 +136,9 @@ typedef struct tenon_timing_cache tenon_timing_cache;
 
 TENON_API TENON_MUST_USE tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out);
 TENON_API void tenon_config_destroy(tenon_config **config);
-/* "cpu", "cuda", "auto" (default: the first of tenon list devices that opens, which is cpu) or "null"; index of the device. */
+/* "cpu", "cuda", "auto" (default: the first of tenon list devices that opens, which is cpu) or "null"; index of the device.
+   "cuda:sm_75", _80, _86, _89, _90, _100 or _120 (index 0): for a GPU that is not here. Nothing is timed then; the engine can be
+   saved and inspected, and runs where such a GPU is. TENON_CUDA_OFFLINE=90 in the environment makes "cuda" mean that. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index);
 /* CPU; 0: all usable cores. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_threads(tenon_config *config, int threads);
@@ -182,7 +184,7 @@ TENON_API TENON_MUST_USE tenon_status tenon_engine_data(tenon_cx *cx, const teno
 
 typedef struct tenon_load_options {
     int threads;          /* CPU: 0 = as the engine was built */
-    int device_index;
+    int device_index;     /* below 0: open an engine for a GPU that is not here, to inspect it: -90 for sm_90 */
 } tenon_load_options;
 /* Maps the file; weights stay in the page cache, shared between processes. options may be NULL. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options,

@@ -77,18 +77,23 @@ int cli_model_read(cli_session *s, const char *path, tenon_network **out)
 
 int cli_config_failed(cli_session *s, const tenon_config *config) { return cli_fail(s, "%s", tenon_config_message(config)); }
 
-/* "cuda:1" is backend and index. */
+/* "cuda:1" is backend and index; "cuda:sm_90" is a GPU that need not be here. */
 static int split_device(cli_session *s, const char *text, char backend[16], int *index)
 {
     static const char *const known[] = {"cpu", "cuda", "null", "auto"};
     const size_t length = strcspn(text, ":");
     char *end = NULL;
+    if (strncmp(text, "cuda:sm_", 8) == 0 && strlen(text) < 16) { /* the library knows which there are */
+        snprintf(backend, 16, "%s", text);
+        *index = 0;
+        return CLI_OK;
+    }
     *index = text[length] ? (int)strtol(text + length + 1, &end, 10) : 0;
     snprintf(backend, 16, "%.*s", (int)length, text);
     const bool whole = !text[length] || (end != text + length + 1 && *end == 0 && *index >= 0);
     for (size_t i = 0; whole && length < 16 && i < CLI_COUNTOF(known); i++)
         if (strcmp(known[i], backend) == 0) return CLI_OK;
-    return cli_wrong(s, "--device '%s': cpu, cuda, null or auto is wanted, with an index where there are several: cuda:1", text);
+    return cli_wrong(s, "--device '%s': cpu, cuda, null or auto is wanted, with an index where there are several: cuda:1; or cuda:sm_90 for a GPU that is not here", text);
 }
 
 int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config)

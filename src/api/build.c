@@ -219,13 +219,16 @@ static void fill_header(builder *b)
 
 static tenon_status make_image(builder *b, struct tenon_engine_image **out)
 {
-    const tenon_tuner_options options = {.timed = b->config->timed && b->config->level > 0,
+    TENON_TRY(find_ranges(b));
+    TENON_TRY(open_backend(b));
+    const tenon_device_info *info = b->backend->info(b->device);
+    const tenon_tuner_options options = {.timed = b->config->timed && b->config->level > 0 && !info->offline,
                                          .tf32 = b->config->tf32,
                                          .level = b->config->level,
                                          .workspace_bytes = b->config->workspace_bytes,
                                          .budget_seconds = 0.004 * (1 + b->config->level)};
-    TENON_TRY(find_ranges(b));
-    TENON_TRY(open_backend(b));
+    if (info->offline)
+        tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_DEVICE, "nothing is timed: the engine is for %s, which is not here", info->name);
     TENON_TRY(tenon_tuner_create(b->cx, &b->arena, b->backend, b->device, b->config->cache, &options, &b->tuner));
     fill_header(b);
     TENON_TRY(emit_symbols(b));

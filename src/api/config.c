@@ -40,11 +40,13 @@ tenon_status tenon_config_set_device(tenon_config *config, const char *backend, 
 {
     TENON_NEED(NULL, config);
     TENON_NEED(&config->cx, backend);
-    if (strlen(backend) >= sizeof config->backend || index < 0)
-        return TENON_FAIL(&config->cx, TENON_INVALID, "device '%s' %d: use auto, cpu, cuda or null and an index from 0", backend,
+    int sm = 0, end = 0;
+    const bool offline = sscanf(backend, "cuda:sm_%3d%n", &sm, &end) == 1 && !backend[end] && sm > 0;
+    if ((!offline && (strchr(backend, ':') || strlen(backend) >= sizeof config->backend)) || index < 0 || (offline && index))
+        return TENON_FAIL(&config->cx, TENON_INVALID, "device '%s' %d: use auto, cpu, cuda, cuda:sm_90 or null and an index from 0", backend,
                           index);
-    snprintf(config->backend, sizeof config->backend, "%s", backend);
-    config->device = index;
+    snprintf(config->backend, sizeof config->backend, "%s", offline ? "cuda" : backend);
+    config->device = offline ? -sm : index;
     return TENON_OK;
 }
 

@@ -50,6 +50,7 @@ static void describe(tenon_device *d, int threads)
     d->info.bandwidth = 12e9 * threads;
     d->info.step_seconds = 1e-6;
     d->info.threads = threads;
+    d->info.have = cpu->isa;
     d->info.memory_bytes = sysinfo(&memory) == 0 ? (size_t)memory.totalram * memory.mem_unit : 0;
     d->l2_bytes = cpu->l2_bytes ? cpu->l2_bytes : 1 << 20;
 }

@@ -2,11 +2,10 @@
 /* A GPU as a device. Everything runs in one non-blocking stream of the device unless the caller gives its own. Copies go through the
    same stream and are waited for, so a pageable upload is on the device before any kernel that follows. All calls take turns at
    the device: enqueuing is short, and a capture must see the launches of its own thread alone. */
-#include "cuda/backend.h"
+#include "cuda/device.h"
 
 #include "base/clock.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,166 +20,9 @@ const tenon_tactic *const tenon_cuda_tactics[] = {
     NULL};
 #undef TACTIC
 
-/* Images compiled by this device object: the tuner compiles what the engine writer compiles again. */
-typedef struct compiled { struct compiled *next; uint64_t key[2]; size_t bytes; char image[]; } compiled;
-
-struct tenon_device {
-    tenon_cx cx;               /* sinks and allocator of whoever opened it; never written after that */
-    tenon_cuda_driver driver;
-    tenon_cuda_nvrtc nvrtc;
-    bool has_nvrtc;
-    char nvrtc_missing[512];
-    int index, multiprocessors;
-    int chip;                  /* its compute capability * 10... */
-    int sm;                    /* ...and the one whose means tactics may use (TENON_SM) */
-    size_t shared_most;
-    char arch[16];             /* of the device itself: what kernels are compiled for */
-    tenon_cu_context context;  /* the primary one, shared with everything else in the process */
-    tenon_cu_stream stream, capture;
-    bool capturing;            /* by the thread that holds `turn` */
-    pthread_mutex_t turn;      /* recursive: held from graph_begin to graph_end */
-    compiled *compiled;
-    tenon_device_info info;
-};
-
-/* Shared memory a block may opt in to, by compute capability (CUDA C programming guide, table of technical specifications). */
-static size_t shared_by_sm(int sm)
-{
-    const bool large = sm == 90 || (sm >= 100 && sm < 120), small = sm == 86 || sm == 89 || sm >= 120;
-    return (size_t)1024 * (large ? 227 : small ? 99 : sm >= 80 ? 163 : 64);
-}
-
-int tenon_cuda_multiprocessors(const tenon_device *device) { return device ? device->multiprocessors : 132; }
-int tenon_cuda_sm(const tenon_device *device) { return device ? device->sm : 90; }
-size_t tenon_cuda_shared_most(const tenon_device *device) { return device ? device->shared_most : shared_by_sm(90); }
-
-/* Every entry: this device's context on this thread. */
-static tenon_status enter(tenon_cx *cx, tenon_device *d)
-{
-    return tenon_cuda_check(cx, &d->driver, d->driver.cuCtxSetCurrent(d->context), "the device's context");
-}
-
 static tenon_cu_stream stream_of(const tenon_device *d, void *stream)
 {
     return d->capturing ? d->capture : stream ? (tenon_cu_stream)stream : d->stream;
-}
-
-/* ---- opening ---- */
-/* TENON_SM=75|80|86|89: only the tactics of that chip, compiled for this one, so that its paths can be tested and timed here. */
-static tenon_status limit_sm(tenon_cx *cx, tenon_device *d)
-{
-    const char *text = getenv("TENON_SM");
-    if (!text || !*text) return TENON_OK;
-    static const int known[] = {75, 80, 86, 89, 90, 100, 120};
-    for (size_t i = 0; i < TENON_COUNTOF(known); i++) {
-        char name[8];
-        snprintf(name, sizeof name, "%d", known[i]);
-        if (strcmp(text, name) != 0) continue;
-        if (known[i] > d->sm) return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%s: this device has compute capability %d.%d", text, d->sm / 10, d->sm % 10);
-        d->sm = known[i];
-        return TENON_OK;
-    }
-    return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%.16s: one of 75, 80, 86, 89, 90, 100, 120", text);
-}
-
-static tenon_status describe(tenon_cx *cx, tenon_device *d)
-{
-    const tenon_cuda_driver *u = &d->driver;
-    int major = 0, minor = 0, clock = 0, memory_clock = 0, bus = 0;
-    char name[80] = "GPU";
-    size_t memory = 0;
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetName(name, sizeof name, d->index), "device name"));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&major, TENON_CU_MAJOR, d->index), "compute capability"));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&minor, TENON_CU_MINOR, d->index), "compute capability"));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&d->multiprocessors, TENON_CU_MULTIPROCESSORS, d->index), "multiprocessors"));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceTotalMem_v2(&memory, d->index), "memory"));
-    /* for the cost model alone: some drivers report 0 */
-    if (u->cuDeviceGetAttribute(&clock, TENON_CU_CLOCK, d->index) != 0 || clock <= 0) clock = 1500000;
-    if (u->cuDeviceGetAttribute(&memory_clock, TENON_CU_MEMORY_CLOCK, d->index) != 0 || memory_clock <= 0) memory_clock = 1000000;
-    if (u->cuDeviceGetAttribute(&bus, TENON_CU_MEMORY_BUS, d->index) != 0 || bus <= 0) bus = 256;
-    d->chip = d->sm = major * 10 + minor;
-    if (d->sm < 75) return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s has compute capability %d.%d, Tenon needs 7.5 or newer", name, major, minor);
-    snprintf(d->arch, sizeof d->arch, d->sm >= 90 ? "sm_%da" : "sm_%d", d->sm);
-    int shared = 0;
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&shared, TENON_CU_SHARED_OPTIN, d->index), "shared memory"));
-    TENON_TRY(limit_sm(cx, d));
-    d->shared_most = TENON_MIN((size_t)shared, shared_by_sm(d->sm));
-    snprintf(d->info.name, sizeof d->info.name, "%.56s, %s, %d SMs", name, d->arch, d->multiprocessors);
-    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cuda;%s;%s;as %d;%d SMs;driver %d.%d;nvrtc %d.%d;tenon %d.%d.%d", name, d->arch,
-             d->sm, d->multiprocessors, u->version / 1000, u->version % 1000 / 10, d->nvrtc.major, d->nvrtc.minor, TENON_VERSION_MAJOR,
-             TENON_VERSION_MINOR, TENON_VERSION_PATCH);
-    d->info.peak_flops = 0.7 * 2 * 128 * (double)d->multiprocessors * clock * 1e3;
-    d->info.bandwidth = 0.8 * 2 * (double)memory_clock * 1e3 * bus / 8;
-    d->info.step_seconds = 1.5e-6;
-    d->info.threads = 1;
-    d->info.memory_bytes = memory;
-    return TENON_OK;
-}
-
-static tenon_status start(tenon_cx *cx, tenon_device *d, int index)
-{
-    const tenon_cuda_driver *u = &d->driver;
-    int count = 0;
-    TENON_TRY(tenon_cuda_driver_open(cx, &d->driver));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetCount(&count), "no device"));
-    if (index < 0 || index >= count) return TENON_FAIL(cx, TENON_DEVICE, "cuda: device %d asked for, this machine has %d", index, count);
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGet(&d->index, index), "device"));
-    tenon_cx quiet; /* engines run without the compiler: its absence is told when something is to be built */
-    tenon_cx_init_child(&quiet, cx);
-    d->has_nvrtc = tenon_cuda_nvrtc_open(&quiet, &d->nvrtc) == TENON_OK;
-    if (!d->has_nvrtc) snprintf(d->nvrtc_missing, sizeof d->nvrtc_missing, "%.500s", quiet.message);
-    TENON_TRY(describe(cx, d));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDevicePrimaryCtxRetain(&d->context, d->index), "the device's context"));
-    TENON_TRY(enter(cx, d));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuStreamCreate(&d->stream, TENON_CU_NON_BLOCKING), "stream"));
-    return tenon_cuda_check(cx, u, u->cuStreamCreate(&d->capture, TENON_CU_NON_BLOCKING), "stream");
-}
-
-static void cuda_close(tenon_device **device)
-{
-    tenon_device *d = *device;
-    *device = NULL;
-    if (!d) return;
-    if (d->context) {
-        (void)d->driver.cuCtxSetCurrent(d->context);
-        if (d->stream) (void)d->driver.cuStreamDestroy_v2(d->stream);
-        if (d->capture) (void)d->driver.cuStreamDestroy_v2(d->capture);
-        (void)d->driver.cuDevicePrimaryCtxRelease_v2(d->index);
-    }
-    pthread_mutex_destroy(&d->turn);
-    tenon_cx cx = d->cx;
-    for (compiled *c = d->compiled; c;) {
-        compiled *next = c->next;
-        tenon_free(&cx, c);
-        c = next;
-    }
-    tenon_free(&cx, d);
-}
-
-static tenon_status cuda_open(tenon_cx *cx, int index, int threads, tenon_device **out)
-{
-    (void)threads;
-    *out = NULL;
-    tenon_device *d = tenon_alloc_zero(cx, sizeof *d);
-    if (!d) return TENON_NOMEM;
-    tenon_cx_init_child(&d->cx, cx);
-    pthread_mutexattr_t recursive;
-    const bool made = pthread_mutexattr_init(&recursive) == 0 && pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE) == 0 &&
-                      pthread_mutex_init(&d->turn, &recursive) == 0;
-    if (!made) {
-        tenon_free(cx, d);
-        return TENON_FAIL(cx, TENON_DEVICE, "cuda: no mutex");
-    }
-    pthread_mutexattr_destroy(&recursive);
-    const tenon_status status = start(cx, d, index);
-    if (status != TENON_OK) {
-        cuda_close(&d);
-        return status;
-    }
-    tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "cuda: %s; driver %s, NVRTC %s", d->info.name, d->driver.dl.path,
-              d->has_nvrtc ? d->nvrtc.dl.path : d->nvrtc_missing);
-    *out = d;
-    return TENON_OK;
 }
 
 static const tenon_device_info *cuda_info(const tenon_device *device) { return &device->info; }
@@ -191,7 +33,7 @@ static tenon_status cuda_alloc(tenon_cx *cx, tenon_device *d, size_t bytes, void
     tenon_cu_address address = 0;
     char what[64];
     *out = NULL;
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     snprintf(what, sizeof what, "memory for %zu bytes", bytes);
     TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuMemAlloc_v2(&address, bytes ? bytes : 1), what));
     *out = (void *)(uintptr_t)address;
@@ -231,14 +73,14 @@ static tenon_cuda_queue queue_of(tenon_cx *cx, tenon_device *d, void *stream)
 
 static tenon_status cuda_upload(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
 {
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     const tenon_cuda_queue q = {.cx = cx, .device = d, .driver = &d->driver, .stream = d->stream};
     return tenon_cuda_write(&q, dst, src, bytes);
 }
 
 static tenon_status cuda_download(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
 {
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     const tenon_cuda_queue q = {.cx = cx, .device = d, .driver = &d->driver, .stream = d->stream};
     return tenon_cuda_read(&q, dst, src, bytes);
 }
@@ -276,7 +118,7 @@ static tenon_status cuda_launch(tenon_cx *cx, tenon_device *d, void *stream, con
                                 size_t scratch_bytes)
 {
     (void)scratch, (void)scratch_bytes;
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     pthread_mutex_lock(&d->turn);
     const tenon_cuda_queue q = queue_of(cx, d, stream);
     const tenon_status status = launch_steps(&q, step, count);
@@ -286,7 +128,7 @@ static tenon_status cuda_launch(tenon_cx *cx, tenon_device *d, void *stream, con
 
 static tenon_status cuda_synchronize(tenon_cx *cx, tenon_device *d, void *stream)
 {
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     return wait_stream(cx, &d->driver, stream ? (tenon_cu_stream)stream : d->stream);
 }
 
@@ -300,9 +142,9 @@ static void keep_image(tenon_device *d, const uint64_t *key, const char *image, 
 {
     tenon_cx cx;
     tenon_cx_init_child(&cx, &d->cx);
-    compiled *c = tenon_alloc(&cx, sizeof *c + bytes);
+    tenon_cuda_compiled *c = tenon_alloc(&cx, sizeof *c + bytes);
     if (!c) return; /* it is compiled again then */
-    *c = (compiled){.next = d->compiled, .key = {key[0], key[1]}, .bytes = bytes};
+    *c = (tenon_cuda_compiled){.next = d->compiled, .key = {key[0], key[1]}, .bytes = bytes};
     memcpy(c->image, image, bytes);
     d->compiled = c;
 }
@@ -313,7 +155,7 @@ static tenon_status cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const ten
     const XXH128_hash_t hash = XXH3_128bits_withSeed(source->source, strlen(source->source), XXH3_64bits(source->options, strlen(source->options)));
     const uint64_t key[2] = {hash.low64, hash.high64};
     pthread_mutex_lock(&d->turn);
-    const compiled *found = d->compiled;
+    const tenon_cuda_compiled *found = d->compiled;
     while (found && memcmp(found->key, key, sizeof key) != 0) found = found->next;
     tenon_status status = TENON_OK;
     if (found) {
@@ -357,7 +199,7 @@ static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *
 {
     *kernel = NULL;
     if (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0) return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     tenon_cx own;
     tenon_cx_init_child(&own, &d->cx);
     tenon_cuda_kernel *k = tenon_alloc_zero(&own, sizeof *k);
@@ -375,7 +217,7 @@ static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *
 static tenon_status cuda_graph_begin(tenon_cx *cx, tenon_device *d, void *stream)
 {
     (void)stream;
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     pthread_mutex_lock(&d->turn);
     const tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamBeginCapture_v2(d->capture, TENON_CU_CAPTURE_THREAD), "graph capture");
     d->capturing = status == TENON_OK;
@@ -400,7 +242,7 @@ static tenon_status cuda_graph_end(tenon_cx *cx, tenon_device *d, void *stream, 
 
 static tenon_status cuda_graph_launch(tenon_cx *cx, tenon_device *d, void *stream, void *graph)
 {
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     pthread_mutex_lock(&d->turn);
     const tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphLaunch((tenon_cu_graph_exec)graph, stream_of(d, stream)), "graph launch");
     pthread_mutex_unlock(&d->turn);
@@ -460,7 +302,7 @@ static tenon_status cuda_time(tenon_cx *cx, tenon_device *d, const tenon_launch 
     tenon_cu_event event[2] = {NULL, NULL};
     tenon_status status;
     *out = 0;
-    TENON_TRY(enter(cx, d));
+    TENON_TRY(tenon_cuda_enter(cx, d));
     TENON_TRY_DONE(tenon_cuda_check(cx, &d->driver, d->driver.cuEventCreate(&event[0], 0), "event"));
     TENON_TRY_DONE(tenon_cuda_check(cx, &d->driver, d->driver.cuEventCreate(&event[1], 0), "event"));
     TENON_TRY_DONE(capture_repeats(cx, d, step, count, &graph));
@@ -473,7 +315,7 @@ done:
 }
 
 const tenon_backend tenon_backend_cuda = {
-    .name = "cuda", .tactics = tenon_cuda_tactics, .open = cuda_open, .close = cuda_close, .info = cuda_info, .alloc = cuda_alloc,
+    .name = "cuda", .tactics = tenon_cuda_tactics, .open = tenon_cuda_device_open, .close = tenon_cuda_device_close, .info = cuda_info, .alloc = cuda_alloc,
     .release = cuda_release, .upload = cuda_upload, .download = cuda_download, .host_memory = false, .launch = cuda_launch,
     .synchronize = cuda_synchronize, .kernel_compile = cuda_kernel_compile, .kernel_load = cuda_kernel_load,
     .kernel_unload = cuda_kernel_unload, .can_build = cuda_can_build, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,

@@ -115,13 +115,16 @@ typedef struct tenon_device_info {
     double peak_flops, bandwidth, step_seconds; /* cost model: f32 flop/s, bytes/s from the last cache, cost of a step */
     int threads;
     size_t memory_bytes;
+    unsigned have;           /* what tactics' `need` is compared with: TENON_ISA_* bits, or compute capability * 10 */
+    bool offline;            /* stands for a device that is not here: plans and compiles for it, allocates and runs nothing */
 } tenon_device_info;
 
 /* A backend: device memory, streams and a table of tactics. Device memory of CPU and null is host memory. */
 typedef struct tenon_backend {
     const char *name;                          /* "cpu", "cuda", "null" */
     const tenon_tactic *const *tactics;        /* in order of preference, the reference last; NULL-terminated */
-    /* index: which device; threads: 0 = all. TENON_DEVICE with what is missing and what to do when there is none. */
+    /* index: which device; below 0 (CUDA): none of this machine, but one of compute capability * 10 == -index that is offline;
+       threads: 0 = all. TENON_DEVICE with what is missing and what to do when there is none. */
     tenon_status (*open)(tenon_cx *cx, int index, int threads, tenon_device **out);
     void (*close)(tenon_device **device);
     const tenon_device_info *(*info)(const tenon_device *device);

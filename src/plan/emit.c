@@ -305,7 +305,7 @@ static tenon_status emit_choice(tenon_emitter *em, const tenon_plan_step *s, ten
     r->flops = c->flops;
     r->timed = c->timed;
     if (c->tactic->flags & TENON_TACTIC_REFERENCE) r->flags |= TENON_STEP_REFERENCE;
-    em->header.isa |= c->tactic->need;
+    if (em->plan->backend->host_memory) em->header.isa |= c->tactic->need; /* instructions; a GPU is known by its fingerprint */
     return TENON_OK;
 }
 

@@ -100,8 +100,8 @@ static tenon_status open_step(tenon_cx *cx, tenon_engine *e, tenon_step_state *s
     if (!st->tactic) return cx->status;
     memcpy(st->variant.p, r->variant, sizeof st->variant.p);
     tenon_reason reason;
-    const char *why = tenon_tactic_rejects(st->tactic, st->problem, &st->variant, e->device, tenon_device_have(e->backend),
-                                           &reason);
+    const char *why = tenon_tactic_rejects(st->tactic, st->problem, &st->variant, e->device,
+                                           tenon_device_have(e->backend, e->device), &reason);
     if (why)
         return TENON_FAIL(cx, TENON_UNSUPPORTED,
                           "engine step '%s' cannot run on this machine: %s: %s; build the engine again here",
@@ -115,6 +115,7 @@ static tenon_status upload_weights(tenon_cx *cx, tenon_engine *e)
 {
     e->weight_address = tenon_arena_array(&e->arena, e->weight_count + 1u, sizeof *e->weight_address);
     if (!e->weight_address) return TENON_NOMEM;
+    if (e->backend->info(e->device)->offline) return TENON_OK; /* no context can be made that would read them */
     for (uint32_t i = 0; i < e->weight_count; i++) {
         const tenon_rec_weight *w = &e->weight[i];
         if (e->backend->host_memory) {
@@ -131,6 +132,7 @@ static tenon_status load_kernels(tenon_cx *cx, tenon_engine *e)
 {
     e->kernel_handle = tenon_arena_array(&e->arena, e->kernel_count + 1u, sizeof *e->kernel_handle);
     if (!e->kernel_handle) return TENON_NOMEM;
+    if (e->backend->info(e->device)->offline) return TENON_OK;
     for (uint32_t i = 0; i < e->kernel_count; i++) {
         const tenon_rec_kernel *k = &e->kernel[i];
         if (!e->backend->kernel_load)
@@ -147,8 +149,8 @@ static tenon_status open_device(tenon_cx *cx, tenon_engine *e, const tenon_load_
     if (!e->backend)
         return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine is for backend '%.16s', which this build of Tenon does not have",
                           e->header->backend);
-    const unsigned missing = e->header->isa & ~tenon_device_have(e->backend);
-    if (missing) {
+    const unsigned missing = e->header->isa & ~tenon_device_have(e->backend, NULL);
+    if (missing && e->backend->host_memory) {
         char names[128];
         tenon_isa_names(missing, names, sizeof names);
         return TENON_FAIL(cx, TENON_UNSUPPORTED,
@@ -173,9 +175,10 @@ static tenon_status open_image(tenon_cx *cx, tenon_engine *e, const tenon_load_o
     return load_kernels(cx, e);
 }
 
-unsigned tenon_device_have(const tenon_backend *backend)
+unsigned tenon_device_have(const tenon_backend *backend, const tenon_device *device)
 {
-    return strcmp(backend->name, "cpu") == 0 ? tenon_cpu()->isa : 0;
+    if (strcmp(backend->name, "cpu") == 0) return tenon_cpu()->isa;
+    return device ? backend->info(device)->have : 0;
 }
 
 static void image_free(tenon_cx *cx, struct tenon_engine_image *image)

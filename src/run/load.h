@@ -8,8 +8,8 @@
 /* Checks the image whole and sets the record pointers of `e` (check.c). */
 tenon_status tenon_engine_check(tenon_cx *cx, tenon_engine *e, const char *what);
 void tenon_engine_release(tenon_engine *engine);
-/* Hardware bits of the backend's device that tactics' `need` is compared with. */
-unsigned tenon_device_have(const tenon_backend *backend);
+/* What tactics' `need` is compared with on that device; device NULL: of the CPU backend, whose devices are all one. */
+unsigned tenon_device_have(const tenon_backend *backend, const tenon_device *device);
 
 /* The finished image of these sections, freed by tenon_free_aligned; sizes, offsets and hashes of `like` are made anew
    (image.c). */

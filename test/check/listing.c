@@ -19,7 +19,7 @@ static void list_case(tenon_cx *cx, const check_options *o, const tenon_backend 
         printf("    ! %s\n", cx->message);
     } else {
         if (strcmp(p->text, c->text)) printf("    = %s\n", p->text);
-        const size_t count = check_candidates(backend, device, p, tenon_device_have(backend), MAX_VARIANTS, take,
+        const size_t count = check_candidates(backend, device, p, tenon_device_have(backend, device), MAX_VARIANTS, take,
                                               TENON_COUNTOF(take), why, &arena);
         for (size_t i = 0; backend->tactics[i] && i < TENON_COUNTOF(why); i++) {
             const tenon_tactic *t = backend->tactics[i];

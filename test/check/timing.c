@@ -98,7 +98,7 @@ static void bench_case(bencher *b, const check_case *c)
     } else if (!problem_is_data_dependent(p)) {
         for (size_t i = 0; i < p->graph->dims->symbol_count && i < TENON_PROBLEM_SYMBOLS; i++) symbol[i] =
             p->graph->dims->symbol[i].opt;
-        const size_t count = check_candidates(b->backend, b->device, p, tenon_device_have(b->backend), b->o->full || b->o->tactic
+        const size_t count = check_candidates(b->backend, b->device, p, tenon_device_have(b->backend, b->device), b->o->full || b->o->tactic
                                               ? MAX_VARIANTS : 1,
                                               take, TENON_COUNTOF(take), NULL, NULL);
         if (subject_make(b->cx, p, symbol, MODE_RANDOM, b->o->seed, false, &s) == TENON_OK)

@@ -43,7 +43,6 @@ typedef struct walk {
     int shard, shards;
     uint64_t resume;         /* runs up to this one were done by earlier children */
     uint64_t ordinal;
-    unsigned have;
     tenon_device *device[4]; /* by thread count */
     const char *tag;         /* of the problem that is walked: what REPRO prints */
     const tenon_tactic *reported[MAX_REPORTED]; /* of this case, so that one mistake does not fill the screen */
@@ -353,7 +352,7 @@ static size_t wanted_candidates(walk *w, const tenon_problem *p, candidate *c)
 {
     tenon_device *device;
     if (device_of(w, 1, &device) != TENON_OK) return 0;
-    size_t count = check_candidates(w->backend, device, p, w->have, w->o->full || w->o->tactic ? MAX_VARIANTS : 3, c,
+    size_t count = check_candidates(w->backend, device, p, tenon_device_have(w->backend, device), w->o->full || w->o->tactic ? MAX_VARIANTS : 3, c,
                                     MAX_CANDIDATES, NULL, NULL);
     if (!w->o->tactic) return count;
     size_t kept = 0;
@@ -460,7 +459,6 @@ static void child_main(walk *w)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* no walk without its parent */
     catch_traps(w->sh);
-    w->have = tenon_device_have(w->backend);
     for (size_t i = (size_t)w->shard; i < w->cases->count; i += (size_t)w->shards)
         if (check_case_matches(&w->cases->at[i], w->o->filter)) walk_case(w, &w->cases->at[i]);
     for (size_t i = 0; i < TENON_COUNTOF(w->device); i++)
@@ -514,7 +512,7 @@ static void unexpected_passes(const walk *all, int jobs, check_counts *counts)
 static void absent_tactics(const walk *w, check_counts *counts)
 {
     char missing[128];
-    const unsigned have = tenon_device_have(w->backend);
+    const unsigned have = tenon_device_have(w->backend, NULL);
     for (size_t i = 0; w->backend->tactics[i] && w->backend->host_memory; i++) {
         const tenon_tactic *t = w->backend->tactics[i];
         if (!(t->need & ~have)) continue;
