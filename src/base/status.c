@@ -54,6 +54,12 @@ tenon_status tenon_fail_in(tenon_cx *cx, tenon_status status, const char *format
     return status;
 }
 
+tenon_status tenon_progress(tenon_cx *cx, const char *phase, size_t done, size_t total)
+{
+    if (!cx->progress_fn || !cx->progress_fn(cx->progress_user, phase, done, total)) return TENON_OK;
+    return TENON_FAIL(cx, TENON_CANCELLED, "cancelled by the progress callback (%s)", phase);
+}
+
 static void *libc_alloc(void *user, size_t bytes) { return (void)user, malloc(bytes); }
 static void *libc_realloc(void *user, void *p, size_t bytes) { return (void)user, realloc(p, bytes); }
 static void libc_free(void *user, void *p) { (void)user, free(p); }

@@ -40,6 +40,11 @@ tenon_status tenon_trail(tenon_cx *cx, tenon_status status, const char *file, in
         const tenon_status tenon_try_status = (expression);                                                                 \
         if (TENON_UNLIKELY(tenon_try_status != TENON_OK)) return tenon_try_status;                                          \
     } while (0)
+/* At the head of a public function: the caller's pointer `argument` may not be NULL. `cx` NULL: the status alone can be given. */
+#define TENON_NEED(cx, argument)                                                                                            \
+    do {                                                                                                                    \
+        if (TENON_UNLIKELY(!(argument))) return TENON_FAIL((cx), TENON_INVALID, "%s: %s is NULL", __func__, #argument);     \
+    } while (0)
 /* In a function with a `done:` label and a local `tenon_status status`. */
 #define TENON_TRY_DONE(expression)                                                                                          \
     do {                                                                                                                    \
@@ -49,6 +54,9 @@ tenon_status tenon_trail(tenon_cx *cx, tenon_status status, const char *file, in
 
 /* Prefixes the message of a failure with the thing that was being done ("node 'Conv_3': "). Returns `status`. */
 TENON_PRINTF(3, 4) tenon_status tenon_fail_in(tenon_cx *cx, tenon_status status, const char *format, ...);
+
+/* Tells the progress callback, if there is one; TENON_CANCELLED when it says stop. Every phase is told done == total at its end. */
+tenon_status tenon_progress(tenon_cx *cx, const char *phase, size_t done, size_t total);
 
 void tenon_cx_init_default(tenon_cx *cx);
 /* A cx for another thread that reports to the same sinks. */

@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CACHE_LINE = 64, MOST_THREADS = 4096, YIELDS = 4, SPINS_A_LOOK = 64 };
+enum { CACHE_LINE = 64, YIELDS = 4, SPINS_A_LOOK = 64 };
 static const double SPIN_SECONDS = 80e-6;
 
 typedef struct gate {
@@ -49,7 +49,7 @@ struct tenon_team {
     int count;
     bool stop;
     atomic_bool crowded;     /* more running members in the process than cores */
-    pid_t pid;
+    _Atomic pid_t pid;
     tenon_cx heap;           /* the allocator alone */
     member *member;
 };
@@ -157,7 +157,7 @@ static int start_threads(tenon_team *t)
         error = pthread_create(&m->thread, NULL, worker, m);
         if (error) break;
 #if defined(__GLIBC__)
-        char name[24]; /* the kernel takes 15 characters: "tenon/4095" fits */
+        char name[24]; /* the kernel takes 15 characters: "tenon/1023" fits */
         snprintf(name, sizeof name, "tenon/%d", started);
         pthread_setname_np(m->thread, name);
 #endif
@@ -179,9 +179,9 @@ static void stop_threads(tenon_team *t)
 tenon_status tenon_team_create(tenon_cx *cx, int threads, tenon_team **out)
 {
     *out = NULL;
-    if (threads < 0 || threads > MOST_THREADS)
-        return TENON_FAIL(cx, TENON_INVALID, "threads: %d; 0 (all usable cores) to %d", threads, MOST_THREADS);
-    if (!threads) threads = TENON_MIN(tenon_cpu()->cores, MOST_THREADS);
+    if (threads < 0 || threads > TENON_MOST_THREADS)
+        return TENON_FAIL(cx, TENON_INVALID, "threads: %d; 0 (all usable cores) to %d", threads, TENON_MOST_THREADS);
+    if (!threads) threads = TENON_MIN(tenon_cpu()->cores, TENON_MOST_THREADS);
     const size_t members = (size_t)threads * sizeof(member);
     tenon_team *t = tenon_alloc_aligned(cx, sizeof *t + members, CACHE_LINE);
     if (!t) return TENON_NOMEM;
@@ -239,7 +239,7 @@ static void enter_budget(tenon_team *t, pid_t pid)
 void tenon_team_run(tenon_team *t, tenon_team_fn fn, void *arg)
 {
     const pid_t pid = getpid();
-    if (TENON_UNLIKELY(t->pid != pid)) restart(t);
+    if (TENON_UNLIKELY(atomic_load_explicit(&t->pid, memory_order_relaxed) != pid)) restart(t);
     enter_budget(t, pid);
     const float_mode before = float_mode_get();
     float_mode_set(FLOAT_MODE);
@@ -271,5 +271,16 @@ void tenon_team_barrier(tenon_team *t, int member_index)
     }
 }
 
-int64_t tenon_team_chunk(tenon_team *t) { return atomic_fetch_add_explicit(&t->chunk, 1, memory_order_relaxed); }
-void tenon_team_chunk_reset(tenon_team *t) { atomic_store_explicit(&t->chunk, 0, memory_order_relaxed); }
+/* Several threads may be inside a team of one at once, each its only member: each has a counter of its own. */
+static _Thread_local int64_t lone_chunk;
+
+int64_t tenon_team_chunk(tenon_team *t)
+{
+    return t->live == 1 ? lone_chunk++ : atomic_fetch_add_explicit(&t->chunk, 1, memory_order_relaxed);
+}
+
+void tenon_team_chunk_reset(tenon_team *t)
+{
+    if (t->live == 1) lone_chunk = 0;
+    else atomic_store_explicit(&t->chunk, 0, memory_order_relaxed);
+}

@@ -8,6 +8,8 @@
 
 #include "base/status.h"
 
+enum { TENON_MOST_THREADS = 1024 }; /* of a team, and so of a device and of every option that asks for threads */
+
 typedef struct tenon_team tenon_team;
 typedef void (*tenon_team_fn)(void *arg, int member, int count);
 
@@ -15,7 +17,8 @@ typedef void (*tenon_team_fn)(void *arg, int member, int count);
 tenon_status tenon_team_create(tenon_cx *cx, int threads, tenon_team **out);
 void tenon_team_destroy(tenon_team **team); /* NULL accepted; cleared */
 int tenon_team_count(const tenon_team *team);
-/* Runs fn on all members and returns when all are done. One run at a time per team. Allocates nothing. */
+/* Runs fn on all members and returns when all are done. One run at a time per team, save that several threads may run a team of
+   one thread at once. Allocates nothing. */
 void tenon_team_run(tenon_team *team, tenon_team_fn fn, void *arg);
 /* Called by every member inside a run: returns when all have arrived. */
 void tenon_team_barrier(tenon_team *team, int member);

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <sched.h>
+#include <unistd.h>
 
 #define TACTIC(x) extern const tenon_tactic tenon_cpu_##x;
 #include "cpu/tactic.def"
@@ -30,6 +32,7 @@ struct tenon_device {
     tenon_cx cx;        /* sinks and allocator of whoever opened it; never written after that */
     tenon_team *team;
     pthread_mutex_t turn;
+    _Atomic pid_t turn_pid; /* the process whose threads take turns by it; negative while that process makes it anew */
     tenon_device_info info;
     size_t l2_bytes;
 };
@@ -43,7 +46,7 @@ static void describe(tenon_device *d, int threads)
     struct sysinfo memory;
     tenon_isa_names(cpu->isa, isa, sizeof isa);
     const double core = cpu->isa & TENON_ISA_AVX512 ? 120e9 : cpu->isa & TENON_ISA_AVX2 ? 70e9 : 10e9;
-    snprintf(d->info.name, sizeof d->info.name, "%.40s, %d threads, %.30s", cpu->name, threads, isa);
+    snprintf(d->info.name, sizeof d->info.name, "%s, %d threads, %s", cpu->name, threads, isa);
     snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cpu;%s;%s;%d threads;tenon %d.%d.%d", cpu->name, isa, threads,
              TENON_VERSION_MAJOR, TENON_VERSION_MINOR, TENON_VERSION_PATCH);
     d->info.peak_flops = core * threads;
@@ -78,6 +81,7 @@ static tenon_status cpu_open(tenon_cx *cx, int index, int threads, tenon_device 
         tenon_free(cx, d);
         return TENON_FAIL(cx, TENON_DEVICE, "cpu: no mutex");
     }
+    d->turn_pid = getpid();
     const tenon_status status = tenon_team_create(cx, threads, &d->team);
     if (status != TENON_OK) {
         cpu_close(&d);
@@ -164,14 +168,37 @@ static void walk_steps(void *arg, int member, int count)
     }
 }
 
+/* A fork while another thread had its turn leaves the mutex locked in the child, where that thread is not: the first caller there
+   makes it anew (and the team starts its threads again). The negative number names who is at it, so that a fork in between is
+   noticed as well. */
+static void own_turn(tenon_device *d, pid_t pid)
+{
+    for (pid_t seen; (seen = atomic_load(&d->turn_pid)) != pid;) {
+        if (seen == -pid) sched_yield();
+        else if (atomic_compare_exchange_strong(&d->turn_pid, &seen, -pid)) {
+            pthread_mutex_init(&d->turn, NULL);
+            atomic_store(&d->turn_pid, pid);
+        }
+    }
+}
+
+/* Callers of a team of one thread do not wait for each other. */
+static void run_team(tenon_device *d, tenon_team_fn fn, void *arg)
+{
+    const bool turns = d->info.threads > 1;
+    if (turns) {
+        own_turn(d, getpid());
+        pthread_mutex_lock(&d->turn);
+    }
+    tenon_team_run(d->team, fn, arg);
+    if (turns) pthread_mutex_unlock(&d->turn);
+}
+
 static tenon_status launch_walk(tenon_device *device, walk *w)
 {
-    const bool turns = device->info.threads > 1;
     atomic_flag_clear(&w->failed);
     w->status = TENON_OK;
-    if (turns) pthread_mutex_lock(&device->turn);
-    tenon_team_run(device->team, walk_steps, w);
-    if (turns) pthread_mutex_unlock(&device->turn);
+    run_team(device, walk_steps, w);
     return w->status == TENON_OK ? TENON_OK : TENON_FAIL(w->cx, w->status, "%s", w->message);
 }
 
@@ -202,11 +229,8 @@ static tenon_status time_launches(tenon_cx *cx, tenon_device *device, walk *w, e
     *out = 0;
     TENON_TRY(launch_walk(device, w)); /* faults pages in */
     for (int i = 0; i < 3 || (tenon_now() - start < budget && i < 1000); i++) {
-        if (cx->progress_fn && i % 16 == 15 && cx->progress_fn(cx->progress_user, "timing", 0, 0))
-            return TENON_FAIL(cx, TENON_CANCELLED, "cancelled while timing");
-        pthread_mutex_lock(&device->turn);
-        tenon_team_run(device->team, evict, e);
-        pthread_mutex_unlock(&device->turn);
+        if (i % 16 == 15) TENON_TRY(tenon_progress(cx, "timing", 0, 0)); /* of how many is not known here */
+        run_team(device, evict, e);
         const double begin = tenon_now();
         TENON_TRY(launch_walk(device, w));
         const double seconds = tenon_now() - begin;

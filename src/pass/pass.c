@@ -69,8 +69,7 @@ static tenon_status run_group(tenon_cx *cx, tenon_graph *g, size_t first, size_t
             if (changed) TENON_TRY(dump(cx, g, pipeline[i]->name, ++*number));
             again |= changed;
         }
-        if (cx->progress_fn && cx->progress_fn(cx->progress_user, "passes", first + 1, TENON_COUNTOF(pipeline)))
-            return TENON_FAIL(cx, TENON_CANCELLED, "cancelled in the passes");
+        TENON_TRY(tenon_progress(cx, "passes", first, TENON_COUNTOF(pipeline)));
     }
     if (again) tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_PASS, "a group of passes still changes the graph after %d rounds",
         (int)ROUNDS);
@@ -88,5 +87,6 @@ tenon_status tenon_passes_run(tenon_cx *cx, tenon_graph *g)
         TENON_TRY(run_group(cx, g, i + 1, end, &number));
         i = end;
     }
+    TENON_TRY(tenon_progress(cx, "passes", TENON_COUNTOF(pipeline), TENON_COUNTOF(pipeline)));
     return tenon_graph_index_uses(g);
 }

@@ -257,8 +257,7 @@ static tenon_status settle(tenon_plan *plan)
     for (size_t i = 0; i < plan->group_count; i++) {
         tenon_group *g = plan->group[i];
         if (g->kind == TENON_GROUP_GRAPH) continue;
-        if (plan->cx->progress_fn && plan->cx->progress_fn(plan->cx->progress_user, "timing", i, plan->group_count))
-            return TENON_FAIL(plan->cx, TENON_CANCELLED, "the build was cancelled while timing");
+        TENON_TRY(tenon_progress(plan->cx, "timing", i, plan->group_count));
         evaluation e;
         TENON_TRY(evaluate(plan, g, true, &e));
         g->problem = e.problem;
@@ -269,7 +268,7 @@ static tenon_status settle(tenon_plan *plan)
         memcpy(g->convert, e.convert_src, sizeof e.convert_src);
         memcpy(g->convert_dst, e.convert_dst, sizeof e.convert_dst);
     }
-    return TENON_OK;
+    return tenon_progress(plan->cx, "timing", plan->group_count, plan->group_count);
 }
 
 tenon_status tenon_plan_choose(tenon_plan *plan)

@@ -2,13 +2,6 @@
 /* One profile through all stages of the planner, see plan.h. */
 #include "plan/stage.h"
 
-static tenon_status progress(tenon_plan *plan, const char *phase, size_t done, size_t total)
-{
-    if (plan->cx->progress_fn && plan->cx->progress_fn(plan->cx->progress_user, phase, done, total))
-        return TENON_FAIL(plan->cx, TENON_CANCELLED, "the build was cancelled (%s)", phase);
-    return TENON_OK;
-}
-
 static tenon_status note_results(tenon_plan *plan)
 {
     plan->is_step_result = tenon_arena_array(plan->arena, plan->graph->value_count + 1, sizeof *plan->is_step_result);
@@ -20,13 +13,14 @@ static tenon_status note_results(tenon_plan *plan)
 
 tenon_status tenon_plan_run(tenon_plan *plan)
 {
-    TENON_TRY(progress(plan, "cover", 0, 4));
+    TENON_TRY(tenon_progress(plan->cx, "plan", 0, 4));
     TENON_TRY(tenon_plan_storage(plan));
     TENON_TRY(tenon_plan_cover(plan));
-    TENON_TRY(progress(plan, "choose", 1, 4));
+    TENON_TRY(tenon_progress(plan->cx, "plan", 1, 4));
     TENON_TRY(tenon_plan_choose(plan));
     TENON_TRY(tenon_plan_steps(plan));
-    TENON_TRY(progress(plan, "memory", 3, 4));
+    TENON_TRY(tenon_progress(plan->cx, "plan", 3, 4));
     TENON_TRY(tenon_plan_memory(plan));
-    return note_results(plan);
+    TENON_TRY(note_results(plan));
+    return tenon_progress(plan->cx, "plan", 4, 4);
 }
