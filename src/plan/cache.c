@@ -170,7 +170,9 @@ static tenon_status parse(tenon_cx *cx, tenon_timing_cache *c, const char *data,
 
 tenon_status tenon_timing_cache_create(tenon_cx *cx, const void *data, size_t bytes, tenon_timing_cache **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
     tenon_timing_cache *c = tenon_alloc_zero(cx, sizeof *c);
     if (!c) return TENON_NOMEM;
     c->alloc = cx->alloc;
@@ -197,7 +199,10 @@ void tenon_timing_cache_destroy(tenon_timing_cache **cache)
 
 tenon_status tenon_timing_cache_load(tenon_cx *cx, const char *path, tenon_timing_cache **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, path);
     if (access(path, F_OK) && errno == ENOENT) return tenon_timing_cache_create(cx, NULL, 0, out);
     tenon_file_map map; /* any other reason that it cannot be read is told now, not after the build */
     TENON_TRY(tenon_file_map_open(cx, path, &map));
@@ -213,6 +218,9 @@ static int by_key(const void *a, const void *b)
 
 tenon_status tenon_timing_cache_save(tenon_cx *cx, tenon_timing_cache *cache, const char *path)
 {
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, cache);
+    TENON_NEED(cx, path);
     if (cache->count) qsort(cache->entry, cache->count, sizeof *cache->entry, by_key);
     if (cache->table) memset(cache->table, 0, cache->table_size * sizeof *cache->table);
     tenon_buf body, file;
@@ -233,4 +241,4 @@ tenon_status tenon_timing_cache_save(tenon_cx *cx, tenon_timing_cache *cache, co
     return status;
 }
 
-size_t tenon_timing_cache_count(const tenon_timing_cache *cache) { return cache->count; }
+size_t tenon_timing_cache_count(const tenon_timing_cache *cache) { return cache ? cache->count : 0; }

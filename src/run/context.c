@@ -63,13 +63,16 @@ static tenon_status allocate_shape(tenon_context *c)
 static tenon_status allocate_symbolic(tenon_context *c)
 {
     tenon_engine *e = c->engine;
+    size_t most = 0;
     for (uint32_t i = 0; i < c->profile->slot_count; i++) {
         const tenon_rec_slot *s = &e->slot[c->profile->slot_first + i];
         if (s->kind != TENON_SLOT_SYMBOLIC) continue;
+        most = TENON_MAX(most, s->count);
         const size_t bytes = TENON_MAX(s->count, 1u) * sizeof(int64_t);
         TENON_TRY(e->backend->alloc(&c->cx, e->device, bytes, &c->symbolic[i]));
     }
-    return TENON_OK;
+    c->contents = tenon_arena_array(&c->arena, most + 1, sizeof *c->contents);
+    return c->contents ? TENON_OK : TENON_NOMEM;
 }
 
 static tenon_status allocate_block(tenon_context *c, const tenon_context_options *options)
@@ -139,7 +142,10 @@ static void context_free(tenon_context *c)
 
 tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine, const tenon_context_options *options, tenon_context **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
     const int profile = options ? options->profile : 0;
     if (profile < 0 || (uint32_t)profile >= engine->profile_count)
         return TENON_FAIL(cx, TENON_INVALID, "profile %d: the engine has %u", profile, engine->profile_count);
@@ -171,11 +177,14 @@ void tenon_context_destroy(tenon_context **context)
     *context = NULL;
 }
 
-const char *tenon_context_message(const tenon_context *context) { return context->cx.message; }
+const char *tenon_context_message(const tenon_context *context) 
+{
+    return context ? context->cx.message : "the context is NULL";
+}
 
 size_t tenon_engine_context_bytes(const tenon_engine *engine, int profile)
 {
-    return profile >= 0 && (uint32_t)profile < engine->profile_count ? (size_t)engine->profile[profile].block_bytes : 0;
+    return engine && profile >= 0 && (uint32_t)profile < engine->profile_count ? (size_t)engine->profile[profile].block_bytes : 0;
 }
 
 /* ---- shapes and addresses ---- */
@@ -214,6 +223,8 @@ static tenon_status set_symbol(tenon_context *c, const char *input, uint32_t axi
 
 tenon_status tenon_context_set_shape(tenon_context *c, const char *input, int rank, const int64_t *dim)
 {
+    TENON_NEED(NULL, c);
+    TENON_NEED(&c->cx, input);
     const tenon_engine *e = c->engine;
     uint32_t index;
     TENON_TRY(tenon_context_find(c, input, &index));
@@ -222,6 +233,7 @@ tenon_status tenon_context_set_shape(tenon_context *c, const char *input, int ra
         return TENON_FAIL(&c->cx, TENON_INVALID, "'%s' is an output; only inputs have their shape set", input);
     if (rank != (int)b->rank)
         return TENON_FAIL(&c->cx, TENON_INVALID, "input '%s': rank %d given, the engine has rank %u", input, rank, b->rank);
+    if (rank) TENON_NEED(&c->cx, dim);
     for (uint32_t i = 0; i < b->rank; i++) {
         const tenon_rec_dim *d = &e->dim[b->dim[i]];
         if (d->kind == TENON_DIM_SYM) TENON_TRY(set_symbol(c, input, i, (uint32_t)d->value, dim[i]));
@@ -250,7 +262,11 @@ static tenon_status evaluate(tenon_context *c)
 
 tenon_status tenon_context_shape(tenon_context *c, const char *binding, int *rank, int64_t *dim)
 {
+    TENON_NEED(NULL, c);
+    TENON_NEED(&c->cx, rank);
     *rank = 0;
+    TENON_NEED(&c->cx, binding);
+    TENON_NEED(&c->cx, dim);
     uint32_t index;
     TENON_TRY(tenon_context_find(c, binding, &index));
     if (c->shapes_dirty) TENON_TRY(evaluate(c)); /* else they are as they were bound, and the context may be in a queue */
@@ -273,6 +289,8 @@ tenon_status tenon_context_shape(tenon_context *c, const char *binding, int *ran
 tenon_status tenon_context_set_address(tenon_context *c, const char *binding, void *address, size_t bytes)
 {
     uint32_t index;
+    TENON_NEED(NULL, c);
+    TENON_NEED(&c->cx, binding);
     TENON_TRY(tenon_context_find(c, binding, &index));
     if (!address && bytes) return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': address is NULL", binding);
     const size_t element = tenon_dtype_bytes((tenon_dtype)c->engine->binding[index].dtype, 1);
@@ -343,11 +361,8 @@ tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i)
 {
     const tenon_engine *e = c->engine;
     const tenon_rec_slot *s = &e->slot[c->profile->slot_first + i];
-    for (uint32_t k = 0; k < s->count; k++) {
-        const int64_t v = c->dim_value[e->index[s->base + k]];
-        TENON_TRY(e->backend->upload(&c->cx, e->device, (int64_t *)c->symbolic[i] + k, &v, sizeof v));
-    }
-    return TENON_OK;
+    for (uint32_t k = 0; k < s->count; k++) c->contents[k] = c->dim_value[e->index[s->base + k]];
+    return e->backend->upload(&c->cx, e->device, c->symbolic[i], c->contents, s->count * sizeof *c->contents);
 }
 
 static tenon_status resolve_slot(tenon_context *c, uint32_t i)
@@ -366,7 +381,7 @@ static tenon_status resolve_slot(tenon_context *c, uint32_t i)
     TENON_TRY(slot_storage(c, i, s, &base, &bytes));
     const int64_t offset = s->offset == TENON_NONE ? 0 : c->dim_value[s->offset];
     TENON_TRY(check_extent(c, s, t, offset, bytes));
-    t->data = base + tenon_dtype_bytes(t->dtype, (size_t)offset);
+    t->data = tenon_tensor_count(t) ? base + tenon_dtype_bytes(t->dtype, (size_t)offset) : base; /* none: any offset is none */
     return s->kind == TENON_SLOT_SYMBOLIC ? tenon_context_write_symbolic(c, i) : TENON_OK;
 }
 

@@ -37,6 +37,7 @@ struct tenon_context {
     void *owned_block;           /* == block when allocated here */
     uint8_t *scratch, *owned_scratch;
     void **symbolic;             /* by slot of the profile: device memory of SYMBOLIC slots, else NULL */
+    int64_t *contents;           /* room for the largest of these, from where it goes there in one copy */
     tenon_tensor *slot;          /* resolved, by slot of the profile */
     tenon_tensor *heap_entry;    /* by heap id */
     tenon_heap heap;             /* results of graph steps of the last run */

@@ -164,6 +164,7 @@ tenon_status tenon_context_launch(tenon_context *c, void *stream)
 
 tenon_status tenon_context_run(tenon_context *c)
 {
+    TENON_NEED(NULL, c);
     TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_prepare(c));
     TENON_TRY(tenon_context_launch(c, NULL));
@@ -172,6 +173,8 @@ tenon_status tenon_context_run(tenon_context *c)
 
 tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *user)
 {
+    TENON_NEED(NULL, c);
+    TENON_NEED(&c->cx, fn);
     TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_prepare(c));
     tenon_engine *e = c->engine;
@@ -191,8 +194,12 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
 
 tenon_status tenon_context_output(tenon_context *c, const char *binding, const void **data, size_t *bytes)
 {
+    TENON_NEED(NULL, c);
+    TENON_NEED(&c->cx, data);
     *data = NULL;
+    TENON_NEED(&c->cx, bytes);
     *bytes = 0;
+    TENON_NEED(&c->cx, binding);
     uint32_t index;
     TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_find(c, binding, &index));

@@ -7,8 +7,8 @@
 #include <jansson.h>
 #include <string.h>
 
-size_t tenon_engine_binding_count(const tenon_engine *engine) { return engine->binding_count; }
-int tenon_engine_profile_count(const tenon_engine *engine) { return (int)engine->profile_count; }
+size_t tenon_engine_binding_count(const tenon_engine *engine) { return engine ? engine->binding_count : 0; }
+int tenon_engine_profile_count(const tenon_engine *engine) { return engine ? (int)engine->profile_count : 0; }
 
 /* A symbol that every profile fixes to one and the same value is as good as a number. */
 static bool fixed_symbol(const tenon_engine *e, uint32_t symbol, int64_t *out)
@@ -42,7 +42,10 @@ static int64_t dim_info(const tenon_engine *e, uint32_t index, const char **name
 
 tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index, tenon_binding_info *out)
 {
+    TENON_NEED(cx, out);
     *out = (tenon_binding_info){0};
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
     if (index >= engine->binding_count)
         return TENON_FAIL(cx, TENON_INVALID, "binding %zu: the engine has %u", index, engine->binding_count);
     const tenon_rec_binding *b = &engine->binding[index];
@@ -57,6 +60,12 @@ tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size
 tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input, int64_t *min,
                                         int64_t *opt, int64_t *max)
 {
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    TENON_NEED(cx, input);
+    TENON_NEED(cx, min);
+    TENON_NEED(cx, opt);
+    TENON_NEED(cx, max);
     if (profile < 0 || (uint32_t)profile >= engine->profile_count)
         return TENON_FAIL(cx, TENON_INVALID, "profile %d: the engine has %u", profile, engine->profile_count);
     for (uint32_t i = 0; i < engine->binding_count; i++) {
@@ -78,7 +87,12 @@ tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine
 
 tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const void **data, size_t *bytes)
 {
-    (void)cx;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, data);
+    *data = NULL;
+    TENON_NEED(cx, bytes);
+    *bytes = 0;
+    TENON_NEED(cx, engine);
     const uint8_t *image;
     tenon_engine_image_now(engine, &image, bytes);
     *data = image;
@@ -87,6 +101,9 @@ tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const v
 
 tenon_status tenon_engine_save(tenon_cx *cx, const tenon_engine *engine, const char *path)
 {
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    TENON_NEED(cx, path);
     const uint8_t *image;
     size_t bytes;
     tenon_engine_image_now(engine, &image, &bytes);
@@ -196,5 +213,9 @@ tenon_status tenon_json_text(tenon_cx *cx, json_t *take_json, char **out)
 
 tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json)
 {
+    TENON_NEED(cx, json);
+    *json = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
     return tenon_json_text(cx, engine_json(engine), json);
 }

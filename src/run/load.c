@@ -228,7 +228,7 @@ tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_ima
         image_free(cx, take_image);
         return TENON_NOMEM;
     }
-    /* the arena of an engine outlives the cx it was loaded with */
+    /* the arena of an engine outlives the cx it was loaded with, but while it opens, the caller hears what is wrong */
     tenon_cx_init_child(own, cx);
     e->own_cx = own;
     e->references = 1;
@@ -236,8 +236,9 @@ tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_ima
     e->image = take_image;
     e->data = take_image->data;
     e->bytes = take_image->bytes;
-    tenon_arena_init(&e->arena, own);
+    tenon_arena_init(&e->arena, cx);
     const tenon_status status = open_image(cx, e, options, what);
+    e->arena.cx = own;
     if (status != TENON_OK) {
         engine_free(e);
         return status;
@@ -257,7 +258,10 @@ static struct tenon_engine_image *new_image(tenon_cx *cx, uint8_t *data, size_t 
 
 tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options, tenon_engine **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, path);
     tenon_file_map map;
     TENON_TRY(tenon_file_map_open(cx, path, &map));
     if (!map.mapped) return TENON_FAIL(cx, TENON_CORRUPT, "%s: the file is empty", path);
@@ -272,8 +276,11 @@ tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_
 tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes, const tenon_load_options *options,
                                       tenon_engine **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
-    if (!data || bytes == 0) return TENON_FAIL(cx, TENON_INVALID, "engine data is empty");
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, data);
+    if (bytes == 0) return TENON_FAIL(cx, TENON_INVALID, "engine data is empty");
     uint8_t *copy = tenon_alloc_aligned(cx, bytes, TENON_ENGINE_PAGE);
     struct tenon_engine_image *image = copy ? new_image(cx, copy, bytes, false) : NULL;
     if (!image) {

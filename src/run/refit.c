@@ -110,7 +110,7 @@ static tenon_status find_source(tenon_cx *cx, const tenon_engine *e, const char 
 {
     if (!(e->header->flags & TENON_ENGINE_REFIT))
         return TENON_FAIL(cx, TENON_UNSUPPORTED, "refit: the engine was not built refittable; build it with tenon_config_set_refit");
-    if (!name || !*name) return TENON_FAIL(cx, TENON_INVALID, "refit: a weight needs a name");
+    if (!*name) return TENON_FAIL(cx, TENON_INVALID, "refit: a weight needs a name");
     for (uint32_t i = 0; i < e->source_count; i++)
         if (strcmp(tenon_engine_string(e, e->source[i].name), name) == 0) {
             *out = i;
@@ -136,6 +136,10 @@ static tenon_status need_refit(tenon_cx *cx, tenon_engine *e)
 tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name, tenon_dtype dtype, const void *data, size_t bytes)
 {
     uint32_t index = 0;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    TENON_NEED(cx, name);
+    if (bytes) TENON_NEED(cx, data);
     TENON_TRY(find_source(cx, engine, name, &index));
     const tenon_rec_source *s = &engine->source[index];
     if (dtype != (tenon_dtype)s->dtype)
@@ -144,7 +148,6 @@ tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const c
     if (bytes != s->bytes)
         return TENON_FAIL(cx, TENON_INVALID, "refit: weight '%s' has %llu bytes, %zu were given", name,
                           (unsigned long long)s->bytes, bytes);
-    if (!data && bytes) return TENON_FAIL(cx, TENON_INVALID, "refit: data of weight '%s' is NULL", name);
     TENON_TRY(need_refit(cx, engine));
     void *copy = tenon_alloc(engine->own_cx, bytes);
     if (!copy) return TENON_FAIL(cx, TENON_NOMEM, "refit: no memory for %zu bytes of weight '%s'", bytes, name);
@@ -322,6 +325,8 @@ static void swap(refitter *r)
 
 tenon_status tenon_engine_refit(tenon_cx *cx, tenon_engine *engine)
 {
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
     if (!(engine->header->flags & TENON_ENGINE_REFIT))
         return TENON_FAIL(cx, TENON_UNSUPPORTED, "refit: the engine was not built refittable; build it with tenon_config_set_refit");
     bool any = false;

@@ -54,7 +54,10 @@ static void *serve(void *arg)
 
 tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out)
 {
+    TENON_NEED(cx, out);
     *out = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
     tenon_stream *s = tenon_alloc_zero(cx, sizeof *s);
     if (!s) return TENON_NOMEM;
     tenon_cx_init_child(&s->cx, cx);
@@ -124,6 +127,8 @@ void tenon_stream_release(tenon_context *c)
 
 tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 {
+    TENON_NEED(NULL, c);
+    if (!s) return TENON_FAIL(&c->cx, TENON_INVALID, "tenon_context_enqueue: stream is NULL");
     TENON_TRY(check_process(&c->cx, s));
     /* device memory is waited for by the stream's own device object */
     if (s->engine != c->engine && (s->engine->backend != c->engine->backend || !c->engine->backend->host_memory))
@@ -144,6 +149,8 @@ tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 
 tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *s)
 {
+    TENON_NEED(cx, cx);
+    if (!s) return TENON_FAIL(cx, TENON_INVALID, "tenon_stream_synchronize: stream is NULL");
     TENON_TRY(check_process(cx, s));
     pthread_mutex_lock(&s->lock);
     while (s->head != s->tail || s->busy) pthread_cond_wait(&s->changed, &s->lock);
