@@ -74,12 +74,14 @@ static tenon_status function_key(tenon_importer *im, tenon_span domain, tenon_sp
     return TENON_OK;
 }
 
-const tenon_pb_function *tenon_onnx_function(const tenon_importer *im, const tenon_pb_node *node)
+tenon_status tenon_onnx_function(tenon_importer *im, const tenon_pb_node *node, const tenon_pb_function **out)
 {
     tenon_span key;
-    if (im->functions.count == 0) return NULL;
-    if (function_key((tenon_importer *)(uintptr_t)im, node->domain, node->op_type, node->overload, &key) != TENON_OK) return NULL;
-    return tenon_onnx_map_get(&im->functions, key);
+    *out = NULL;
+    if (im->functions.count == 0) return TENON_OK;
+    TENON_TRY(function_key(im, node->domain, node->op_type, node->overload, &key));
+    *out = tenon_onnx_map_get(&im->functions, key);
+    return TENON_OK;
 }
 
 static tenon_status index_functions(tenon_importer *im)
@@ -130,7 +132,9 @@ static tenon_status check_nodes(checker *k, const tenon_onnx_scope *scope, const
             if (n->attribute.item[a].g)
                 TENON_TRY(check_nodes(k, scope, n->attribute.item[a].g->node.item, n->attribute.item[a].g->node.count,
                                       depth + 1));
-        if (tenon_onnx_function(k->im, n)) continue;
+        const tenon_pb_function *function;
+        TENON_TRY(tenon_onnx_function(k->im, n, &function));
+        if (function) continue;
         const int opset = tenon_onnx_opset(scope, n->domain);
         const tenon_onnx_row *row;
         const tenon_op *op;

@@ -70,7 +70,8 @@ typedef struct tenon_onnx_call {
 tenon_status tenon_onnx_string(tenon_importer *im, tenon_span s, const char *what,
                                const char **out); /* zero-terminated copy; no zero byte inside */
 int tenon_onnx_opset(const tenon_onnx_scope *scope, tenon_span domain); /* 0: not imported */
-const tenon_pb_function *tenon_onnx_function(const tenon_importer *im, const tenon_pb_node *node);
+/* *out NULL: the node is no call of a function of the model. */
+tenon_status tenon_onnx_function(tenon_importer *im, const tenon_pb_node *node, const tenon_pb_function **out);
 tenon_value *tenon_onnx_lookup(const tenon_onnx_scope *scope, tenon_span name);
 /* Initializers, inputs, nodes and outputs of a graph into scope->graph. `outer` (may be NULL): values that give the types of
    inputs whose declaration says less; NULL entries say nothing. */

@@ -202,7 +202,8 @@ static tenon_status bind_results(tenon_onnx_call *c, size_t first)
 
 static tenon_status convert(tenon_onnx_call *c)
 {
-    const tenon_pb_function *function = tenon_onnx_function(c->im, c->node);
+    const tenon_pb_function *function;
+    TENON_TRY(tenon_onnx_function(c->im, c->node, &function));
     if (function) return tenon_onnx_inline(c->im, c->scope, c->node, c->name, function);
     const size_t first = c->g->node_count;
     TENON_TRY(find_sources(c));

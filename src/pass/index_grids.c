@@ -56,15 +56,16 @@ static void align(const tenon_type *from, const tenon_type *to, grid *g)
 
 static bool grid_of(tenon_rw *rw, tenon_value *v, int depth, grid *out)
 {
-    const tenon_tensor *t;
     tenon_node *n = tenon_rw_from(v, NULL);
     grid a, b;
     double c;
     int64_t start, delta;
     tenon_value *x;
     if (v->type.rank < 0 || !tenon_is_int(v->type.dtype) || depth > 12) return false;
-    if (v->is_const) return tenon_type_is_static(&v->type) && tenon_eval_const(rw->cx, rw->g, v, &t) == TENON_OK &&
-        grid_of_data(t, out);
+    if (v->is_const) {
+        const tenon_tensor *t = tenon_type_is_static(&v->type) ? tenon_rw_const(rw, v) : NULL;
+        return t && grid_of_data(t, out);
+    }
     if (!n) return false;
     tenon_rw_take(rw, n);
     if (n->op == &tenon_op_range) {

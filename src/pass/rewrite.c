@@ -17,6 +17,7 @@ tenon_status tenon_rw_each(tenon_cx *cx, tenon_graph *g, const char *pass, const
         for (size_t k = 0; k < count && !rw.done && !n->dead; k++) {
             rw.part_count = rw.made_count = 0;
             TENON_TRY(rule[k](&rw, n));
+            TENON_TRY(rw.failed);
         }
     }
     /* a rule that gave up half-way leaves nodes that nothing uses */
@@ -32,6 +33,14 @@ tenon_node *tenon_rw_from(const tenon_value *v, const tenon_op *op)
     return v && v->producer && !v->is_const && (!op || v->producer->op == op) ? v->producer : NULL;
 }
 
+const tenon_tensor *tenon_rw_const(tenon_rw *rw, tenon_value *v)
+{
+    const tenon_tensor *t;
+    const tenon_status status = tenon_eval_const(rw->cx, rw->g, v, &t);
+    if (status == TENON_NOMEM) rw->failed = status;
+    return status == TENON_OK ? t : NULL;
+}
+
 bool tenon_rw_scalar(tenon_rw *rw, tenon_value *v, double *out)
 {
     if (!v || !v->is_const || v->type.rank < 0) return false;
@@ -39,8 +48,8 @@ bool tenon_rw_scalar(tenon_rw *rw, tenon_value *v, double *out)
     if (kind == TENON_KIND_OTHER || tenon_dtype_get(v->type.dtype)->bits < 8) return false;
     for (int i = 0; i < v->type.rank; i++)
         if (!tenon_dim_is(v->type.dim[i], 1)) return false;
-    const tenon_tensor *t;
-    if (tenon_eval_const(rw->cx, rw->g, v, &t) != TENON_OK) return false;
+    const tenon_tensor *t = tenon_rw_const(rw, v);
+    if (!t) return false;
     *out = kind == TENON_KIND_FLOAT ? tenon_tensor_get_f64(t, 0) : (double)tenon_tensor_get_i64(t, 0);
     return true;
 }

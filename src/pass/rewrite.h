@@ -19,6 +19,7 @@ typedef struct tenon_rw {
     tenon_node *made[TENON_RW_MADE];  int made_count;
     bool done;                        /* this rule replaced its node */
     bool changed;                     /* some rule did */
+    tenon_status failed;              /* why a look could not be taken (no memory); the driver stops with it */
 } tenon_rw;
 
 typedef tenon_status (*tenon_rw_rule)(tenon_rw *rw, tenon_node *n);
@@ -33,6 +34,8 @@ tenon_node *tenon_rw_from(const tenon_value *v, const tenon_op *op);
 /* v is used once, by a node. */
 static inline bool tenon_rw_sole(const tenon_value *v) { return v->use_count == 1 && v->use[0].node; }
 static inline tenon_value *tenon_rw_src(const tenon_node *n, int i) { return i < n->src_count ? n->src[i] : NULL; }
+/* Value of a constant; NULL when it cannot be had. */
+const tenon_tensor *tenon_rw_const(tenon_rw *rw, tenon_value *v);
 /* v is a constant of one element, whose value is *out. */
 bool tenon_rw_scalar(tenon_rw *rw, tenon_value *v, double *out);
 bool tenon_rw_is_scalar(tenon_rw *rw, tenon_value *v, double want);
