@@ -5,20 +5,15 @@
 #include "plan/tuner.h"
 
 #include "base/checked.h"
-#include "plan/trial.h"
 #include "run/load.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 enum { MAX_VARIANTS = 32, MAX_TRIED = 96 };
 /* The references run at some 50 MFLOP/s: an estimate that never wins. */
 #define REFERENCE_FLOPS 5e7
-/* Times that differ by less are the same; a candidate that is surely slower by this factor goes on no further. */
-#define SAME 1.03
-#define CLEARLY 1.25
 
 typedef struct known { uint64_t hash; const char *text; const tenon_choice *measured, *estimated; } known;
 
@@ -65,24 +60,19 @@ static double tensor_bytes(const tenon_tensor *t)
 
 typedef struct sized {
     const tenon_problem *problem;
-    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];           /* at the tuning point */
-    tenon_tensor src_most[TENON_PROBLEM_SRC], dst_most[TENON_PROBLEM_DST]; /* at the upper end of the shapes */
+    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
     double flops, bytes;
 } sized;
 
 static tenon_status size_up(tenon_tuner *t, const tenon_problem *p, sized *out)
 {
     const tenon_dim_pool *pool = p->graph->dims;
-    int64_t opt[64], most[64];
+    int64_t opt[64];
     if (pool->symbol_count > TENON_COUNTOF(opt))
         return TENON_FAIL(t->cx, TENON_UNSUPPORTED, "problem with %zu symbols", pool->symbol_count);
-    for (size_t i = 0; i < pool->symbol_count; i++) {
-        opt[i] = pool->symbol[i].opt;
-        most[i] = pool->symbol[i].hi < TENON_DIM_HUGE ? pool->symbol[i].hi : opt[i];
-    }
+    for (size_t i = 0; i < pool->symbol_count; i++) opt[i] = pool->symbol[i].opt;
     out->problem = p;
     TENON_TRY(tenon_problem_shapes(t->cx, p, opt, out->src, out->dst));
-    TENON_TRY(tenon_problem_shapes(t->cx, p, most, out->src_most, out->dst_most));
     out->flops = tenon_problem_flops(p, out->src, out->dst);
     out->bytes = 0;
     for (int i = 0; i < p->src_count; i++) out->bytes += tensor_bytes(&out->src[i]);
@@ -99,48 +89,132 @@ static double model(const tenon_tuner *t, const tenon_tactic *tactic, const teno
     return info->step_seconds + TENON_MAX(compute, memory);
 }
 
-/* ---- keys of the timing cache ---- */
-static const char *code_hash(const tenon_backend *backend)
+/* ---- measuring ---- */
+static void fill(void *data, size_t bytes, tenon_dtype dtype, uint64_t seed)
 {
-    for (const tenon_code_hash *k = tenon_code_hashes; k->backend; k++)
-        if (strcmp(k->backend, backend->name) == 0) return k->hash;
-    return "";
-}
-
-/* What the time depends on besides problem and variant: the code of the backend as it was built, and the text of the kernels. */
-static uint64_t source_hash(const tenon_tuner *t, const tenon_tactic_plan *plan)
-{
-    const char *code = code_hash(t->backend);
-    uint64_t hash = XXH3_64bits(code, strlen(code));
-    for (int i = 0; i < plan->kernel_count; i++) {
-        const tenon_kernel_source *k = &plan->kernel[i];
-        hash = XXH3_64bits_withSeed(k->source, strlen(k->source), hash);
-        hash = XXH3_64bits_withSeed(k->options, strlen(k->options), hash);
-        hash = XXH3_64bits_withSeed(k->entry, strlen(k->entry), hash);
+    if (dtype == TENON_F32) {
+        float *f = data;
+        for (size_t i = 0; i < bytes / 4; i++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            f[i] = (float)(int32_t)(seed >> 32) * (1.0f / 2147483648.0f);
+        }
+    } else {
+        memset(data, 0, bytes); /* indices and masks: zero is always inside */
     }
-    return hash;
 }
 
-typedef struct timing_key { const char *fingerprint, *problem; char tactic[160]; tenon_variant variant; } timing_key;
+typedef struct trial {
+    void *block[TENON_PROBLEM_SRC + TENON_PROBLEM_DST + TENON_MAX_PACK + 2];
+    int block_count;
+} trial;
 
-static timing_key key_of(const tenon_tuner *t, const char *problem, const tenon_tactic *tactic, const tenon_variant *v,
-                         const tenon_tactic_plan *plan)
+static tenon_status trial_tensor(tenon_tuner *t, trial *tr, tenon_tensor *x, const tenon_format *f)
 {
-    timing_key k = {.fingerprint = t->backend->info(t->device)->fingerprint, .problem = problem, .variant = *v};
-    snprintf(k.tactic, sizeof k.tactic, "%.120s@%016" PRIx64, tactic->name, source_hash(t, plan));
-    return k;
+    int64_t last = 0;
+    if (f) tenon_format_strides(f, x);
+    for (int k = 0; k < x->rank; k++) last += (TENON_MAX(x->dim[k], 1) - 1) * x->stride[k];
+    const size_t bytes = tenon_round_up(tenon_dtype_bytes(x->dtype, (size_t)last + 1), 64);
+    void *p;
+    TENON_TRY(t->backend->alloc(t->cx, t->device, bytes, &p));
+    tr->block[tr->block_count++] = p;
+    x->data = p;
+    if (t->backend->host_memory) {
+        fill(p, bytes, x->dtype, bytes);
+        return TENON_OK;
+    }
+    void *host = tenon_alloc(t->cx, bytes);
+    if (!host) return TENON_NOMEM;
+    fill(host, bytes, x->dtype, bytes);
+    const tenon_status status = t->backend->upload(t->cx, t->device, p, host, bytes);
+    tenon_free(t->cx, host);
+    return status;
 }
 
-static bool find_time(const tenon_tuner *t, const timing_key *k, double *seconds)
+/* The shape block of a trial: filled by bind, then copied to the device. */
+static tenon_status trial_shape(tenon_tuner *t, trial *tr, int count, int64_t **host, void **device)
 {
-    return tenon_cache_find(t->cache, k->fingerprint, k->problem, k->tactic, &k->variant, seconds);
+    *host = tenon_arena_array(t->arena, (size_t)count, sizeof **host);
+    if (!*host) return TENON_NOMEM;
+    TENON_TRY(t->backend->alloc(t->cx, t->device, (size_t)count * sizeof **host, device));
+    tr->block[tr->block_count++] = *device;
+    return TENON_OK;
 }
 
-/* *seconds becomes what the cache holds, which is what a later build will find. */
-static tenon_status keep_time(tenon_tuner *t, const timing_key *k, double *seconds)
+static tenon_status load_kernels(tenon_tuner *t, const tenon_tactic_plan *plan, void **kernel)
 {
-    TENON_TRY(tenon_cache_add(t->cx, t->cache, k->fingerprint, k->problem, k->tactic, &k->variant, *seconds));
-    return find_time(t, k, seconds) ? TENON_OK : TENON_FAIL(t->cx, TENON_INTERNAL, "timing cache lost an entry");
+    for (int i = 0; i < plan->kernel_count; i++) {
+        tenon_buf image;
+        tenon_buf_init(&image, t->cx);
+        tenon_status status = t->backend->kernel_compile(t->cx, t->device, &plan->kernel[i], &image);
+        if (status == TENON_OK)
+            status = t->backend->kernel_load(t->cx, t->device, image.data, image.length, plan->kernel[i].entry, &kernel[i]);
+        tenon_buf_free(&image);
+        TENON_TRY(status);
+    }
+    return TENON_OK;
+}
+
+static tenon_status run_trial(tenon_tuner *t, trial *tr, const sized *s, const tenon_tactic *tactic, const tenon_variant *v,
+                              const tenon_tactic_plan *plan, uint8_t *record, void **kernel, double *seconds)
+{
+    const tenon_problem *p = s->problem;
+    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST], pack[TENON_MAX_PACK];
+    memcpy(src, s->src, sizeof src);
+    memcpy(dst, s->dst, sizeof dst);
+    for (int i = 0; i < p->src_count; i++) {
+        src[i].data = NULL;
+        if (!(plan->src_packed >> i & 1)) TENON_TRY(trial_tensor(t, tr, &src[i], &p->src[i].format));
+    }
+    for (int i = 0; i < p->dst_count; i++) TENON_TRY(trial_tensor(t, tr, &dst[i], &p->dst[i].format));
+    for (int i = 0; i < plan->pack_count; i++) {
+        TENON_TRY(tenon_pack_type(t->cx, p, &plan->pack[i], &pack[i]));
+        TENON_TRY(trial_tensor(t, tr, &pack[i], NULL));
+    }
+    void *workspace = NULL;
+    if (plan->workspace_bytes) {
+        TENON_TRY(t->backend->alloc(t->cx, t->device, plan->workspace_bytes, &workspace));
+        tr->block[tr->block_count++] = workspace;
+    }
+    int64_t *shape = NULL;
+    void *shape_device = NULL;
+    if (plan->shape_count) TENON_TRY(trial_shape(t, tr, plan->shape_count, &shape, &shape_device));
+    TENON_TRY(load_kernels(t, plan, kernel));
+    const tenon_bind bind = {.problem = p,
+                             .variant = v,
+                             .plan = plan,
+                             .src = src,
+                             .dst = dst,
+                             .pack = pack,
+                             .workspace = workspace,
+                             .threads = t->backend->info(t->device)->threads,
+                             .device = t->device,
+                             .kernel = kernel,
+                             .shape = shape,
+                             .shape_device = shape_device,
+                             .src_most = src,
+                             .dst_most = dst};
+    TENON_TRY(tactic->bind(t->cx, &bind, record));
+    if (plan->shape_count)
+        TENON_TRY(t->backend->upload(t->cx, t->device, shape_device, shape, (size_t)plan->shape_count * sizeof *shape));
+    const tenon_launch launch = {.tactic = tactic, .record = record};
+    t->measured++;
+    return t->backend->time(t->cx, t->device, &launch, 1, tenon_round_up(plan->scratch_bytes, 64), t->options.budget_seconds,
+                            seconds);
+}
+
+static tenon_status measure(tenon_tuner *t, const sized *s, const tenon_tactic *tactic, const tenon_variant *v,
+                            const tenon_tactic_plan *plan, double *seconds)
+{
+    trial tr = {.block_count = 0};
+    void *kernel[TENON_MAX_KERNELS] = {NULL};
+    uint8_t *record = tenon_alloc_aligned(t->cx, TENON_MAX(plan->record_bytes, 64), 64);
+    if (!record) return TENON_NOMEM;
+    const tenon_status status = run_trial(t, &tr, s, tactic, v, plan, record, kernel, seconds);
+    for (int i = 0; i < tr.block_count; i++) t->backend->release(t->device, tr.block[i]);
+    for (int i = 0; i < plan->kernel_count; i++)
+        if (kernel[i]) t->backend->kernel_unload(t->device, kernel[i]);
+    tenon_free_aligned(t->cx, record);
+    return status;
 }
 
 /* ---- choosing ---- */
@@ -202,56 +276,30 @@ static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_t
     return TENON_OK;
 }
 
-/* All candidates that are to be measured, on the same operands. */
-static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list, size_t count)
-{
-    tenon_trial trial;
-    tenon_launch launch[MAX_TRIED];
-    tenon_racer racer[MAX_TRIED];
-    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
-    tenon_status status = TENON_OK;
-    memcpy(src, s->src, sizeof src);
-    memcpy(dst, s->dst, sizeof dst);
-    for (int i = 0; i < s->problem->src_count; i++) tenon_format_strides(&s->problem->src[i].format, &src[i]);
-    for (int i = 0; i < s->problem->dst_count; i++) tenon_format_strides(&s->problem->dst[i].format, &dst[i]);
-    tenon_trial_init(&trial, t->cx, t->backend, t->device);
-    for (size_t i = 0; i < count && status == TENON_OK; i++) {
-        const candidate *c = list[i];
-        tenon_trial_step step = {.problem = s->problem, .tactic = c->tactic, .variant = &c->variant, .plan = &c->plan,
-                                 .src = src, .dst = dst, .src_most = s->src_most, .dst_most = s->dst_most};
-        status = tenon_trial_bind(&trial, &step, &launch[i]);
-        racer[i] = (tenon_racer){&launch[i], 1, tenon_round_up(c->plan.scratch_bytes, 64), 0, 0, 0};
-    }
-    if (status == TENON_OK) status = tenon_trial_race(&trial, racer, count, CLEARLY, t->options.budget_seconds * (double)count);
-    for (size_t i = 0; i < count && status == TENON_OK; i++) list[i]->seconds = racer[i].seconds;
-    tenon_trial_free(&trial);
-    t->measured += count;
-    return status;
-}
-
 static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *col)
 {
+    const char *fingerprint = t->backend->info(t->device)->fingerprint;
     double best = 1e30;
-    size_t real = 0, count = 0;
-    candidate *list[MAX_TRIED];
+    for (size_t i = 0; i < col->count; i++) best = TENON_MIN(best, col->c[i].estimate);
+    int real = 0;
+    for (size_t i = 0; i < col->count; i++) real += !(col->c[i].tactic->flags & TENON_TACTIC_REFERENCE);
     for (size_t i = 0; i < col->count; i++) {
-        best = TENON_MIN(best, col->c[i].estimate);
-        real += !(col->c[i].tactic->flags & TENON_TACTIC_REFERENCE);
-        col->c[i].seconds = col->c[i].estimate;
-    }
-    for (size_t i = 0; i < col->count && t->options.timed; i++) {
         candidate *c = &col->c[i];
-        if (c->tactic->flags & TENON_TACTIC_REFERENCE) continue;
-        const timing_key key = key_of(t, s->problem->text, c->tactic, &c->variant, &c->plan);
-        c->timed = find_time(t, &key, &c->seconds);
-        /* a model is not exact: only what it puts far behind is not measured */
-        if (!c->timed && (c->estimate <= 8 * best || real == 1)) list[count++] = c;
-    }
-    if (count) TENON_TRY(race(t, s, list, count));
-    for (size_t i = 0; i < count; i++) {
-        candidate *c = list[i];
-        const timing_key key = key_of(t, s->problem->text, c->tactic, &c->variant, &c->plan);
-        TENON_TRY(keep_time(t, &key, &c->seconds));
+        c->seconds = c->estimate;
+        if (!t->options.timed || (c->tactic->flags & TENON_TACTIC_REFERENCE)) continue;
+        if (tenon_cache_find(t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, &c->seconds)) {
+            c->timed = true;
+            continue;
+        }
+        /* a model is not exact: only what it puts far behind is not tried */
+        if (c->estimate > 8 * best && real > 1) {
+            c->seconds = 1e9;
+            continue;
+        }
+        TENON_TRY(measure(t, s, c->tactic, &c->variant, &c->plan, &c->seconds));
+        TENON_TRY(tenon_cache_add(t->cx, t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, c->seconds));
+        TENON_TRY(tenon_cache_find(t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, &c->seconds) ? TENON_OK
+                  : TENON_FAIL(t->cx, TENON_INTERNAL, "timing cache lost an entry"));
         c->timed = true;
         tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_TIME, "%s: %s[%d,%d,%d,%d] %.2f us", s->problem->text, c->tactic->name,
                   c->variant.p[0], c->variant.p[1], c->variant.p[2], c->variant.p[3], c->seconds * 1e6);
@@ -259,36 +307,19 @@ static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *
     return TENON_OK;
 }
 
-/* The fastest; of those that are as fast but for noise, the one that the model prefers. Where anything was measured, what was not
-   does not count. */
-static const candidate *best_of(const collection *col)
-{
-    bool timed = false;
-    double least = 1e30;
-    for (size_t i = 0; i < col->count; i++) timed |= col->c[i].timed;
-    for (size_t i = 0; i < col->count; i++)
-        if (col->c[i].timed == timed) least = TENON_MIN(least, col->c[i].seconds);
-    const candidate *best = NULL;
-    for (size_t i = 0; i < col->count; i++) {
-        const candidate *c = &col->c[i];
-        if (c->timed != timed || c->seconds > (timed ? least * SAME : least)) continue;
-        if (!best || c->estimate < best->estimate) best = c;
-    }
-    return best;
-}
-
 static tenon_status decide(tenon_tuner *t, const sized *s, const char *text, collection *col, const tenon_choice **out)
 {
     if (!col->count)
         return TENON_FAIL(t->cx, TENON_INTERNAL, "no tactic at all for %s: the backend '%s' has no reference", s->problem->text,
                           t->backend->name);
-    const candidate *best = best_of(col);
+    const candidate *best = &col->c[0];
+    for (size_t i = 1; i < col->count; i++)
+        if (col->c[i].seconds < best->seconds) best = &col->c[i];
     tenon_choice *choice = tenon_arena_alloc(t->arena, sizeof *choice);
     tenon_timed *tried = tenon_arena_array(t->arena, col->count, sizeof *tried);
     tenon_rejected *rejected = tenon_arena_array(t->arena, col->rejected_count + 1, sizeof *rejected);
     if (!choice || !tried || !rejected) return TENON_NOMEM;
-    for (size_t i = 0; i < col->count; i++) 
-        tried[i] = (tenon_timed){col->c[i].tactic, col->c[i].variant, col->c[i].seconds, col->c[i].timed};
+    for (size_t i = 0; i < col->count; i++) tried[i] = (tenon_timed){col->c[i].tactic, col->c[i].variant, col->c[i].seconds};
     memcpy(rejected, col->rejected, col->rejected_count * sizeof *rejected);
     tenon_tactic_plan plan = best->plan;
     for (int i = 0; i < plan.kernel_count; i++) /* printed for this problem, whose memory may not last as long as the choice */
