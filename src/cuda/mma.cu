@@ -10,6 +10,10 @@
        d[0], d[1] row g, columns 2t, 2t + 1; d[2], d[3] row g + 8
    and of m16n8k8 of TF32: a[0] row g, k t; a[1] row g + 8, k t; a[2] row g, k t + 4; a[3] row g + 8, k t + 4;
        b[0] column g, k t; b[1] column g, k t + 4; d as above.                                                                    */
+#ifndef TENON_SM_MOST /* -DTENON_SM_MOST=75: as on that chip, whatever this one is */
+#define TENON_SM_MOST 1000
+#endif
+#define TENON_SM_HAS(sm) (__CUDA_ARCH__ >= (sm) * 10 && TENON_SM_MOST >= (sm))
 static __device__ __forceinline__ unsigned tenon_shared(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }
 
 /* ---- products: d += a * b ---- */
@@ -22,7 +26,7 @@ template <> struct tenon_mma<tenon_half> {
     }
     static __device__ __forceinline__ void k16(float *d, const unsigned *a, unsigned b0, unsigned b1)
     {
-#if __CUDA_ARCH__ >= 800
+#if TENON_SM_HAS(80)
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -32,7 +36,7 @@ template <> struct tenon_mma<tenon_half> {
 #endif
     }
 };
-#if __CUDA_ARCH__ >= 800
+#if TENON_SM_HAS(80)
 template <> struct tenon_mma<tenon_bfloat> {
     static __device__ __forceinline__ void k16(float *d, const unsigned *a, unsigned b0, unsigned b1)
     {
@@ -56,6 +60,14 @@ static __device__ __forceinline__ unsigned tenon_tf32(float v)
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
     return r;
 }
+#else /* no such instruction: a tactic that gets here was not asked what it needs */
+template <> struct tenon_mma<tenon_bfloat> {
+    static __device__ __forceinline__ void k16(float *, const unsigned *, unsigned, unsigned) { __trap(); }
+};
+template <> struct tenon_mma<float> {
+    static __device__ __forceinline__ void k8(float *, const unsigned *, unsigned, unsigned) { __trap(); }
+};
+static __device__ __forceinline__ unsigned tenon_tf32(float v) { return __float_as_uint(v); }
 #endif
 
 /* ---- shared memory; addresses are tenon_shared's ---- */
@@ -99,7 +111,7 @@ static __device__ __forceinline__ void tenon_sts8(unsigned at, float x, float y)
    !inside (the source must be some mapped address even then) ---- */
 template <int BYTES> static __device__ __forceinline__ void tenon_copy_async(unsigned to, const void *from, bool inside)
 {
-#if __CUDA_ARCH__ >= 800
+#if TENON_SM_HAS(80)
     const unsigned bytes = inside ? BYTES : 0;
     if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
     else asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(BYTES), "r"(bytes) : "memory");
@@ -120,14 +132,14 @@ template <int BYTES> static __device__ __forceinline__ void tenon_copy_async(uns
 /* This thread's copies so far are one group. */
 static __device__ __forceinline__ void tenon_copy_commit()
 {
-#if __CUDA_ARCH__ >= 800
+#if TENON_SM_HAS(80)
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
 /* Until at most LEFT of this thread's groups are under way; others see the data after a __syncthreads. */
 template <int LEFT> static __device__ __forceinline__ void tenon_copy_wait()
 {
-#if __CUDA_ARCH__ >= 800
+#if TENON_SM_HAS(80)
     asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
 #endif
 }
@@ -140,7 +152,7 @@ template <class T> static __device__ __forceinline__ unsigned tenon_pack2(float 
 template <> __device__ __forceinline__ unsigned tenon_pack2<tenon_half>(float low, float high)
 {
     unsigned r;
-#if __CUDA_ARCH__ >= 800
+#if TENON_SM_HAS(80)
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
 #else
     r = (unsigned)tenon_from<tenon_half>::make(low).bits | (unsigned)tenon_from<tenon_half>::make(high).bits << 16;
@@ -148,7 +160,7 @@ template <> __device__ __forceinline__ unsigned tenon_pack2<tenon_half>(float lo
     return r;
 }
 
-#if __CUDA_ARCH__ >= 900
+#if TENON_SM_HAS(90)
 /* ---- mbarriers and bulk copies: one thread inits, makes it known (tenon_barrier_ready), __syncthreads, then all may wait ---- */
 static __device__ __forceinline__ void tenon_barrier_init(unsigned barrier, unsigned count)
 {
