@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps that only move elements: copy (between formats), transpose, concat, split. Any element
+/* Steps that only move elements: copy (between formats), transpose, concat, split, depth_to_space, space_to_depth. Any element
    type of plain storage, any format; concat and split of at most 16 parts. */
 #include "base/team.h"
 #include "cpu/copy_nd.h"
@@ -106,6 +106,29 @@ static tenon_status bind_split(tenon_cx *cx, const tenon_bind *b, void *out)
     return TENON_OK;
 }
 
+/* Both directions are one box over (n, block row, block column, c, h, w) of the deep tensor, of c * block * block channels, and
+   the wide one. In DCR the block's place is outside the channels that stay, in CRD inside. */
+static tenon_status bind_space(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    record *r = out;
+    const tenon_node *n = b->problem->anchor[0].node;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    const bool to_wide = n->op == &tenon_op_depth_to_space, crd = strcmp(tenon_node_attr(n, "mode")->s, "CRD") == 0;
+    const tenon_tensor *deep = to_wide ? x : y, *wide = to_wide ? y : x;
+    const int64_t *d = deep->stride, *w = wide->stride, k = tenon_node_int(n, "blocksize"), c = wide->dim[1];
+    if (deep->dim[1] != c * k * k || wide->dim[2] != k * deep->dim[2] || wide->dim[3] != k * deep->dim[3])
+        return TENON_FAIL(cx, TENON_INVALID, "%s: the source is no multiple of the block", n->op->name);
+    const int64_t dim[6] = { deep->dim[0], k, k, c, deep->dim[2], deep->dim[3] };
+    const int64_t of_deep[6] = { d[0], d[1] * (crd ? k : k * c), d[1] * (crd ? 1 : c), d[1] * (crd ? k * k : 1), d[2], d[3] };
+    const int64_t of_wide[6] = { w[0], w[2], w[3], w[1], k * w[2], k * w[3] };
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], 6, dim, to_wide ? of_wide : of_deep, to_wide ? of_deep : of_wide, element_bytes(x->dtype),
+                    y->data, x->data);
+    return TENON_OK;
+}
+#define bind_depth_to_space bind_space
+#define bind_space_to_depth bind_space
+
 static tenon_status run_copies(const void *launch, void *exec)
 {
     const record *r = launch;
@@ -129,4 +152,6 @@ static const char *reject_concat(const tenon_problem *p, const tenon_variant *v,
 MOVE(copy) .reject = reject_moves };
 MOVE(transpose) .reject = reject_moves };
 MOVE(split) .reject = reject_moves };
+MOVE(depth_to_space) .reject = reject_moves };
+MOVE(space_to_depth) .reject = reject_moves };
 MOVE(concat) .reject = reject_concat };
