@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pointwise programs as CUDA C: what a kernel's text gets in front of it. The functions printed are
 
+       tenon_class                                 what the program computes in: float, double or long long
        tenon_program(o0, o1, ..., r0, ...)         one element, from the rows' `cuda` expressions
        tenon_body<V>(args, at, anchor)             V neighbours along the last axis: loads, program, stores; at: element offset of each
                                                    tensor of the index space; anchor: V values of operand 0, or nullptr          */
@@ -13,6 +14,7 @@ typedef struct tenon_cuda_program {
     const tenon_program *program;             /* NULL: the anchor's result is stored as it is */
     int operand[TENON_PROGRAM_OPERANDS];      /* tensor of the space; -1: a number, or the anchor's result */
     int result[TENON_PROGRAM_RESULTS];
+    tenon_class class_;                       /* of the program; without one, of the anchor's type */
 } tenon_cuda_program;
 
 const char *tenon_cuda_type(tenon_dtype t); /* its name in prelude.cu; NULL: kernels do not have it */
@@ -25,6 +27,10 @@ void tenon_cuda_program_print(const tenon_cuda_program *p, const tenon_cuda_spac
    has when there is no program. NULL, or why it does not fit. */
 const char *tenon_cuda_program_add(const tenon_problem *p, const tenon_program *program, const tenon_value *anchor, tenon_cuda_space *s,
                                    tenon_cuda_program *out);
+/* The same over a domain with other axes than the result has (reduced ones, axes split in two): result_axis is the result's axis of each
+   axis of the domain, -1 where there is none. */
+const char *tenon_cuda_program_add_mapped(const tenon_problem *p, const tenon_program *program, const tenon_value *anchor, const int *result_axis,
+                                          tenon_cuda_space *s, tenon_cuda_program *out);
 /* Kernel `entry`: prelude, what is in `b`, then `text`, in the problem's arena. */
 tenon_status tenon_cuda_kernel_source(tenon_cx *cx, const tenon_problem *p, tenon_buf *b, const char *text, const char *entry,
                                       tenon_kernel_source *out);

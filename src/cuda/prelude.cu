@@ -87,7 +87,74 @@ TENON_FROM_WIDE(unsigned, __float2uint_rz)
 TENON_FROM_WIDE(long long, __float2ll_rz)
 TENON_FROM_WIDE(unsigned long long, __float2ull_rz)
 
-template <class T> static __device__ __forceinline__ float tenon_round(float v) { return tenon_to_float(tenon_from<T>::make(v)); }
+/* ---- the same for the other classes of programs: double, whose conversions saturate like those of float, and long long, which wraps ---- */
+#define TENON_FROM_CLASS(T)                                                                                                 \
+    static __device__ __forceinline__ T make(double v) { return tenon_from_double<T>(v); }                                  \
+    static __device__ __forceinline__ T make(long long v) { return (T)v; }
+template <class T> static __device__ __forceinline__ T tenon_from_double(double v)
+{
+    const bool is_signed = (T)-1 < (T)0;
+    const int bits = 8 * (int)sizeof(T) - is_signed;
+    const double top = (double)(1ull << (bits - 1)) * 2.0, low = is_signed ? -top : 0.0;
+    if (v != v) return (T)0;
+    if (v >= top) return (T)(~0ull >> (64 - bits));
+    return v <= low ? (T)(is_signed ? 1ull << bits % 64 : 0ull) : (T)v;
+}
+template <> __device__ __forceinline__ float tenon_from_double<float>(double v) { return (float)v; }
+template <> __device__ __forceinline__ double tenon_from_double<double>(double v) { return v; }
+template <class T> struct tenon_store_as { TENON_FROM_CLASS(T) };
+template <> struct tenon_store_as<tenon_bool> {
+    static __device__ __forceinline__ tenon_bool make(double v) { return tenon_bool{(unsigned char)(v != 0.0)}; }
+    static __device__ __forceinline__ tenon_bool make(long long v) { return tenon_bool{(unsigned char)(v != 0)}; }
+};
+template <> struct tenon_store_as<tenon_half> {
+    template <class C> static __device__ __forceinline__ tenon_half make(C v) { return tenon_from<tenon_half>::make((float)v); }
+};
+template <> struct tenon_store_as<tenon_bfloat> {
+    template <class C> static __device__ __forceinline__ tenon_bfloat make(C v) { return tenon_from<tenon_bfloat>::make((float)v); }
+};
+template <class T> static __device__ __forceinline__ T tenon_make(float v) { return tenon_from<T>::make(v); }
+template <class T> static __device__ __forceinline__ T tenon_make(double v) { return tenon_store_as<T>::make(v); }
+template <class T> static __device__ __forceinline__ T tenon_make(long long v) { return tenon_store_as<T>::make(v); }
+
+template <class C> struct tenon_to {
+    template <class T> static __device__ __forceinline__ C value(T v) { return (C)v; }
+    static __device__ __forceinline__ C value(tenon_bool v) { return v.bits ? (C)1 : (C)0; }
+    static __device__ __forceinline__ C value(tenon_half v) { return (C)tenon_to_float(v); }
+    static __device__ __forceinline__ C value(tenon_bfloat v) { return (C)tenon_to_float(v); }
+};
+template <> struct tenon_to<float> {
+    template <class T> static __device__ __forceinline__ float value(T v) { return tenon_to_float(v); }
+};
+
+/* v as a tensor of T would hold it. */
+template <class T, class C> static __device__ __forceinline__ C tenon_round(C v) { return tenon_to<C>::value(tenon_make<T>(v)); }
+
+/* ---- integer arithmetic of programs: overflow wraps, division by zero gives 0, division truncates ---- */
+static __device__ __forceinline__ long long tenon_add(long long a, long long b) { return (long long)((unsigned long long)a + (unsigned long long)b); }
+static __device__ __forceinline__ long long tenon_sub(long long a, long long b) { return (long long)((unsigned long long)a - (unsigned long long)b); }
+static __device__ __forceinline__ long long tenon_mul(long long a, long long b) { return (long long)((unsigned long long)a * (unsigned long long)b); }
+static __device__ __forceinline__ long long tenon_div(long long a, long long b) { return b == 0 ? 0 : b == -1 ? tenon_sub(0, a) : a / b; }
+/* The sign is that of the divisor, or of the dividend. */
+static __device__ __forceinline__ long long tenon_mod(long long a, long long b, bool truncated)
+{
+    if (b == 0 || b == -1) return 0;
+    const long long r = a % b;
+    return !truncated && r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+static __device__ __forceinline__ long long tenon_pow(long long base, long long e)
+{
+    if (e < 0) return base == 1 ? 1 : base == -1 ? (e % 2 ? -1 : 1) : 0;
+    long long r = 1;
+    for (; e; e >>= 1, base = tenon_mul(base, base))
+        if (e & 1) r = tenon_mul(r, base);
+    return r;
+}
+static __device__ __forceinline__ long long tenon_shift(long long x, long long by, bool right)
+{
+    if (by < 0 || by > 63) return 0;
+    return (long long)(right ? (unsigned long long)x >> by : (unsigned long long)x << by);
+}
 
 /* ---- V neighbours of a tensor along the last axis of the index space ---- */
 enum tenon_access {
@@ -97,36 +164,37 @@ enum tenon_access {
 };
 template <class T, int V> struct __align__(sizeof(T) * V > 16 ? 16 : sizeof(T) * V) tenon_vector { T lane[V]; };
 
-template <class T, int V, tenon_access A>
-static __device__ __forceinline__ void tenon_load(const void *base, long long at, long long step, bool aligned, float *out)
+/* C: the class of the program, float, double or long long. */
+template <class T, int V, tenon_access A, class C>
+static __device__ __forceinline__ void tenon_load(const void *base, long long at, long long step, bool aligned, C *out)
 {
     const T *p = (const T *)base + at;
     if (A == TENON_ONE) {
-        const float v = tenon_to_float(*p);
+        const C v = tenon_to<C>::value(*p);
 #pragma unroll
         for (int i = 0; i < V; i++) out[i] = v;
     } else if (A == TENON_RUN && V > 1 && aligned) {
         const tenon_vector<T, V> v = *(const tenon_vector<T, V> *)p;
 #pragma unroll
-        for (int i = 0; i < V; i++) out[i] = tenon_to_float(v.lane[i]);
+        for (int i = 0; i < V; i++) out[i] = tenon_to<C>::value(v.lane[i]);
     } else {
 #pragma unroll
-        for (int i = 0; i < V; i++) out[i] = tenon_to_float(p[A == TENON_RUN ? i : i * step]);
+        for (int i = 0; i < V; i++) out[i] = tenon_to<C>::value(p[A == TENON_RUN ? i : i * step]);
     }
 }
 
-template <class T, int V, tenon_access A>
-static __device__ __forceinline__ void tenon_store(void *base, long long at, long long step, bool aligned, const float *v)
+template <class T, int V, tenon_access A, class C>
+static __device__ __forceinline__ void tenon_store(void *base, long long at, long long step, bool aligned, const C *v)
 {
     T *p = (T *)base + at;
     if (A == TENON_RUN && V > 1 && aligned) {
         tenon_vector<T, V> out;
 #pragma unroll
-        for (int i = 0; i < V; i++) out.lane[i] = tenon_from<T>::make(v[i]);
+        for (int i = 0; i < V; i++) out.lane[i] = tenon_make<T>(v[i]);
         *(tenon_vector<T, V> *)p = out;
     } else {
 #pragma unroll
-        for (int i = 0; i < V; i++) p[A == TENON_RUN ? i : i * step] = tenon_from<T>::make(v[i]);
+        for (int i = 0; i < V; i++) p[A == TENON_RUN ? i : i * step] = tenon_make<T>(v[i]);
     }
 }
 
