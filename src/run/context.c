@@ -177,7 +177,7 @@ void tenon_context_destroy(tenon_context **context)
     *context = NULL;
 }
 
-const char *tenon_context_message(const tenon_context *context) 
+const char *tenon_context_message(const tenon_context *context)
 {
     return context ? context->cx.message : "the context is NULL";
 }

@@ -133,6 +133,30 @@ static tenon_status need_refit(tenon_cx *cx, tenon_engine *e)
     return TENON_OK;
 }
 
+static tenon_status keep(tenon_cx *cx, tenon_engine *e, uint32_t index, const char *name, const void *data)
+{
+    const size_t bytes = (size_t)e->source[index].bytes;
+    void *copy = tenon_alloc(e->own_cx, bytes);
+    if (!copy) return TENON_FAIL(cx, TENON_NOMEM, "refit: no memory for %zu bytes of weight '%s'", bytes, name);
+    if (bytes) memcpy(copy, data, bytes);
+    tenon_free(e->own_cx, e->refit->pending[index]);
+    e->refit->pending[index] = copy;
+    return TENON_OK;
+}
+
+/* Branches of different nodes may each have an initializer of one name: all that are called so are replaced, if they are alike. */
+static tenon_status check_namesakes(tenon_cx *cx, const tenon_engine *e, uint32_t first, const char *name)
+{
+    const tenon_rec_source *a = &e->source[first];
+    for (uint32_t i = first + 1; i < e->source_count; i++) {
+        const tenon_rec_source *b = &e->source[i];
+        if (b->name == a->name && (b->dtype != a->dtype || b->rank != a->rank || memcmp(b->dim, a->dim, sizeof a->dim) != 0))
+            return TENON_FAIL(cx, TENON_INVALID, "refit: the model has several weights '%s' of different types or shapes: name them apart",
+                              name);
+    }
+    return TENON_OK;
+}
+
 tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name, tenon_dtype dtype, const void *data, size_t bytes)
 {
     uint32_t index = 0;
@@ -141,6 +165,7 @@ tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const c
     TENON_NEED(cx, name);
     if (bytes) TENON_NEED(cx, data);
     TENON_TRY(find_source(cx, engine, name, &index));
+    TENON_TRY(check_namesakes(cx, engine, index, name));
     const tenon_rec_source *s = &engine->source[index];
     if (dtype != (tenon_dtype)s->dtype)
         return TENON_FAIL(cx, TENON_INVALID, "refit: weight '%s' is %s, %s was given", name, tenon_dtype_get((tenon_dtype)s->dtype)->name,
@@ -149,11 +174,8 @@ tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const c
         return TENON_FAIL(cx, TENON_INVALID, "refit: weight '%s' has %llu bytes, %zu were given", name,
                           (unsigned long long)s->bytes, bytes);
     TENON_TRY(need_refit(cx, engine));
-    void *copy = tenon_alloc(engine->own_cx, bytes);
-    if (!copy) return TENON_FAIL(cx, TENON_NOMEM, "refit: no memory for %zu bytes of weight '%s'", bytes, name);
-    if (bytes) memcpy(copy, data, bytes);
-    tenon_free(engine->own_cx, engine->refit->pending[index]);
-    engine->refit->pending[index] = copy;
+    for (uint32_t i = index; i < engine->source_count; i++)
+        if (engine->source[i].name == s->name) TENON_TRY(keep(cx, engine, i, name, data));
     return TENON_OK;
 }
 

@@ -255,6 +255,8 @@ def test_progress(digits):
     phases = list(dict.fromkeys(phase for phase, _, _ in seen))
     assert phases[0] == "read" and {"passes", "timing", "write"} <= set(phases)
     assert all(0 <= done <= total or total == 0 for _, done, total in seen)
+    last = {phase: (done, total) for phase, done, total in seen if total}
+    assert all(done == total for done, total in last.values()), last
 
 
 @pytest.mark.parametrize("where", ["read", "passes", "timing", "write"])
@@ -351,6 +353,33 @@ def test_context_outlives_the_engine(digits, spread):
 
 
 # --- the rest ---
+
+def test_refit_of_namesakes(tmp_path):
+    """Branches of two nodes may each have an initializer of one name: both are replaced, or neither if they differ in shape."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def branch(source, shape, name):
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, (4, 8))
+        return helper.make_graph([helper.make_node("Add", [source, "v"], [name])], name, [], [out],
+                                 [numpy_helper.from_array(np.full(shape, 2, np.float32), "v")])
+
+    def model(shape):
+        nodes = [helper.make_node("If", ["yes"], [out], then_branch=branch(source, s, f"{out}_then"),
+                                  else_branch=branch(source, s, f"{out}_else"))
+                 for source, out, s in (("x", "a", (8,)), ("a", "y", shape))]
+        graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (4, 8))],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, (4, 8))],
+                                  [numpy_helper.from_array(np.array(True), "yes")])
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+    x, v = np.zeros((4, 8), np.float32), np.arange(8, dtype=np.float32)
+    twice = tenon.build(model((8,)), timing=False, refit=True)
+    assert np.array_equal(twice.run({"x": x})["y"], np.full((4, 8), 4))
+    twice.refit({"v": v})
+    assert np.array_equal(twice.run({"x": x})["y"], np.broadcast_to(2 * v, (4, 8)))
+    with pytest.raises(tenon.InvalidError, match="several weights 'v'"):
+        tenon.build(model((4, 8)), timing=False, refit=True).refit({"v": v})
+
 
 def test_refit(digits, engine):
     model = onnx.load(digits.path)

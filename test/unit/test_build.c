@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whole builds of the small trained network through the public API: profiles, shapes and what is refused; a timing cache that
-   makes builds byte-identical; cancelling; and allocation failing at every point of build, load and run. */
+   makes builds byte-identical; cancelling. */
 #include "check.h"
 #include "digits.h"
+
+#include "base/isa.h"
 
 static tenon_cx *cx;
 static uint8_t *model;
@@ -306,65 +308,15 @@ static void test_cancel(void)
     CHECK(heap.live == 0);
 }
 
-/* ---- allocation failing at the n-th call ---- */
-static tenon_status everything(tenon_cx *mine, const float *x, float *y)
+/* The whole name of the CPU stands in the list, and all of its instruction sets. */
+static void test_devices(void)
 {
-    tenon_engine *built = NULL, *loaded = NULL;
-    tenon_context *c = NULL;
-    const void *data;
-    size_t bytes;
-    tenon_status status;
-    TENON_TRY_DONE(build(mine, &(range){1, 2, 4}, 1, 1, NULL, &built));
-    TENON_TRY_DONE(tenon_engine_data(mine, built, &data, &bytes));
-    TENON_TRY_DONE(tenon_engine_load_memory(mine, data, bytes, NULL, &loaded));
-    TENON_TRY_DONE(tenon_context_create(mine, loaded, NULL, &c));
-    status = run(c, x, y, 2);
-done:
-    tenon_context_destroy(&c);
-    tenon_engine_destroy(&loaded);
-    tenon_engine_destroy(&built);
-    return status;
-}
-
-static void quiet(void *user, tenon_severity severity, const char *message) { (void)user, (void)severity, (void)message; }
-
-static void test_allocation(void)
-{
-    float x[128], y[20], want[20];
-    digits_input(x, 2);
-    reference(x, want, 2);
-    check_heap heap = {0};
-    const tenon_allocator allocator = {check_heap_alloc, check_heap_realloc, check_heap_free, &heap};
-    tenon_cx *mine = NULL;
-    CHECK(tenon_cx_create(&(tenon_cx_options){.allocator = &allocator, .log = quiet}, &mine) == TENON_OK);
-    const long before = heap.live;
-    heap.calls = 0;
-    CHECK_OK(mine, everything(mine, x, y));
-    CHECK(heap.live == before && close_to(y, want, 20));
-    const long calls = heap.calls;
-    CHECK(calls > 300);
-    const long step = 1 + calls / 1500; /* so that the whole takes seconds */
-    long tried = 0;
-    for (long n = 1; n <= calls; n += step, tried++) {
-        heap.calls = 0;
-        heap.fail_at = n;
-        const tenon_status status = everything(mine, x, y);
-        heap.fail_at = 0;
-        if (status != TENON_NOMEM) {
-            check_failed++;
-            fprintf(stderr, "allocation %ld of %ld failed: %s (%s)\n", n, calls, tenon_status_name(status),
-                    tenon_cx_message(mine));
-        }
-        if (heap.live != before) {
-            check_failed++;
-            fprintf(stderr, "allocation %ld of %ld failed: %ld blocks are lost\n", n, calls, heap.live - before);
-            break;
-        }
-    }
-    CHECK(tried > 300);
-    CHECK_OK(mine, everything(mine, x, y)); /* the cx still works */
-    tenon_cx_destroy(&mine);
-    CHECK(heap.live == 0);
+    char *json = NULL, isa[128], wanted[256];
+    CHECK_OK(cx, tenon_list(cx, "devices", &json));
+    tenon_isa_names(tenon_cpu()->isa, isa, sizeof isa);
+    snprintf(wanted, sizeof wanted, "\"name\": \"%s, %d threads, %s\"", tenon_cpu()->name, tenon_cpu()->cores, isa);
+    CHECK(json && strstr(json, wanted));
+    tenon_text_free(cx, &json);
 }
 
 int main(void)
@@ -381,7 +333,7 @@ int main(void)
     test_cache();
     test_same_plan();
     test_cancel();
-    test_allocation();
+    test_devices();
     free(model);
     tenon_cx_destroy(&cx);
     return CHECK_END();

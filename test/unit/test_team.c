@@ -101,7 +101,7 @@ static void test_create(tenon_cx *cx)
 {
     tenon_team *team = NULL;
     CHECK_FAILS(cx, tenon_team_create(cx, -1, &team), TENON_INVALID, "-1");
-    CHECK_FAILS(cx, tenon_team_create(cx, 1 << 20, &team), TENON_INVALID, "1048576");
+    CHECK_FAILS(cx, tenon_team_create(cx, TENON_MOST_THREADS + 1, &team), TENON_INVALID, "0 (all usable cores) to");
     CHECK_OK(cx, tenon_team_create(cx, 0, &team));
     CHECK(team && tenon_team_count(team) == tenon_cpu()->cores);
     tenon_team_destroy(&team);
@@ -238,6 +238,32 @@ static void test_many_teams(void)
     for (int i = 0; i < 3; i++) CHECK(wrong[i] == 0);
 }
 
+/* Each caller of a team of one counts its own chunks, however the callers overlap. */
+static void *alone_in_team(void *arg)
+{
+    job *j = arg;
+    for (int i = 0; i < 200; i++) tenon_team_run(j->team, take_chunks, j);
+    return NULL;
+}
+
+static void test_lone_chunks(tenon_cx *cx)
+{
+    tenon_team *team = NULL;
+    static job j[2];
+    pthread_t thread[2];
+    if (!CHECK_OK(cx, tenon_team_create(cx, 1, &team))) return;
+    for (int i = 0; i < 2; i++) {
+        j[i] = (job){.team = team, .chunks = 4000};
+        CHECK(!pthread_create(&thread[i], NULL, alone_in_team, &j[i]));
+    }
+    for (int i = 0; i < 2; i++) pthread_join(thread[i], NULL);
+    int wrong = 0;
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < j[i].chunks; k++) wrong += j[i].seen[k] != (char)(3 * 200);
+    CHECK(wrong == 0);
+    tenon_team_destroy(&team);
+}
+
 static void test_split(void)
 {
     for (int64_t count = 0; count < 70; count += 3)
@@ -267,6 +293,7 @@ int main(void)
     test_fork(&cx);
     test_no_threads(&cx);
     test_many_teams();
+    test_lone_chunks(&cx);
     tenon_team *team = NULL;
     if (CHECK_OK(&cx, tenon_team_create(&cx, TENON_MIN(tenon_cpu()->cores, 2), &team))) {
         double best = 1;
