@@ -237,12 +237,22 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *contex
 /* Runs on the caller's thread and returns when the outputs are there. Allocates nothing, save for steps whose values are not plain
    tensors or have sizes that depend on data. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_run(tenon_context *context);
-/* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. A context may stand
-   in one queue at a time, as often as there is room. */
+/* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. On the CPU a context
+   may stand in one queue at a time, as often as there is room. On a GPU it is launched by the caller's thread: nothing is allocated
+   and nothing waits, save that the second run with the same shapes and addresses makes a graph of it, and for steps that run on the
+   host (tenon_engine_inspect says which). Shapes and addresses may be set again while a run is on its way; a run in another
+   stream comes after it. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_enqueue(tenon_context *context, tenon_stream *stream);
 
-/* An in-order queue. In the child of a fork it can only be destroyed; contexts and engines work there. */
+/* An in-order queue: a thread on the CPU, a CUDA stream on a GPU. In the child of a fork it can only be destroyed; contexts and
+   engines of the CPU work there. A GPU's stream may be used by all engines of that GPU. */
 TENON_API TENON_MUST_USE tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out);
+/* The caller's own queue, a cudaStream_t or CUstream of the device's primary context; NULL: the default stream. It must outlive the
+   wrapper, whose destruction waits for it. Where the caller captures it into a graph, the run is recorded instead: enqueue once
+   before with the same shapes, and keep the context while the graph is used. TENON_UNSUPPORTED on the CPU. */
+TENON_API TENON_MUST_USE tenon_status tenon_stream_wrap(tenon_cx *cx, const tenon_engine *engine, void *native, tenon_stream **out);
+/* The handle on a GPU, to record events or launch kernels in it; NULL on the CPU. */
+TENON_API void *tenon_stream_native(const tenon_stream *stream);
 TENON_API TENON_MUST_USE tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *stream);
 TENON_API void tenon_stream_destroy(tenon_stream **stream);
 

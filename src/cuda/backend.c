@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A GPU as a device. Everything runs in one non-blocking stream of the device unless the caller gives its own. Copies go through the
-   same stream and are waited for, so a pageable upload is on the device before any kernel that follows. All calls take turns at
-   the device: enqueuing is short, and a capture must see the launches of its own thread alone. */
+/* A GPU as a device. Whoever has no stream uses the device's. Copies go through that one too and are waited for, so a pageable upload is
+   on the device before any kernel launched later, in whatever stream. Nothing here takes turns: the driver's calls may come from any
+   thread, a launch is made from its record alone, and a capture sees the launches of its own thread into its own stream only. */
 #include "cuda/device.h"
 
 #include "base/clock.h"
@@ -20,10 +20,7 @@ const tenon_tactic *const tenon_cuda_tactics[] = {
     NULL};
 #undef TACTIC
 
-static tenon_cu_stream stream_of(const tenon_device *d, void *stream)
-{
-    return d->capturing ? d->capture : stream ? (tenon_cu_stream)stream : d->stream;
-}
+static tenon_cu_stream stream_of(const tenon_device *d, void *stream) { return stream ? (tenon_cu_stream)stream : d->stream; }
 
 static const tenon_device_info *cuda_info(const tenon_device *device) { return &device->info; }
 
@@ -119,17 +116,61 @@ static tenon_status cuda_launch(tenon_cx *cx, tenon_device *d, void *stream, con
 {
     (void)scratch, (void)scratch_bytes;
     TENON_TRY(tenon_cuda_enter(cx, d));
-    pthread_mutex_lock(&d->turn);
     const tenon_cuda_queue q = queue_of(cx, d, stream);
-    const tenon_status status = launch_steps(&q, step, count);
-    pthread_mutex_unlock(&d->turn);
-    return status;
+    return launch_steps(&q, step, count);
 }
 
 static tenon_status cuda_synchronize(tenon_cx *cx, tenon_device *d, void *stream)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
-    return wait_stream(cx, &d->driver, stream ? (tenon_cu_stream)stream : d->stream);
+    return wait_stream(cx, &d->driver, stream_of(d, stream));
+}
+
+/* ---- streams ---- */
+static tenon_status cuda_stream_create(tenon_cx *cx, tenon_device *d, void **out)
+{
+    tenon_cu_stream stream = NULL;
+    *out = NULL;
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuStreamCreate(&stream, TENON_CU_NON_BLOCKING), "stream"));
+    *out = stream;
+    return TENON_OK;
+}
+
+static void cuda_stream_destroy(tenon_device *d, void *stream)
+{
+    (void)d->driver.cuCtxSetCurrent(d->context);
+    (void)d->driver.cuStreamDestroy_v2((tenon_cu_stream)stream);
+}
+
+static tenon_status cuda_stream_wait(tenon_cx *cx, tenon_device *d, void *stream, void *before)
+{
+    const tenon_cuda_driver *u = &d->driver;
+    tenon_cu_event event = NULL;
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuEventCreate(&event, TENON_CU_NO_TIMING), "event"));
+    int error = u->cuEventRecord(event, stream_of(d, before));
+    if (!error) error = u->cuStreamWaitEvent(stream_of(d, stream), event, 0);
+    (void)u->cuEventDestroy_v2(event); /* the driver keeps it until nobody waits for it */
+    return tenon_cuda_check(cx, u, error, "one stream waiting for another");
+}
+
+static tenon_status cuda_stream_capturing(tenon_cx *cx, tenon_device *d, void *stream, bool *out)
+{
+    int status = TENON_CU_NOT_CAPTURING;
+    *out = false;
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuStreamIsCapturing(stream_of(d, stream), &status), "the caller's stream"));
+    *out = status != TENON_CU_NOT_CAPTURING;
+    return TENON_OK;
+}
+
+/* From pageable memory: the driver has its own copy of it before it returns. */
+static tenon_status cuda_stream_upload(tenon_cx *cx, tenon_device *d, void *stream, void *dst, const void *src, size_t bytes)
+{
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    if (!bytes) return TENON_OK;
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, stream_of(d, stream)), "copy to the device");
 }
 
 /* ---- kernels ---- */
@@ -149,12 +190,20 @@ static void keep_image(tenon_device *d, const uint64_t *key, const char *image, 
     d->compiled = c;
 }
 
+static tenon_status make_image(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, tenon_buf *image)
+{
+    const tenon_cuda_library *library = tenon_cuda_library_of_entry(source->entry);
+    if (!library) return tenon_cuda_compile(cx, &d->nvrtc, source, d->arch, image);
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    return library->compile(cx, d->libraries, source->source, image);
+}
+
 static tenon_status cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, tenon_buf *image)
 {
     TENON_TRY(cuda_can_build(cx, d));
     const XXH128_hash_t hash = XXH3_128bits_withSeed(source->source, strlen(source->source), XXH3_64bits(source->options, strlen(source->options)));
     const uint64_t key[2] = {hash.low64, hash.high64};
-    pthread_mutex_lock(&d->turn);
+    pthread_mutex_lock(&d->lock);
     const tenon_cuda_compiled *found = d->compiled;
     while (found && memcmp(found->key, key, sizeof key) != 0) found = found->next;
     tenon_status status = TENON_OK;
@@ -162,10 +211,10 @@ static tenon_status cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const ten
         tenon_buf_bytes(image, found->image, found->bytes);
     } else {
         const size_t before = image->length;
-        status = tenon_cuda_compile(cx, &d->nvrtc, source, d->arch, image);
+        status = make_image(cx, d, source, image);
         if (status == TENON_OK) keep_image(d, key, image->data + before, image->length - before);
     }
-    pthread_mutex_unlock(&d->turn);
+    pthread_mutex_unlock(&d->lock);
     return status == TENON_OK ? tenon_buf_status(image) : status;
 }
 
@@ -176,6 +225,7 @@ static void cuda_kernel_unload(tenon_device *d, void *kernel)
     tenon_cx_init_child(&cx, &d->cx);
     (void)d->driver.cuCtxSetCurrent(d->context);
     if (k->module) (void)d->driver.cuModuleUnload(k->module);
+    if (k->loaded) k->loaded->library->unload(d->libraries, k->loaded);
     tenon_free(&cx, k);
 }
 
@@ -198,13 +248,14 @@ static tenon_status load_kernel(tenon_cx *cx, tenon_device *d, const void *image
 static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *image, size_t bytes, const char *entry, void **kernel)
 {
     *kernel = NULL;
-    if (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0) return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
+    const tenon_cuda_library *library = tenon_cuda_library_of_image(image, bytes);
+    if (!library && (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0)) return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
     TENON_TRY(tenon_cuda_enter(cx, d));
     tenon_cx own;
     tenon_cx_init_child(&own, &d->cx);
     tenon_cuda_kernel *k = tenon_alloc_zero(&own, sizeof *k);
     if (!k) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a kernel");
-    const tenon_status status = load_kernel(cx, d, image, entry, k);
+    const tenon_status status = library ? library->load(cx, d->libraries, image, bytes, &k->loaded) : load_kernel(cx, d, image, entry, k);
     if (status != TENON_OK) {
         cuda_kernel_unload(d, k);
         return status;
@@ -214,26 +265,23 @@ static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *
 }
 
 /* ---- graphs ---- */
-static tenon_status cuda_graph_begin(tenon_cx *cx, tenon_device *d, void *stream)
+static tenon_status cuda_graph_begin(tenon_cx *cx, tenon_device *d, void **stream)
 {
-    (void)stream;
-    TENON_TRY(tenon_cuda_enter(cx, d));
-    pthread_mutex_lock(&d->turn);
-    const tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamBeginCapture_v2(d->capture, TENON_CU_CAPTURE_THREAD), "graph capture");
-    d->capturing = status == TENON_OK;
-    if (status != TENON_OK) pthread_mutex_unlock(&d->turn);
-    return status;
+    TENON_TRY(cuda_stream_create(cx, d, stream));
+    const int error = d->driver.cuStreamBeginCapture_v2((tenon_cu_stream)*stream, TENON_CU_CAPTURE_THREAD);
+    if (!error) return TENON_OK;
+    cuda_stream_destroy(d, *stream);
+    *stream = NULL;
+    return tenon_cuda_check(cx, &d->driver, error, "graph capture");
 }
 
 static tenon_status cuda_graph_end(tenon_cx *cx, tenon_device *d, void *stream, void **graph)
 {
-    (void)stream;
     tenon_cu_graph captured = NULL;
     tenon_cu_graph_exec exec = NULL;
     *graph = NULL;
-    tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamEndCapture(d->capture, &captured), "graph capture");
-    d->capturing = false;
-    pthread_mutex_unlock(&d->turn);
+    tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamEndCapture((tenon_cu_stream)stream, &captured), "graph capture");
+    cuda_stream_destroy(d, stream);
     if (status == TENON_OK) status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphInstantiateWithFlags(&exec, captured, 0), "graph");
     if (captured) (void)d->driver.cuGraphDestroy(captured);
     *graph = exec;
@@ -243,10 +291,7 @@ static tenon_status cuda_graph_end(tenon_cx *cx, tenon_device *d, void *stream, 
 static tenon_status cuda_graph_launch(tenon_cx *cx, tenon_device *d, void *stream, void *graph)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
-    pthread_mutex_lock(&d->turn);
-    const tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphLaunch((tenon_cu_graph_exec)graph, stream_of(d, stream)), "graph launch");
-    pthread_mutex_unlock(&d->turn);
-    return status;
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuGraphLaunch((tenon_cu_graph_exec)graph, stream_of(d, stream)), "graph launch");
 }
 
 static void cuda_graph_destroy(tenon_device *d, void *graph)
@@ -289,9 +334,10 @@ static tenon_status time_graph(tenon_cx *cx, tenon_device *d, void *graph, const
 static tenon_status capture_repeats(tenon_cx *cx, tenon_device *d, const tenon_launch *step, size_t count, void **graph)
 {
     tenon_status status = TENON_OK;
-    TENON_TRY(cuda_graph_begin(cx, d, NULL));
-    for (int i = 0; i < REPEATS && status == TENON_OK; i++) status = cuda_launch(cx, d, NULL, step, count, NULL, 0);
-    const tenon_status ended = cuda_graph_end(cx, d, NULL, graph);
+    void *stream;
+    TENON_TRY(cuda_graph_begin(cx, d, &stream));
+    for (int i = 0; i < REPEATS && status == TENON_OK; i++) status = cuda_launch(cx, d, stream, step, count, NULL, 0);
+    const tenon_status ended = cuda_graph_end(cx, d, stream, graph);
     return status == TENON_OK ? ended : status;
 }
 
@@ -317,7 +363,9 @@ done:
 const tenon_backend tenon_backend_cuda = {
     .name = "cuda", .tactics = tenon_cuda_tactics, .open = tenon_cuda_device_open, .close = tenon_cuda_device_close, .info = cuda_info, .alloc = cuda_alloc,
     .release = cuda_release, .upload = cuda_upload, .download = cuda_download, .host_memory = false, .launch = cuda_launch,
-    .synchronize = cuda_synchronize, .kernel_compile = cuda_kernel_compile, .kernel_load = cuda_kernel_load,
+    .synchronize = cuda_synchronize, .stream_create = cuda_stream_create,
+    .stream_destroy = cuda_stream_destroy, .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_wait = cuda_stream_wait, .stream_capturing = cuda_stream_capturing,
+    .stream_upload = cuda_stream_upload, .kernel_compile = cuda_kernel_compile, .kernel_load = cuda_kernel_load,
     .kernel_unload = cuda_kernel_unload, .can_build = cuda_can_build, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
 };

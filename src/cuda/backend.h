@@ -9,8 +9,8 @@
 extern const tenon_backend tenon_backend_cuda;
 extern const tenon_tactic *const tenon_cuda_tactics[]; /* in order of preference, `cuda.ref` last; NULL-terminated */
 
-/* A loaded kernel; what kernel_load gives. */
-typedef struct tenon_cuda_kernel { tenon_cu_module module; tenon_cu_function function; } tenon_cuda_kernel;
+/* What kernel_load gives: a loaded kernel, or what a library makes of its image (cuda/libraries.h). */
+typedef struct tenon_cuda_kernel { tenon_cu_module module; tenon_cu_function function; struct tenon_cuda_loaded *loaded; } tenon_cuda_kernel;
 
 /* As struct tenon_args in prelude.cu. */
 enum { TENON_CUDA_TENSORS = 24 };
@@ -30,7 +30,8 @@ typedef struct tenon_cuda_record {
     tenon_cuda_args args;
 } tenon_cuda_record;
 
-/* What a tactic's run gets. */
+/* What a tactic's run gets. Several threads may be in the `run` of one tactic at once, each with its own stream: state that is not in the
+   record (handles of libraries) is the tactic's to lock. */
 typedef struct tenon_cuda_queue {
     tenon_cx *cx;
     tenon_device *device;

@@ -77,6 +77,7 @@ static tenon_status describe(tenon_cx *cx, tenon_device *d, const char *name, do
     d->info.step_seconds = 1.5e-6;
     d->info.threads = 1;
     d->info.memory_bytes = memory;
+    d->info.index = d->index;
     d->info.have = (unsigned)d->sm;
     d->info.offline = d->offline;
     return TENON_OK;
@@ -97,6 +98,7 @@ static tenon_status start_offline(tenon_cx *cx, tenon_device *d, int sm)
     if (m == models + TENON_COUNTOF(models))
         return TENON_FAIL(cx, TENON_INVALID, "cuda: no GPU of compute capability %d is known: one of 75, 80, 86, 89, 90, 100, 120", sm);
     d->offline = true;
+    d->index = -sm;
     d->chip = sm;
     d->multiprocessors = m->multiprocessors;
     open_compiler(cx, d);
@@ -136,8 +138,8 @@ static tenon_status start(tenon_cx *cx, tenon_device *d, int index)
     TENON_TRY(ask_driver(cx, d));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuDevicePrimaryCtxRetain(&d->context, d->index), "the device's context"));
     TENON_TRY(tenon_cuda_enter(cx, d));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuStreamCreate(&d->stream, TENON_CU_NON_BLOCKING), "stream"));
-    return tenon_cuda_check(cx, u, u->cuStreamCreate(&d->capture, TENON_CU_NON_BLOCKING), "stream");
+    TENON_TRY(tenon_cuda_libraries_create(cx, &d->libraries));
+    return tenon_cuda_check(cx, u, u->cuStreamCreate(&d->stream, TENON_CU_NON_BLOCKING), "stream");
 }
 
 /* The compute capability to stand in for; 0: open the GPU. */
@@ -150,6 +152,8 @@ static tenon_status offline_sm(tenon_cx *cx, int index, int *sm)
     return *sm ? TENON_OK : TENON_FAIL(cx, TENON_INVALID, "TENON_CUDA_OFFLINE=%.16s: one of 75, 80, 86, 89, 90, 100, 120", text);
 }
 
+tenon_cuda_libraries *tenon_cuda_libraries_of(const tenon_device *device) { return device ? device->libraries : NULL; }
+
 void tenon_cuda_device_close(tenon_device **device)
 {
     tenon_device *d = *device;
@@ -157,11 +161,11 @@ void tenon_cuda_device_close(tenon_device **device)
     if (!d) return;
     if (d->context) {
         (void)d->driver.cuCtxSetCurrent(d->context);
+        tenon_cuda_libraries_destroy(&d->libraries);
         if (d->stream) (void)d->driver.cuStreamDestroy_v2(d->stream);
-        if (d->capture) (void)d->driver.cuStreamDestroy_v2(d->capture);
         (void)d->driver.cuDevicePrimaryCtxRelease_v2(d->index);
     }
-    pthread_mutex_destroy(&d->turn);
+    pthread_mutex_destroy(&d->lock);
     tenon_cx cx = d->cx;
     for (tenon_cuda_compiled *c = d->compiled; c;) {
         tenon_cuda_compiled *next = c->next;
@@ -180,14 +184,10 @@ tenon_status tenon_cuda_device_open(tenon_cx *cx, int index, int threads, tenon_
     tenon_device *d = tenon_alloc_zero(cx, sizeof *d);
     if (!d) return TENON_NOMEM;
     tenon_cx_init_child(&d->cx, cx);
-    pthread_mutexattr_t recursive;
-    const bool made = pthread_mutexattr_init(&recursive) == 0 && pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE) == 0 &&
-                      pthread_mutex_init(&d->turn, &recursive) == 0;
-    if (!made) {
+    if (pthread_mutex_init(&d->lock, NULL) != 0) {
         tenon_free(cx, d);
         return TENON_FAIL(cx, TENON_DEVICE, "cuda: no mutex");
     }
-    pthread_mutexattr_destroy(&recursive);
     const tenon_status status = sm ? start_offline(cx, d, sm) : start(cx, d, index);
     if (status != TENON_OK) {
         tenon_cuda_device_close(&d);

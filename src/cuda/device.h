@@ -5,6 +5,7 @@
 #define TENON_CUDA_DEVICE_H
 
 #include "cuda/backend.h"
+#include "cuda/libraries.h"
 
 #include <pthread.h>
 
@@ -23,10 +24,10 @@ struct tenon_device {
     size_t shared_most;
     char arch[16];             /* of the device itself: what kernels are compiled for */
     tenon_cu_context context;  /* the primary one, shared with everything else in the process */
-    tenon_cu_stream stream, capture;
-    bool capturing;            /* by the thread that holds `turn` */
-    pthread_mutex_t turn;      /* recursive: held from graph_begin to graph_end */
+    tenon_cu_stream stream;    /* copies, and launches of whoever has no stream */
+    pthread_mutex_t lock;      /* of `compiled` */
     tenon_cuda_compiled *compiled;
+    tenon_cuda_libraries *libraries; /* NULL when offline */
     tenon_device_info info;
 };
 

@@ -115,6 +115,7 @@ typedef struct tenon_device_info {
     double peak_flops, bandwidth, step_seconds; /* cost model: f32 flop/s, bytes/s from the last cache, cost of a step */
     int threads;
     size_t memory_bytes;
+    int index;               /* as it was opened by */
     unsigned have;           /* what tactics' `need` is compared with: TENON_ISA_* bits, or compute capability * 10 */
     bool offline;            /* stands for a device that is not here: plans and compiles for it, allocates and runs nothing */
 } tenon_device_info;
@@ -134,7 +135,8 @@ typedef struct tenon_backend {
     tenon_status (*download)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes); /* synchronous */
     bool host_memory;                          /* device pointers are host pointers */
     /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done; callers in several threads
-       take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on `stream`.
+       take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on `stream`; the
+       `run` of a tactic is called by several threads at once, for different streams: what it shares it must lock.
        scratch: the caller's, info->threads pieces of scratch_bytes (a multiple of 64), 64-byte aligned; NULL when 0. */
     tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count,
                            void *scratch, size_t scratch_bytes);
@@ -146,9 +148,20 @@ typedef struct tenon_backend {
     void (*kernel_unload)(tenon_device *device, void *kernel);
     /* Whether engines can be built here (a machine may run them and lack the compiler); NULL: always. */
     tenon_status (*can_build)(tenon_cx *cx, tenon_device *device);
-    /* Graph segments (CUDA); NULL: steps are launched one by one. Between begin and end the launches of the calling thread are
-       recorded, not run, and other threads' launches on the device wait. `stream` as in launch. */
-    tenon_status (*graph_begin)(tenon_cx *cx, tenon_device *device, void *stream);
+    /* Queues of the device (CUDA); NULL: it has none and `launch` computes on the caller's thread. A stream is a handle of these,
+       or one of the caller's own; NULL is the device's, which copies go through. Streams run beside each other. */
+    tenon_status (*stream_create)(tenon_cx *cx, tenon_device *device, void **out);
+    void (*stream_destroy)(tenon_device *device, void *stream);
+    void *stream_default; /* the handle that a caller's own NULL stands for */
+    /* What is put in `stream` from now on runs after what is in `before` now. */
+    tenon_status (*stream_wait)(tenon_cx *cx, tenon_device *device, void *stream, void *before);
+    /* Whether its owner is recording what is put in it into a graph of his own. */
+    tenon_status (*stream_capturing)(tenon_cx *cx, tenon_device *device, void *stream, bool *out);
+    /* A copy in the order of the stream; `src` has been read when it returns. */
+    tenon_status (*stream_upload)(tenon_cx *cx, tenon_device *device, void *stream, void *dst, const void *src, size_t bytes);
+    /* Graph segments (CUDA); NULL: steps are launched one by one. graph_begin gives a stream that records what the calling thread
+       launches into it, until graph_end with that stream, which takes it away again. Threads may record at the same time. */
+    tenon_status (*graph_begin)(tenon_cx *cx, tenon_device *device, void **stream);
     tenon_status (*graph_end)(tenon_cx *cx, tenon_device *device, void *stream, void **graph);
     tenon_status (*graph_launch)(tenon_cx *cx, tenon_device *device, void *stream, void *graph);
     void (*graph_destroy)(tenon_device *device, void *graph);

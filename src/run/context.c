@@ -357,12 +357,22 @@ static tenon_status check_extent(tenon_context *c, const tenon_rec_slot *s, cons
                       tenon_engine_string(e, s->name));
 }
 
+tenon_status tenon_context_upload(tenon_context *c, void *dst, const void *src, size_t bytes)
+{
+    const tenon_engine *e = c->engine;
+    if (c->capturing)
+        return TENON_FAIL(&c->cx, TENON_INVALID, "the stream is being captured, and sizes are not on the device yet: enqueue the context once "
+                          "with these shapes before the capture");
+    if (e->backend->stream_upload) return e->backend->stream_upload(&c->cx, e->device, c->stream, dst, src, bytes);
+    return e->backend->upload(&c->cx, e->device, dst, src, bytes);
+}
+
 tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i)
 {
     const tenon_engine *e = c->engine;
     const tenon_rec_slot *s = &e->slot[c->profile->slot_first + i];
     for (uint32_t k = 0; k < s->count; k++) c->contents[k] = c->dim_value[e->index[s->base + k]];
-    return e->backend->upload(&c->cx, e->device, c->symbolic[i], c->contents, s->count * sizeof *c->contents);
+    return tenon_context_upload(c, c->symbolic[i], c->contents, s->count * sizeof *c->contents);
 }
 
 static tenon_status resolve_slot(tenon_context *c, uint32_t i)
@@ -481,8 +491,12 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
 static tenon_status publish_binding(tenon_context *c)
 {
     tenon_engine *e = c->engine;
-    if (c->shape_count)
-        TENON_TRY(e->backend->upload(&c->cx, e->device, c->shape_device, c->shape, c->shape_count * sizeof *c->shape));
+    const size_t bytes = c->shape_count * sizeof *c->shape;
+    const uint64_t hash = bytes ? XXH3_64bits(c->shape, bytes) | 1 : 0;
+    if (hash != c->shape_hash) { /* other addresses do not change it */
+        TENON_TRY(tenon_context_upload(c, c->shape_device, c->shape, bytes));
+        c->shape_hash = hash;
+    }
     for (uint32_t i = 0; i < c->segment_count; i++) {
         tenon_segment *s = &c->segment[i];
         s->key = 0;

@@ -52,13 +52,23 @@ struct tenon_context {
     int64_t *symbol_most, *dim_most; /* at the upper end of the bucket that the symbols' values lie in */
     uint64_t graphs_made, graph_launches, launches; /* segments captured; launched as a graph; all launched */
     bool shapes_dirty, binding_dirty;
-    _Atomic(tenon_stream *) queue; /* the stream that it waits or runs in; set by its owner, cleared by the stream's thread */
+    _Atomic(tenon_stream *) queue; /* host: the stream that it waits or runs in; set by its owner, cleared by the stream's thread */
+    tenon_stream *own, *last;    /* device: the stream of tenon_context_run; where the last run was put, NULL when it was waited for */
+    void *stream;                /* device: the handle that the call in progress works in... */
+    bool capturing;              /* ...and its owner records it: nothing may wait, copy from the host or launch a graph */
+    uint64_t shape_hash;         /* of the shape block on the device; 0: none there yet */
     uint32_t generation;         /* of the engine when bound */
 };
 
 /* TENON_INVALID while it is in a stream's queue: the stream's thread reads and writes it then. */
 tenon_status tenon_context_idle(tenon_context *c);
-/* Returns when the context is in no queue. */
+/* The calls that follow work in the context's own stream (device), after whatever it has been put in. */
+tenon_status tenon_context_own_stream(tenon_context *c);
+/* Waits for the stream that the context works in. */
+tenon_status tenon_context_wait(tenon_context *c);
+/* To the device, before what is launched afterwards in the stream that the context works in. */
+tenon_status tenon_context_upload(tenon_context *c, void *dst, const void *src, size_t bytes);
+/* Returns when the context is in no queue, and has no stream any more. */
 void tenon_stream_release(tenon_context *c);
 /* Evaluates, resolves and binds what changed. */
 tenon_status tenon_context_prepare(tenon_context *c);
@@ -66,8 +76,8 @@ tenon_status tenon_context_prepare(tenon_context *c);
 tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i);
 /* Operands about to be bound have the dims and strides that the problem says (fits.c). */
 tenon_status tenon_operands_fit(tenon_cx *cx, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
-/* Runs the prepared steps; `stream` is the backend's or NULL. */
-tenon_status tenon_context_launch(tenon_context *c, void *stream);
+/* Runs the prepared steps, or puts them in the stream that the context works in. */
+tenon_status tenon_context_launch(tenon_context *c);
 /* Index of a binding by name; message in c->cx when there is none. */
 tenon_status tenon_context_find(tenon_context *c, const char *name, uint32_t *out);
 

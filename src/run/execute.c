@@ -99,10 +99,11 @@ static tenon_status launch_direct(tenon_context *c, const tenon_segment *s, void
                               (size_t)c->profile->scratch_bytes);
 }
 
-static tenon_status capture(tenon_context *c, const tenon_segment *s, void *stream, void **graph)
+static tenon_status capture(tenon_context *c, const tenon_segment *s, void **graph)
 {
     tenon_engine *e = c->engine;
-    TENON_TRY(e->backend->graph_begin(&c->cx, e->device, stream));
+    void *stream;
+    TENON_TRY(e->backend->graph_begin(&c->cx, e->device, &stream));
     const tenon_status status = launch_direct(c, s, stream);
     if (status == TENON_OK) {
         c->graphs_made++;
@@ -117,7 +118,7 @@ static tenon_status capture(tenon_context *c, const tenon_segment *s, void *stre
 
 /* Records seen for the first time are launched as they are; the second time they become a graph; after that the graph is
    launched. Sizes are in the shape block, so other sizes of the same bucket are the same records. */
-static tenon_status launch_captured(tenon_context *c, tenon_segment *s, void *stream)
+static tenon_status launch_captured(tenon_context *c, tenon_segment *s)
 {
     tenon_engine *e = c->engine;
     tenon_captured *entry = &s->captured[0];
@@ -135,25 +136,37 @@ static tenon_status launch_captured(tenon_context *c, tenon_segment *s, void *st
     }
     entry->last_use = c->launches;
     if (entry->uses < 2) entry->uses++;
-    if (entry->uses < 2) return launch_direct(c, s, stream);
-    if (!entry->graph) TENON_TRY(capture(c, s, stream, &entry->graph));
+    if (entry->uses < 2) return launch_direct(c, s, c->stream);
+    if (!entry->graph) TENON_TRY(capture(c, s, &entry->graph));
     c->graph_launches++;
-    return e->backend->graph_launch(&c->cx, e->device, stream, entry->graph);
+    return e->backend->graph_launch(&c->cx, e->device, c->stream, entry->graph);
 }
 
 /* ---- runs ---- */
-tenon_status tenon_context_launch(tenon_context *c, void *stream)
+/* What runs on the host cannot be recorded. */
+static tenon_status check_recordable(tenon_context *c)
+{
+    const tenon_engine *e = c->engine;
+    for (uint32_t s = 0; s < c->segment_count; s++)
+        if (!c->segment[s].captured)
+            return TENON_FAIL(&c->cx, TENON_INVALID, "step '%s' runs on the host, so the engine cannot be captured into a graph: enqueue it outside",
+                              tenon_engine_string(e, e->step[c->profile->step_first + c->segment[s].first].name));
+    return TENON_OK;
+}
+
+tenon_status tenon_context_launch(tenon_context *c)
 {
     tenon_engine *e = c->engine;
+    if (c->capturing) TENON_TRY(check_recordable(c));
     forget_results(c);
     for (uint32_t s = 0; s < c->segment_count; s++) {
         tenon_segment *seg = &c->segment[s];
         if (!seg->graph_step) {
             c->launches++;
-            TENON_TRY(seg->captured ? launch_captured(c, seg, stream) : launch_direct(c, seg, stream));
+            TENON_TRY(seg->captured && !c->capturing ? launch_captured(c, seg) : launch_direct(c, seg, c->stream));
             continue;
         }
-        if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, stream));
+        if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
         const tenon_status status = run_graph_step(c, seg->first);
         if (status != TENON_OK)
             return tenon_fail_in(&c->cx, status,
@@ -166,9 +179,10 @@ tenon_status tenon_context_run(tenon_context *c)
 {
     TENON_NEED(NULL, c);
     TENON_TRY(tenon_context_idle(c));
+    TENON_TRY(tenon_context_own_stream(c));
     TENON_TRY(tenon_context_prepare(c));
-    TENON_TRY(tenon_context_launch(c, NULL));
-    return c->engine->backend->synchronize(&c->cx, c->engine->device, NULL);
+    TENON_TRY(tenon_context_launch(c));
+    return tenon_context_wait(c);
 }
 
 tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *user)
@@ -176,7 +190,9 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, fn);
     TENON_TRY(tenon_context_idle(c));
+    TENON_TRY(tenon_context_own_stream(c));
     TENON_TRY(tenon_context_prepare(c));
+    TENON_TRY(tenon_context_wait(c)); /* for what was in it before */
     tenon_engine *e = c->engine;
     forget_results(c);
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
@@ -185,8 +201,8 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
         if (r->flags & TENON_STEP_GRAPH) TENON_TRY(run_graph_step(c, i));
         else
             TENON_TRY(
-                e->backend->launch(&c->cx, e->device, NULL, &c->launch[i], 1, c->scratch, (size_t)c->profile->scratch_bytes));
-        TENON_TRY(e->backend->synchronize(&c->cx, e->device, NULL));
+                e->backend->launch(&c->cx, e->device, c->stream, &c->launch[i], 1, c->scratch, (size_t)c->profile->scratch_bytes));
+        TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
         fn(user, i, tenon_engine_string(e, r->name), tenon_now() - start);
     }
     return TENON_OK;
