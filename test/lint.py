@@ -187,9 +187,9 @@ def rule_no_exit(tree):
 
 
 def rule_def_in_one_file(tree):
-    """One file expands a table, into an array. Beside it, op.h makes the externs of the operators, and cuda_api.h the members of the
-    structs that hold the driver's functions, each with its own type, which no array could give."""
-    headers = ("src/op/op.h", "src/cuda/cuda_api.h")
+    """One file expands a table, into an array. Beside it, op.h makes the externs of the operators, and the headers of libraries the
+    members of the structs that hold their functions, each with its own type, which no array could give."""
+    headers = ("src/op/op.h", "src/cuda/cuda_api.h", "src/cuda/cublaslt.h", "src/cuda/cudnn.h")
     users = defaultdict(set)
     for name, lines in tree.code((".c", ".h")):
         for _, _, what in includes(lines):
