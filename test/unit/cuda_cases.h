@@ -26,6 +26,12 @@ static const char *const cuda_case[] = {
     "matmul:f16,a[1..64]x128,128x128:w|bias,silu",
     "matmul:bf16,8x128,128x40",
     "matmul:f32,5x1,1x1",
+    "conv:f16,n1c64h56w56:cl,k64c64r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl",
+    "conv:f16,n1c3h224w224,k64c3r7s7:w,strides=2+2,pads=3+3+3+3|bias,relu>_:cl",
+    "conv:f16,na[1..4@2]c2048h7w7:cl,k512c2048r1s1:w|bias,relu>_:cl",
+    "conv:bf16,n2c24h9w11:cl,k40c24r3s3:w,40,pads=1+1+1+1,dilations=2+1>_:cl",
+    "conv:f16,n1c16ha[8..40@20]wb[8..40@20]:cl,k24c16r3s3:w,pads=1+1+1+1|bias,silu>_:cl",
+    "t=cast:f32,1x3x32x32,to=f16;conv:t,k16c3r3s3:w,strides=2+2,pads=1+1+1+1|bias,hard_swish>_:cl",
 };
 
 #endif

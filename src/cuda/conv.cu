@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of every convolution: sums of V neighbouring filters of one result pixel, conv's own bias, the program. Axes of the index
+   space: n, spatial ones, k. Follows the printed space and program. */
+template <int V> static __device__ __forceinline__ void tenon_conv_end(const tenon_args &args, const long long *at, float *v)
+{
+#if BIAS_TENSOR >= 0
+    float bias[V];
+    tenon_load<BIAS_TYPE, V, BIAS_ACCESS>(args.at[BIAS_TENSOR], at[BIAS_TENSOR], tenon_step(args, BIAS_TENSOR, RANK - 1), args.aligned >> BIAS_TENSOR & 1, bias);
+#pragma unroll
+    for (int i = 0; i < V; i++) v[i] += bias[i];
+#endif
+    tenon_body<V>(args, at, v);
+}
+
+/* `left`: filters from k on that there are. */
+template <int V>
+static __device__ __forceinline__ void tenon_conv_finish(const tenon_args &args, int n, int d, int h, int w, int k, int left, float *v)
+{
+    long long at[TENSORS];
+#pragma unroll
+    for (int t = 0; t < TENSORS; t++)
+        at[t] = n * tenon_step(args, t, 0) + (RANK > 4 ? d * tenon_step(args, t, RANK - 4) : 0) + (RANK > 3 ? h * tenon_step(args, t, RANK - 3) : 0) +
+                w * tenon_step(args, t, RANK - 2) + k * tenon_step(args, t, RANK - 1);
+    if (left >= V) {
+        tenon_conv_end<V>(args, at, v);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        if (i < left) tenon_conv_end<1>(args, at, v + i);
+#pragma unroll
+        for (int t = 0; t < TENSORS; t++) at[t] += tenon_step(args, t, RANK - 1);
+    }
+}

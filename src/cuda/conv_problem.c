@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolution problems as numbers and text for kernels. */
+#include "cuda/conv_problem.h"
+
+#include "op/window.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+extern const char tenon_cuda_src_conv[];
+
+/* x itself, or what a cast makes it from. */
+static const char *find_x(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
+{
+    const tenon_anchor *a = &p->anchor[0];
+    const tenon_program *pre = a->pre[0];
+    c->x_value = a->node->src[0];
+    if (a->pre[1] || a->pre[2]) return "a program on the weight or the bias";
+    if (pre) {
+        const bool cast = casts && pre->instr_count == 1 && pre->operand_count == 1 && pre->instr[0].op == &tenon_op_cast &&
+                          !pre->operand_scalar[0] && pre->result_count == 1 && pre->operand[0]->type.dtype == TENON_F32;
+        if (!cast) return "a program on x";
+        c->x_value = pre->operand[0];
+        if (c->x_value->type.rank != a->node->src[0]->type.rank) return "a program on x";
+    }
+    c->src_x = tenon_problem_src(p, c->x_value);
+    c->src_w = tenon_problem_src(p, a->node->src[1]);
+    return c->src_x < 0 || c->src_w < 0 ? "x or the weight is not a source" : NULL;
+}
+
+static const char *find_sizes(const tenon_node *n, tenon_cuda_conv *c)
+{
+    const tenon_type *x = &n->src[0]->type, *w = &n->src[1]->type;
+    const bool transposed = strcmp(n->op->name, "conv_transpose") == 0;
+    c->rank = x->rank;
+    c->axes = x->rank - 2;
+    if (c->axes < 1 || c->axes > 3 || !tenon_type_is_static(w)) return "the weight's shape is not constant";
+    for (int i = 0; i < w->rank; i++)
+        if (w->dim[i]->value < 1) return "an empty weight";
+    c->group = tenon_node_int(n, "group");
+    c->channels = transposed ? w->dim[0]->value / c->group : w->dim[1]->value;
+    c->filters = transposed ? w->dim[1]->value : w->dim[0]->value / c->group;
+    const tenon_attr *stride = tenon_node_attr(n, "strides"), *dilation = tenon_node_attr(n, "dilations");
+    for (int k = 0; k < 3; k++) {
+        const int i = k - (3 - c->axes);
+        c->kernel[k] = i < 0 ? 1 : w->dim[2 + i]->value;
+        c->stride[k] = i < 0 || !stride->count ? 1 : stride->ints[i];
+        c->dilation[k] = i < 0 || !dilation->count ? 1 : dilation->ints[i];
+        if (c->kernel[k] > 4096 || c->stride[k] > 4096 || c->dilation[k] > 4096) return "a kernel, stride or dilation of more than 4096";
+    }
+    return NULL;
+}
+
+/* Begin padding where it does not depend on sizes that vary; the rest of the window is taken from the same source. */
+static void find_begin(const tenon_node *n, tenon_cuda_conv *c)
+{
+    const tenon_type *x = &n->src[0]->type;
+    const tenon_attr *pads = tenon_node_attr(n, "pads");
+    const char *word = tenon_node_attr(n, "auto_pad")->s;
+    const bool same = word && strncmp(word, "SAME", 4) == 0, listed = !same && (!word || strcmp(word, "VALID") != 0) && pads->count;
+    const bool transposed = strcmp(n->op->name, "conv_transpose") == 0;
+    c->point = true;
+    for (int k = 0; k < 3; k++) {
+        const int i = k - (3 - c->axes);
+        int64_t *begin = &c->number[CONV_BEGIN + k];
+        *begin = i >= 0 && listed ? pads->ints[i] : 0;
+        const int64_t end = i >= 0 && listed ? pads->ints[c->axes + i] : 0;
+        if (i >= 0 && (transposed || (same && c->kernel[k] > 1) || (same && !tenon_dim_is_const(x->dim[2 + i])))) *begin = TENON_CUDA_UNKNOWN;
+        c->point = c->point && c->kernel[k] == 1 && *begin == 0 && end == 0;
+        c->number[CONV_IN + k] = i < 0 ? 1 : tenon_dim_is_const(x->dim[2 + i]) ? x->dim[2 + i]->value : TENON_CUDA_UNKNOWN;
+    }
+}
+
+static void find_steps(const tenon_problem *p, tenon_cuda_conv *c)
+{
+    const tenon_cuda_tensor x = {.type = &c->x_value->type, .format = &p->src[c->src_x].format};
+    c->number[CONV_STEP_N] = tenon_cuda_known_stride(&x, 0);
+    c->number[CONV_STEP_C] = tenon_cuda_known_stride(&x, 1);
+    for (int k = 0; k < 3; k++) {
+        const int i = k - (3 - c->axes);
+        c->number[CONV_STEP + k] = i < 0 ? 0 : tenon_cuda_known_stride(&x, 2 + i);
+    }
+}
+
+static const char *make_space(const tenon_problem *p, tenon_cuda_conv *c)
+{
+    const tenon_anchor *a = &p->anchor[0];
+    const tenon_node *n = a->node;
+    const tenon_type *y = &n->dst[0]->type;
+    uint8_t order[TENON_MAX_RANK] = {0};
+    int axis[TENON_MAX_RANK];
+    for (int i = 1; i < y->rank - 1; i++) order[i] = (uint8_t)(i + 1);
+    order[y->rank - 1] = 1;
+    tenon_cuda_space_init(&c->space, p->graph->dims, y->rank, y->dim, order);
+    const char *why = tenon_cuda_program_add(p, a->post, n->dst[0], &c->space, &c->program);
+    if (why) return why;
+    for (int i = 0; a->post && i < a->post->operand_count; i++)
+        if (c->program.operand[i] >= 0) c->operand[c->program.operand[i]] = a->post->operand[i];
+    for (int i = 0; i < (a->post ? a->post->result_count : 1); i++)
+        c->operand[c->program.result[i]] = a->post ? a->post->result[i] : n->dst[0];
+    c->domain_dst = tenon_problem_dst(p, c->operand[c->program.result[0]]);
+    c->bias = -1;
+    if (n->src_count > 2 && n->src[2]) {
+        const int src = tenon_problem_src(p, n->src[2]);
+        if (src < 0) return "the bias is not a source";
+        for (int i = 0; i < y->rank; i++) axis[i] = i == 1 ? 0 : -1;
+        c->bias = tenon_cuda_space_add(&c->space, &n->src[2]->type, &p->src[src].format, axis);
+        if (c->bias >= 0) c->operand[c->bias] = n->src[2];
+    }
+    if (c->space.count > TENON_CUDA_TENSORS - 2 || (c->bias < 0 && n->src_count > 2 && n->src[2])) return "too many tensors";
+    return tenon_cuda_space_finish(&c->space, y->rank) ? NULL : "sizes too large to reckon with";
+}
+
+const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
+{
+    const tenon_node *n = p->anchor[0].node;
+    memset(c, 0, sizeof *c);
+    c->dtype = n->src[0]->type.dtype;
+    if (c->dtype != TENON_F32 && c->dtype != TENON_F16 && c->dtype != TENON_BF16) return "neither f32 nor f16 nor bf16";
+    const char *why = find_x(p, casts, c);
+    if (!why) why = find_sizes(n, c);
+    if (why) return why;
+    find_begin(n, c);
+    find_steps(p, c);
+    if ((why = make_space(p, c)) != NULL) return why;
+    int64_t most = 1;
+    for (int i = 0; i < c->rank; i++)
+        if (c->x_value->type.dim[i]->hi > INT32_MAX || (most *= TENON_MAX(c->x_value->type.dim[i]->hi, 1)) > INT32_MAX)
+            return "more elements than 32-bit indices reach";
+    return tenon_cuda_space_most(&c->space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
+}
+
+int tenon_cuda_conv_numbers(const tenon_cuda_conv *c) { return tenon_cuda_space_numbers(&c->space) + CONV_NUMBERS; }
+
+void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b)
+{
+    static const char letter[] = "DHW";
+    const int first = tenon_cuda_space_numbers(&c->space);
+    tenon_buf_str(b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
+    tenon_cuda_space_print(&c->space, b);
+    tenon_cuda_program_print(&c->program, &c->space, b);
+    tenon_buf_str(b, "static __device__ __forceinline__ long long tenon_x(const tenon_args &args, int number)\n{\n    switch (number) {\n");
+    for (int i = 0; i < CONV_NUMBERS; i++) {
+        if (c->number[i] != TENON_CUDA_UNKNOWN) tenon_buf_printf(b, "    case %d: return %" PRId64 ";\n", i, c->number[i]);
+        else tenon_buf_printf(b, "    case %d: return args.shape[%d];\n", i, first + i);
+    }
+    tenon_buf_str(b, "    }\n    return 0;\n}\n");
+    tenon_buf_printf(b, "enum { X_IN = %d, X_BEGIN = %d, X_STEP_N = %d, X_STEP_C = %d, X_STEP = %d };\n", CONV_IN, CONV_BEGIN, CONV_STEP_N,
+                     CONV_STEP_C, CONV_STEP);
+    for (int k = 0; k < 3; k++)
+        tenon_buf_printf(b, "#define KERNEL_%c %" PRId64 "\n#define STRIDE_%c %" PRId64 "\n#define DILATION_%c %" PRId64 "\n", letter[k], c->kernel[k],
+                         letter[k], c->stride[k], letter[k], c->dilation[k]);
+    tenon_buf_printf(b, "#define GROUPS %" PRId64 "\n#define CHANNELS %" PRId64 "\n#define FILTERS %" PRId64 "\n#define BIAS_TENSOR %d\n", c->group,
+                     c->channels, c->filters, c->bias);
+    tenon_buf_printf(b, "#define X_AT %d\n#define W_AT %d\n#define X_TYPE %s\n#define W_TYPE %s\n", c->space.count, c->space.count + 1,
+                     tenon_cuda_type(c->x_value->type.dtype), tenon_cuda_type(c->dtype));
+    if (c->bias >= 0)
+        tenon_buf_printf(b, "#define BIAS_TYPE %s\n#define BIAS_ACCESS %s\n", tenon_cuda_type(c->operand[c->bias]->type.dtype),
+                         tenon_cuda_access(&c->space, c->bias));
+    tenon_buf_str(b, tenon_cuda_src_conv);
+}
+
+static const tenon_tensor *bound(const tenon_bind *b, const tenon_value *v)
+{
+    const int dst = tenon_problem_dst(b->problem, v);
+    return dst >= 0 ? &b->dst[dst] : &b->src[tenon_problem_src(b->problem, v)];
+}
+
+/* As the reference of conv_transpose has it: automatic padding and a given result size leave the padding to the sizes. */
+static void transposed_begin(const tenon_node *n, const tenon_cuda_conv *c, tenon_window *w)
+{
+    const tenon_attr *shape = tenon_node_attr(n, "output_shape"), *extra = tenon_node_attr(n, "output_padding");
+    const char *word = tenon_node_attr(n, "auto_pad")->s;
+    const bool same = word && strncmp(word, "SAME", 4) == 0, upper = word && strcmp(word, "SAME_UPPER") == 0;
+    for (int k = 3 - c->axes, i = 0; k < 3 && (same || (shape->set && shape->count)); k++, i++) {
+        const int64_t full = (w->in[k] - 1) * w->stride[k] + (w->kernel[k] - 1) * w->dilation[k] + 1 + (extra->count ? extra->ints[i] : 0);
+        const int64_t total = TENON_MAX(full - w->out[k], 0);
+        w->begin[k] = upper ? total / 2 : total - total / 2;
+    }
+    for (int k = 3 - c->axes, i = 0; k < 3 && !same && !(shape->set && shape->count); k++, i++) {
+        const tenon_attr *pads = tenon_node_attr(n, "pads");
+        w->begin[k] = pads->count && (!word || strcmp(word, "VALID") != 0) ? pads->ints[i] : 0;
+    }
+}
+
+static tenon_status bind_x(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_bind *b, const tenon_tensor *x, int64_t *out)
+{
+    const tenon_node *n = b->problem->anchor[0].node;
+    tenon_window w;
+    TENON_TRY(tenon_window_get(cx, n, x, &c->kernel[3 - c->axes], &b->dst[c->domain_dst], &w));
+    if (strcmp(n->op->name, "conv_transpose") == 0) transposed_begin(n, c, &w);
+    for (int k = 0; k < 3; k++) {
+        const int i = k - (3 - c->axes);
+        out[CONV_IN + k] = w.in[k];
+        out[CONV_BEGIN + k] = w.begin[k];
+        out[CONV_STEP + k] = i < 0 ? 0 : x->stride[2 + i];
+    }
+    out[CONV_STEP_N] = x->stride[0];
+    out[CONV_STEP_C] = x->stride[1];
+    const int64_t size[CONV_NUMBERS] = {2, 2, 2, 2, 2, 2, x->dim[0], x->dim[1], w.in[0], w.in[1], w.in[2]};
+    for (int i = 0; i < CONV_NUMBERS; i++) { /* the step along an axis of one element does not matter */
+        if (c->number[i] != TENON_CUDA_UNKNOWN && c->number[i] != out[i] && size[i] > 1)
+            return TENON_FAIL(cx, TENON_INTERNAL, "cuda: number %d of a convolution is %" PRId64 " where its problem says %" PRId64, i, out[i], c->number[i]);
+    }
+    return TENON_OK;
+}
+
+static bool x_aligned(const tenon_tensor *x)
+{
+    const int64_t vector = 8;
+    if ((uintptr_t)x->data % 16 || x->stride[1] != 1) return false;
+    for (int i = 0; i < x->rank; i++)
+        if (i != 1 && x->dim[i] > 1 && x->stride[i] % vector) return false;
+    return true;
+}
+
+tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_bind *b, const void *weight, int vector, tenon_cuda_record *r)
+{
+    const tenon_cuda_space *s = &c->space;
+    const tenon_tensor *tensor[TENON_CUDA_TENSORS], *x = &b->src[c->src_x];
+    memset(r, 0, sizeof *r);
+    for (int t = 0; t < s->count; t++) tensor[t] = bound(b, c->operand[t]);
+    TENON_TRY(tenon_cuda_space_bind(cx, s, b->dst[c->domain_dst].dim, tensor, b->shape));
+    TENON_TRY(bind_x(cx, c, b, x, b->shape + tenon_cuda_space_numbers(s)));
+    for (int t = 0; t < s->count; t++) {
+        r->args.at[t] = tensor[t]->data;
+        r->args.aligned |= (uint32_t)tenon_cuda_space_is_aligned(s, t, b->shape, tensor[t], vector) << t;
+    }
+    r->args.at[s->count] = x->data;
+    memcpy(&r->args.at[s->count + 1], &weight, sizeof weight);
+    r->args.aligned |= (uint32_t)x_aligned(x) << s->count;
+    r->args.shape = b->shape_device;
+    r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
+    r->grid[1] = r->grid[2] = 1;
+    return TENON_OK;
+}
+
+const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b) { return (b->dst_most ? b->dst_most : b->dst)[c->domain_dst].dim; }

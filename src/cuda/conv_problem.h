@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the convolution tactics share: a conv or conv_transpose problem as numbers, and the index space of its result with every axis
+   kept, channels innermost: n, spatial axes, k. Behind the space's numbers the shape block has those of x, of which those that are
+   the same for every size are printed into the kernel:
+
+       in[3] | begin padding[3] | steps of x: n, c, spatial[3]                     leading spatial axes that x lacks: 1, 0, 0   */
+#ifndef TENON_CUDA_CONV_PROBLEM_H
+#define TENON_CUDA_CONV_PROBLEM_H
+
+#include "cuda/kernel_text.h"
+
+enum { CONV_IN = 0, CONV_BEGIN = 3, CONV_STEP_N = 6, CONV_STEP_C = 7, CONV_STEP = 8, CONV_NUMBERS = 11 };
+
+typedef struct tenon_cuda_conv {
+    tenon_cuda_space space;
+    tenon_cuda_program program;
+    const tenon_value *operand[TENON_CUDA_TENSORS]; /* of each tensor of the space */
+    const tenon_value *x_value;                     /* what is read: x, or the source of a cast that gives it */
+    int src_x, src_w, bias;                         /* sources; tensor of the space that is conv's own bias, or -1 */
+    int domain_dst, axes, rank;                     /* axes: spatial ones of the problem */
+    int64_t kernel[3], stride[3], dilation[3];      /* leading ones 1 */
+    int64_t group, channels, filters;               /* the latter two of one group */
+    tenon_dtype dtype;                              /* of x (behind a cast), weight and result */
+    bool point;                                     /* one tap, no padding */
+    int64_t number[CONV_NUMBERS];                   /* TENON_CUDA_UNKNOWN: from the shape block */
+} tenon_cuda_conv;
+
+/* NULL, or why no kernel of ours takes the problem. A cast of x is taken when `casts`. */
+const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *out);
+int tenon_cuda_conv_numbers(const tenon_cuda_conv *c); /* in the shape block */
+/* Prelude, mma.cu, space, program, geometry: tenon_x(args, number), KERNEL_D/H/W, STRIDE_*, DILATION_*, GROUPS, CHANNELS, FILTERS,
+   BIAS_TENSOR, X_TYPE, W_TYPE, X_AT and W_AT (places in args.at), tenon_conv_finish of conv.cu. */
+void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b);
+/* Shape block, addresses (x and the packed weight behind the space's tensors) and alignment for `vector` neighbours along k; bit
+   X_AT of `aligned`: eight channels of x can be read at once. */
+tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_bind *b, const void *weight, int vector, tenon_cuda_record *r);
+/* Result dims that grids are sized for. */
+const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b);
+
+#endif
