@@ -400,4 +400,4 @@ static tenon_status run(const void *launch, void *exec)
     return TENON_OK;
 }
 
-TENON_F32_TACTICS(conv, "conv");
+TENON_F32_TACTICS(conv, "conv", 0);

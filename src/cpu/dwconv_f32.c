@@ -220,4 +220,4 @@ static tenon_status run(const void *launch, void *exec)
     return TENON_OK;
 }
 
-TENON_F32_TACTICS(dwconv, "conv");
+TENON_F32_TACTICS(dwconv, "conv", 0);

@@ -8,7 +8,7 @@
 #include "cpu/kernels_f32.h"
 #include "op/tactic.h"
 
-#define TENON_F32_TACTIC(family, anchor, isa_name, needs)                                                                        \
+#define TENON_F32_TACTIC(family, anchor, isa_name, needs, more)                                                                  \
     static int variants_##isa_name(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)              \
     {                                                                                                                            \
         (void)device;                                                                                                            \
@@ -31,17 +31,18 @@
         return bind(cx, &tenon_cpu_f32_##isa_name, b, record);                                                                   \
     }                                                                                                                            \
     const tenon_tactic tenon_cpu_##family##_f32_##isa_name = {                                                                   \
-        .name = "cpu." #family "_f32_" #isa_name, .pattern = anchor, .need = needs, .flags = TENON_TACTIC_DETERMINISTIC,         \
-        .variants = variants_##isa_name, .reject = reject_##isa_name, .plan = plan_##isa_name, .bind = bind_##isa_name,  \
-        .run = run}
+        .name = "cpu." #family "_f32_" #isa_name, .pattern = anchor, .need = needs,                                              \
+        .flags = TENON_TACTIC_DETERMINISTIC | (more), .variants = variants_##isa_name, .reject = reject_##isa_name,              \
+        .plan = plan_##isa_name, .bind = bind_##isa_name, .run = run}
 
+/* more: further flags. */
 #if defined(__x86_64__)
-#define TENON_F32_TACTICS(family, anchor)                                                                                        \
-    TENON_F32_TACTIC(family, anchor, avx512, TENON_ISA_AVX2 | TENON_ISA_AVX512);                                                 \
-    TENON_F32_TACTIC(family, anchor, avx2, TENON_ISA_AVX2);                                                                      \
-    TENON_F32_TACTIC(family, anchor, scalar, 0)
+#define TENON_F32_TACTICS(family, anchor, more)                                                                                  \
+    TENON_F32_TACTIC(family, anchor, avx512, TENON_ISA_AVX2 | TENON_ISA_AVX512, more);                                           \
+    TENON_F32_TACTIC(family, anchor, avx2, TENON_ISA_AVX2, more);                                                                \
+    TENON_F32_TACTIC(family, anchor, scalar, 0, more)
 #else
-#define TENON_F32_TACTICS(family, anchor) TENON_F32_TACTIC(family, anchor, scalar, 0)
+#define TENON_F32_TACTICS(family, anchor, more) TENON_F32_TACTIC(family, anchor, scalar, 0, more)
 #endif
 
 #endif

@@ -259,4 +259,4 @@ static tenon_status run(const void *launch, void *exec)
     return TENON_OK;
 }
 
-TENON_F32_TACTICS(matmul, "matmul");
+TENON_F32_TACTICS(matmul, "matmul", 0);

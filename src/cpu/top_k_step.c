@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* top_k of numbers of at most 32 bits along any axis of any format. An element and its index are one 64-bit key whose order is the
-   order of the results (equal elements: the lower index first; NaN is the largest), so that a heap of the k best keys is all: most
-   elements fail one comparison with its worst. Members share the lines. */
+/* top_k of numbers of at most 32 bits along any axis of any format. An element and its index are one 64-bit key whose order is
+   the order of the results (equal elements: the lower index first; NaN is the largest), so that a heap of the k best keys is all:
+   most elements fail one comparison with its worst. Members share the lines. */
 #include "base/team.h"
 #include "cpu/loops.h"
 

@@ -58,7 +58,8 @@ static void bind_common(const tenon_bind *b, record *r)
     memset(r, 0, sizeof *r);
     r->bytes = tenon_loop_bytes(x->dtype);
     tenon_copy_make(&r->copy, y->rank, y->dim, y->stride, x->stride, r->bytes, y->data, x->data);
-    while (strcmp(reduction_words[r->reduction], tenon_node_attr(b->problem->anchor[0].node, "reduction")->s) != 0) r->reduction++;
+    const char *word = tenon_node_attr(b->problem->anchor[0].node, "reduction")->s;
+    while (strcmp(reduction_words[r->reduction], word) != 0) r->reduction++;
     r->index = tenon_loop_src(b, 1)->data;
     r->wide = tenon_loop_src(b, 1)->dtype == TENON_I64;
     r->u = *tenon_loop_src(b, 2);
