@@ -102,6 +102,24 @@ static bool converts_any(const evaluation *e, const tenon_group *g)
     return false;
 }
 
+/* A way with copies must win clearly, since copies are estimated and measurements scatter; when it seems to, both are measured
+   again beside each other. */
+static tenon_status wins_clearly(tenon_plan *plan, const tenon_group *g, const evaluation *with, const evaluation *without,
+                                 bool *out)
+{
+    const void *src[TENON_PROBLEM_SRC + 8], *dst[TENON_PROBLEM_DST];
+    for (int i = 0; i < g->src_count; i++) src[i] = g->src[i];
+    for (int i = 0; i < g->dst_count; i++) dst[i] = g->dst[i];
+    const double more = 2 * (with->seconds - with->choice->seconds), less = without->seconds - without->choice->seconds;
+    *out = with->choice->seconds + more < 0.9 * without->seconds;
+    if (!*out) return TENON_OK;
+    const tenon_lineup_step step[2] = {{&with->problem, with->choice, src, dst}, {&without->problem, without->choice, src, dst}};
+    double seconds[2];
+    TENON_TRY(tenon_tuner_compare(plan->tuner, (tenon_lineup[]){{&step[0], 1}, {&step[1], 1}}, seconds));
+    *out = seconds[0] + more < 0.9 * (seconds[1] + less);
+    return TENON_OK;
+}
+
 static tenon_status evaluate(tenon_plan *plan, tenon_group *g, bool timed, evaluation *out)
 {
     if (g->kind == TENON_GROUP_GRAPH) {
@@ -114,15 +132,15 @@ static tenon_status evaluate(tenon_plan *plan, tenon_group *g, bool timed, evalu
     if (timed) TENON_TRY(evaluate_mode(plan, g, MODE_DIRECT, false, &model));
     for (mode m = MODE_ROW; m < MODE_COUNT; m++) {
         evaluation other;
-        /* estimates first: a copy is measured only where the model sees a reason for it, and must then win clearly, since copies
-           are estimated and measurements scatter */
+        /* estimates first: a copy is measured only where the model sees a reason for it */
         const bool gap = out->choice->tactic->flags & TENON_TACTIC_REFERENCE;
         TENON_TRY(evaluate_mode(plan, g, m, false, &other));
         if (!converts_any(&other, g) || ((other.choice->tactic->flags & TENON_TACTIC_REFERENCE) && !gap)) continue;
         if (timed && !gap && other.seconds >= model.seconds) continue;
         if (timed) TENON_TRY(evaluate_mode(plan, g, m, true, &other));
-        const double copies = other.seconds - other.choice->seconds;
-        if (gap || !timed ? other.seconds < out->seconds : other.choice->seconds + 2 * copies < 0.9 * out->seconds) *out = other;
+        bool wins = other.seconds < out->seconds;
+        if (timed && !gap) TENON_TRY(wins_clearly(plan, g, &other, out, &wins));
+        if (wins) *out = other;
     }
     return TENON_OK;
 }
@@ -243,15 +261,6 @@ static tenon_status sweep(tenon_plan *plan, variable *vars, int count, bool *imp
     return TENON_OK;
 }
 
-static tenon_status build_problems(tenon_plan *plan)
-{
-    tenon_format src[TENON_PROBLEM_SRC + 8] = {0}, dst[TENON_PROBLEM_DST] = {0};
-    for (size_t i = 0; i < plan->group_count; i++)
-        if (plan->group[i]->kind == TENON_GROUP_PROBLEM)
-            TENON_TRY(tenon_plan_problem(plan, plan->group[i], src, dst, &plan->group[i]->problem));
-    return TENON_OK;
-}
-
 static tenon_status settle(tenon_plan *plan)
 {
     for (size_t i = 0; i < plan->group_count; i++) {
@@ -275,7 +284,6 @@ tenon_status tenon_plan_choose(tenon_plan *plan)
 {
     variable *vars;
     int count;
-    TENON_TRY(build_problems(plan));
     TENON_TRY(find_variables(plan, &vars, &count));
     TENON_TRY(forward(plan));
     bool improved = true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cover: which nodes become one step. Every anchor takes the pointwise nodes that follow it as far as some tactic accepts, then
+/* The cover: which nodes become one step. Every anchor takes the pointwise nodes that follow it as far as a tactic accepts, then
    the pointwise nodes that feed it; anchors that a tactic does together are joined where that is faster; what is left of the
    pointwise nodes forms programs of its own. Whether to join is the tuner's answer, not a rule.
 
@@ -10,6 +10,9 @@
 #include "plan/stage.h"
 
 #include <string.h>
+
+/* A step that is slower by less than this than several is taken for as fast. */
+#define NOISE 1.05
 
 static tenon_group *group_of(const tenon_node *n) { return n->user; }
 
@@ -32,6 +35,7 @@ static void insert_sorted(tenon_group *g, tenon_node *n)
     int i = g->node_count++;
     for (; i > 0 && g->node[i - 1]->id > n->id; i--) g->node[i] = g->node[i - 1];
     g->node[i] = n;
+    g->based = false;
 }
 
 static bool is_pointwise(const tenon_node *n)
@@ -61,10 +65,8 @@ static bool ready_before(const tenon_plan *plan, const tenon_value *v, int id)
 }
 
 /* ---- what a group costs, for comparing covers ---- */
-static void natural_formats(const tenon_plan *plan, const tenon_group *g, tenon_layout layout, tenon_format *src,
-                            tenon_format *dst)
+static void natural_formats(const tenon_group *g, tenon_layout layout, tenon_format *src, tenon_format *dst)
 {
-    (void)plan;
     for (int i = 0; i < g->src_count; i++) {
         const tenon_value *v = g->src[i];
         const bool feature = v->type.rank >= 3 && !v->is_const && tenon_place_root(tenon_place_of(v))->feature;
@@ -73,26 +75,62 @@ static void natural_formats(const tenon_plan *plan, const tenon_group *g, tenon_
     for (int i = 0; i < g->dst_count; i++) dst[i] = (tenon_format){.layout = g->dst[i]->type.rank >= 3 ? layout : TENON_ROW};
 }
 
-/* Seconds of the best tactic under the better of the two usual layouts; *out NULL when only the reference can. */
-static tenon_status natural_choice(tenon_plan *plan, tenon_group *g, bool timed, const tenon_choice **out)
+/* What a group costs alone; the problem and the values at its border, as they were when it was asked. */
+typedef struct costed {
+    const tenon_choice *choice; /* NULL: only the reference can */
+    tenon_problem problem;
+    const void *src[TENON_PROBLEM_SRC + 8], *dst[TENON_PROBLEM_DST];
+} costed;
+
+/* g->problem under some formats, made once for the same nodes. TENON_INVALID, TENON_UNSUPPORTED: they are no problem. */
+static tenon_status base_problem(tenon_plan *plan, tenon_group *g)
 {
-    *out = NULL;
-    if (tenon_plan_border(plan, g) != TENON_OK) return TENON_OK;
     tenon_format src[TENON_PROBLEM_SRC + 8], dst[TENON_PROBLEM_DST];
-    tenon_problem base, p;
-    natural_formats(plan, g, TENON_ROW, src, dst);
-    const tenon_status built = tenon_plan_problem(plan, g, src, dst, &base);
-    if (built == TENON_NOMEM) return built;
-    if (built != TENON_OK) return TENON_OK; /* cannot be said as a problem */
+    if (g->based) return TENON_OK;
+    TENON_TRY(tenon_plan_border(plan, g));
+    natural_formats(g, TENON_ROW, src, dst);
+    TENON_TRY(tenon_plan_problem(plan, g, src, dst, &g->problem));
+    g->based = true;
+    return TENON_OK;
+}
+
+static bool is_refusal(tenon_status status) { return status == TENON_INVALID || status == TENON_UNSUPPORTED; }
+
+/* The best tactic under the better of the two usual layouts. */
+static tenon_status natural_choice(tenon_plan *plan, tenon_group *g, bool timed, costed *out)
+{
+    out->choice = NULL;
+    const tenon_status built = base_problem(plan, g);
+    if (built != TENON_OK) return is_refusal(built) ? TENON_OK : built; /* cannot be said as a problem */
+    tenon_format src[TENON_PROBLEM_SRC + 8], dst[TENON_PROBLEM_DST];
+    tenon_problem p;
     const tenon_layout layouts[] = {TENON_CLAST, TENON_ROW};
     for (int i = 0; i < 2; i++) {
-        natural_formats(plan, g, layouts[i], src, dst);
-        TENON_TRY(tenon_plan_reformat(plan, &base, src, dst, &p));
+        natural_formats(g, layouts[i], src, dst);
+        TENON_TRY(tenon_plan_reformat(plan, &g->problem, src, dst, &p));
         const tenon_choice *choice;
         TENON_TRY(timed ? tenon_tuner_choose(plan->tuner, &p, &choice) : tenon_tuner_estimate(plan->tuner, &p, &choice));
         if (choice->tactic->flags & TENON_TACTIC_REFERENCE) continue;
-        if (!*out || choice->seconds < (*out)->seconds) *out = choice;
+        if (out->choice && choice->seconds >= out->choice->seconds) continue;
+        out->choice = choice;
+        out->problem = p;
     }
+    memcpy(out->src, g->src, sizeof out->src);
+    memcpy(out->dst, g->dst, sizeof out->dst);
+    return TENON_OK;
+}
+
+/* Whether one step for `together` is better than the steps apart. As fast but for noise is better: it is fewer steps. */
+static tenon_status is_better(tenon_plan *plan, const costed *together, const costed *apart, int count, bool *out)
+{
+    tenon_lineup_step step[TENON_PROBLEM_ANCHORS + 1];
+    for (int i = 0; i <= count; i++) {
+        const costed *c = i ? &apart[i - 1] : together;
+        step[i] = (tenon_lineup_step){&c->problem, c->choice, c->src, c->dst};
+    }
+    double seconds[2];
+    TENON_TRY(tenon_tuner_compare(plan->tuner, (tenon_lineup[]){{step, 1}, {step + 1, count}}, seconds));
+    *out = seconds[0] <= seconds[1] * (together->choice->timed ? NOISE : 1);
     return TENON_OK;
 }
 
@@ -148,6 +186,7 @@ static void remove_node(tenon_group *g, tenon_node *n)
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i] != n) g->node[w++] = g->node[i];
     g->node_count = w;
+    g->based = false;
     n->user = NULL;
 }
 
@@ -161,9 +200,9 @@ static tenon_status take_followers(tenon_plan *plan, tenon_group *g, const tenon
         if (!n) return TENON_OK;
         insert_sorted(g, n);
         n->user = g;
-        const tenon_choice *choice;
-        TENON_TRY(natural_choice(plan, g, false, &choice));
-        if (choice) continue;
+        costed with;
+        TENON_TRY(natural_choice(plan, g, false, &with));
+        if (with.choice) continue;
         remove_node(g, n);
         if (refused_count == (int)TENON_COUNTOF(refused)) return TENON_OK;
         refused[refused_count++] = n;
@@ -174,19 +213,15 @@ static tenon_status take_followers(tenon_plan *plan, tenon_group *g, const tenon
 /* A node whose problem text does not say everything (constant contents that its rule reads) is run from graph text. */
 static tenon_status is_problem(tenon_plan *plan, tenon_group *g, bool *out)
 {
-    tenon_format src[TENON_PROBLEM_SRC + 8], dst[TENON_PROBLEM_DST];
-    tenon_problem p, parsed;
+    tenon_problem parsed;
     *out = false;
-    tenon_status status = tenon_plan_border(plan, g);
-    if (status != TENON_OK) return status == TENON_UNSUPPORTED ? TENON_OK : status;
-    natural_formats(plan, g, TENON_ROW, src, dst);
-    status = tenon_plan_problem(plan, g, src, dst, &p);
-    if (status == TENON_OK) status = tenon_problem_parse(plan->cx, plan->arena, p.text, &parsed);
-    if (status == TENON_NOMEM) return status;
-    *out = status == TENON_OK && strcmp(parsed.text, p.text) == 0;
+    tenon_status status = base_problem(plan, g);
+    if (status == TENON_OK) status = tenon_problem_parse(plan->cx, plan->arena, g->problem.text, &parsed);
+    if (status != TENON_OK && !is_refusal(status)) return status;
+    *out = status == TENON_OK && strcmp(parsed.text, g->problem.text) == 0;
     if (!*out)
         tenon_log(plan->cx, TENON_VERBOSE, TENON_TOPIC_PLAN, "%s: run from graph text: %s", g->node[0]->name,
-                  status == TENON_OK ? p.text : plan->cx->message);
+                  status == TENON_OK ? g->problem.text : plan->cx->message);
     return TENON_OK;
 }
 
@@ -200,9 +235,9 @@ static tenon_status group_node(tenon_plan *plan, tenon_node *n)
         g->kind = TENON_GROUP_GRAPH;
         return tenon_plan_graph_text(plan, g);
     }
-    const tenon_choice *alone;
+    costed alone;
     TENON_TRY(natural_choice(plan, g, false, &alone));
-    if (!alone || !n->dst[0] || is_pointwise(n)) return TENON_OK;
+    if (!alone.choice || !n->dst[0] || is_pointwise(n)) return TENON_OK;
     return take_followers(plan, g, n->dst[0]);
 }
 
@@ -236,16 +271,17 @@ static tenon_status take_front(tenon_plan *plan, tenon_node *n)
     if (!feeds_only(n, &target)) return TENON_OK;
     tenon_group *g = plan->group[target->id];
     if (g->node_count >= TENON_GROUP_NODES || n->id > g->order) return TENON_OK;
-    const tenon_choice *without, *with, *alone;
-    TENON_TRY(natural_choice(plan, g, true, &without));
+    costed apart[2], with; /* the program alone, the group without it */
+    TENON_TRY(natural_choice(plan, g, true, &apart[1]));
     tenon_group single = {.kind = TENON_GROUP_PROBLEM, .order = n->id, .node = {n}, .node_count = 1};
-    TENON_TRY(natural_choice(plan, &single, true, &alone));
+    TENON_TRY(natural_choice(plan, &single, true, &apart[0]));
     insert_sorted(g, n);
     n->user = g;
     TENON_TRY(natural_choice(plan, g, true, &with));
-    const bool better = with && (!without || !alone || with->seconds <= without->seconds + alone->seconds);
+    bool better = with.choice != NULL;
+    if (better && apart[0].choice && apart[1].choice) TENON_TRY(is_better(plan, &with, apart, 2, &better));
     if (!better) remove_node(g, n);
-    return tenon_plan_border(plan, g);
+    return better ? TENON_OK : tenon_plan_border(plan, g);
 }
 
 static tenon_status take_fronts(tenon_plan *plan)
@@ -266,9 +302,9 @@ static tenon_status group_programs(tenon_plan *plan)
         if (group_of(n) || !is_pointwise(n)) continue;
         tenon_group *g;
         TENON_TRY(new_group(plan, TENON_GROUP_PROBLEM, n, &g));
-        const tenon_choice *choice;
-        TENON_TRY(natural_choice(plan, g, false, &choice));
-        if (choice) TENON_TRY(take_followers(plan, g, n->dst[0]));
+        costed alone;
+        TENON_TRY(natural_choice(plan, g, false, &alone));
+        if (alone.choice) TENON_TRY(take_followers(plan, g, n->dst[0]));
         bool problem;
         TENON_TRY(is_problem(plan, g, &problem));
         if (problem) continue;
@@ -321,22 +357,24 @@ static bool name_is(const char *pattern, int index, const char *name, int *count
 static tenon_status join(tenon_plan *plan, tenon_group *const *chain, int count)
 {
     tenon_group merged = {.kind = TENON_GROUP_PROBLEM, .order = chain[count - 1]->order};
-    double apart = 0;
+    costed apart[TENON_PROBLEM_ANCHORS], together;
     for (int i = 0; i < count; i++) {
-        const tenon_choice *choice;
-        TENON_TRY(natural_choice(plan, chain[i], true, &choice));
-        if (!choice || merged.node_count + chain[i]->node_count > TENON_GROUP_NODES) return TENON_OK;
-        apart += choice->seconds;
+        TENON_TRY(natural_choice(plan, chain[i], false, &apart[i]));
+        if (!apart[i].choice || merged.node_count + chain[i]->node_count > TENON_GROUP_NODES) return TENON_OK;
         for (int k = 0; k < chain[i]->node_count; k++) insert_sorted(&merged, chain[i]->node[k]);
     }
-    const tenon_choice *together;
     TENON_TRY(natural_choice(plan, &merged, false, &together));
-    if (together) TENON_TRY(natural_choice(plan, &merged, true, &together));
-    if (!together || together->seconds > apart) return TENON_OK;
+    if (!together.choice) return TENON_OK;
+    TENON_TRY(natural_choice(plan, &merged, true, &together));
+    for (int i = 0; i < count; i++) TENON_TRY(natural_choice(plan, chain[i], true, &apart[i]));
+    bool better;
+    TENON_TRY(is_better(plan, &together, apart, count, &better));
+    if (!better) return TENON_OK;
     tenon_group *last = chain[count - 1];
     for (int i = 0; i + 1 < count; i++) chain[i]->dead = true;
     memcpy(last->node, merged.node, sizeof last->node);
     last->node_count = merged.node_count;
+    last->based = false;
     for (int i = 0; i < last->node_count; i++) last->node[i]->user = last;
     return tenon_plan_border(plan, last);
 }
@@ -350,7 +388,7 @@ static tenon_status join_pattern(tenon_plan *plan, const char *pattern)
              g && !g->dead && g->kind == TENON_GROUP_PROBLEM && length < TENON_PROBLEM_ANCHORS;) {
             const tenon_node *anchor = sole_anchor(g);
             if (!anchor || !name_is(pattern, length, anchor->op->name, &want)) break;
-            TENON_TRY(tenon_plan_border(plan, g));
+            if (!g->based) TENON_TRY(tenon_plan_border(plan, g));
             chain[length++] = g;
             if (length == want) break;
             g = next_in_chain(plan, g);
@@ -395,6 +433,6 @@ tenon_status tenon_plan_cover(tenon_plan *plan)
     TENON_TRY(group_programs(plan));
     sort_groups(plan);
     for (size_t i = 0; i < plan->group_count; i++)
-        if (plan->group[i]->kind == TENON_GROUP_PROBLEM) TENON_TRY(tenon_plan_border(plan, plan->group[i]));
+        if (plan->group[i]->kind == TENON_GROUP_PROBLEM) TENON_TRY(base_problem(plan, plan->group[i]));
     return TENON_OK;
 }

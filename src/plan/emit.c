@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plans become records: dims to the shape program, places to slots, steps with their operands. */
+/* Plans become records: dims to the shape program, places to slots, steps with their operands; and the records a file image. */
 #include "plan/emit.h"
 
 #include "base/checked.h"
 #include "base/isa.h"
+#include "run/load.h"
 
 #include <string.h>
 #include <xxhash.h>
@@ -100,11 +101,24 @@ static uint32_t add_dim(tenon_emitter *em, tenon_dim_kind kind, uint32_t a, uint
     return index;
 }
 
+/* Strides are interned while emitting, so ids grow beyond what there was at the beginning. */
+static tenon_status grow_dim_map(tenon_emitter *em, size_t id)
+{
+    const size_t count = TENON_MAX(id + 1, em->plan->graph->dims->node_count) * 2;
+    uint32_t *map = tenon_arena_array(em->arena, count, sizeof *map);
+    if (!map) return TENON_NOMEM;
+    if (em->dim_capacity) memcpy(map, em->dim_record, em->dim_capacity * sizeof *map);
+    memset(map + em->dim_capacity, 0xff, (count - em->dim_capacity) * sizeof *map);
+    em->dim_record = map;
+    em->dim_capacity = count;
+    return TENON_OK;
+}
+
 tenon_status tenon_emit_dim(tenon_emitter *em, const tenon_dim *d, uint32_t *out)
 {
-    uint32_t *known = &em->dim_record[d->id];
-    if (*known != TENON_NONE) {
-        *out = *known;
+    if ((size_t)d->id >= em->dim_capacity) TENON_TRY(grow_dim_map(em, (size_t)d->id));
+    if (em->dim_record[d->id] != TENON_NONE) {
+        *out = em->dim_record[d->id];
         return TENON_OK;
     }
     uint32_t arg[3] = {0}, acc;
@@ -135,28 +149,12 @@ tenon_status tenon_emit_dim(tenon_emitter *em, const tenon_dim *d, uint32_t *out
     return tenon_buf_status(&em->section[TENON_SECTION_DIMS]);
 }
 
-/* Later expressions may have ids beyond the map's first size. */
-static tenon_status size_dim_map(tenon_emitter *em)
-{
-    /* strides are interned while emitting; room for them is made here */
-    const size_t count = em->plan->graph->dims->node_count * 4 + 65536;
-    em->dim_record = tenon_arena_array(em->arena, count, sizeof *em->dim_record);
-    if (!em->dim_record) return TENON_NOMEM;
-    memset(em->dim_record, 0xff, count * sizeof *em->dim_record);
-    em->dim_capacity = count;
-    return TENON_OK;
-}
-
 tenon_status tenon_emit_begin(tenon_emitter *em, tenon_plan *plan)
 {
     em->plan = plan;
-    return size_dim_map(em);
-}
-
-static tenon_status emit_known_dim(tenon_emitter *em, const tenon_dim *d, uint32_t *out)
-{
-    if ((size_t)d->id >= em->dim_capacity) return TENON_FAIL(em->cx, TENON_INTERNAL, "too many dimension expressions");
-    return tenon_emit_dim(em, d, out);
+    em->dim_record = NULL;
+    em->dim_capacity = 0;
+    return TENON_OK;
 }
 
 /* ---- slots ---- */
@@ -170,7 +168,7 @@ static tenon_status slot_storage(tenon_emitter *em, tenon_place *p, tenon_rec_sl
         s->count = (uint32_t)p->value->sym_count;
         for (size_t i = 0; i < p->value->sym_count; i++) {
             uint32_t d;
-            TENON_TRY(emit_known_dim(em, p->value->sym[i], &d));
+            TENON_TRY(tenon_emit_dim(em, p->value->sym[i], &d));
             ADD(em, TENON_SECTION_INDICES, d);
         }
         return TENON_OK;
@@ -209,10 +207,10 @@ static tenon_status emit_slot(tenon_emitter *em, tenon_place *p, uint32_t *out)
         TENON_TRY(tenon_place_strides(em->plan, s.kind == TENON_SLOT_SYMBOLIC ? &(tenon_place){.value = p->value} : p, &view,
                                       &possible));
         if (!possible) return TENON_FAIL(em->cx, TENON_INTERNAL, "value '%s' has no strides", p->value->name);
-        if (!tenon_dim_is(view.offset, 0)) TENON_TRY(emit_known_dim(em, view.offset, &s.offset));
+        if (!tenon_dim_is(view.offset, 0)) TENON_TRY(tenon_emit_dim(em, view.offset, &s.offset));
         for (int i = 0; i < t->rank; i++) {
-            TENON_TRY(emit_known_dim(em, t->dim[i], &s.dim[i]));
-            TENON_TRY(emit_known_dim(em, view.stride[i], &s.stride[i]));
+            TENON_TRY(tenon_emit_dim(em, t->dim[i], &s.dim[i]));
+            TENON_TRY(tenon_emit_dim(em, view.stride[i], &s.stride[i]));
         }
     }
     *out = p->slot = tenon_emit_count(em, TENON_SECTION_SLOTS);
@@ -329,24 +327,31 @@ static tenon_status emit_step(tenon_emitter *em, const tenon_plan_step *s)
 }
 
 /* ---- symbols of this profile that are sizes found while running ---- */
-static void bind_data_symbols(tenon_emitter *em)
+static tenon_status bind_data_symbol(tenon_emitter *em, const tenon_place *p, int axis)
 {
-    tenon_plan *plan = em->plan;
+    const tenon_dim *d = p->value->type.dim[axis];
+    if (d->kind != TENON_DIM_SYM) return TENON_OK;
+    const tenon_dim_symbol *symbol = &em->plan->graph->dims->symbol[d->value];
+    if (!symbol->data_dependent) return TENON_OK;
+    uint32_t s;
+    TENON_TRY(find_symbol(em, symbol->name, &s));
+    tenon_rec_symbol *all = (void *)em->section[TENON_SECTION_SYMBOLS].data;
+    if (all[s].slot != TENON_NONE) return TENON_OK;
+    all[s].slot = p->slot;
+    all[s].slot_axis = (uint32_t)axis;
+    return TENON_OK;
+}
+
+static tenon_status bind_data_symbols(tenon_emitter *em)
+{
+    const tenon_plan *plan = em->plan;
     for (size_t i = 0; i < plan->step_count; i++)
         for (int k = 0; k < plan->step[i].dst_count; k++) {
             const tenon_place *p = plan->step[i].dst_place[k];
-            const tenon_type *t = &p->value->type;
-            for (int a = 0; p->host_only && p->slot != TENON_NONE && a < t->rank; a++) {
-                if (t->dim[a]->kind != TENON_DIM_SYM) continue;
-                tenon_rec_symbol *all = (void *)em->section[TENON_SECTION_SYMBOLS].data;
-                uint32_t s;
-                const tenon_dim_symbol *symbol = &plan->graph->dims->symbol[t->dim[a]->value];
-                if (!symbol->data_dependent || find_symbol(em, symbol->name, &s) != TENON_OK || all[s].slot != TENON_NONE)
-                    continue;
-                all[s].slot = p->slot;
-                all[s].slot_axis = (uint32_t)a;
-            }
+            for (int a = 0; p->host_only && p->slot != TENON_NONE && a < p->value->type.rank; a++)
+                TENON_TRY(bind_data_symbol(em, p, a));
         }
+    return TENON_OK;
 }
 
 static tenon_status emit_ranges(tenon_emitter *em)
@@ -377,7 +382,7 @@ tenon_status tenon_emit_profile(tenon_emitter *em, tenon_plan *plan)
                            .slot_first = tenon_emit_count(em, TENON_SECTION_SLOTS)};
     TENON_TRY(emit_ranges(em));
     for (size_t i = 0; i < plan->step_count; i++) TENON_TRY(emit_step(em, &plan->step[i]));
-    bind_data_symbols(em);
+    TENON_TRY(bind_data_symbols(em));
     p.step_count = tenon_emit_count(em, TENON_SECTION_STEPS) - p.step_first;
     p.slot_count = tenon_emit_count(em, TENON_SECTION_SLOTS) - p.slot_first;
     p.heap_count = plan->heap_count;
@@ -406,4 +411,16 @@ tenon_status tenon_emit_finish(tenon_emitter *em)
     tenon_buf_free(ranges);
     *ranges = all;
     return tenon_buf_status(ranges);
+}
+
+tenon_status tenon_emit_image(tenon_emitter *em, uint8_t **data, size_t *bytes)
+{
+    tenon_section_bytes section[TENON_SECTION_COUNT];
+    *data = NULL;
+    TENON_TRY(tenon_emit_finish(em));
+    for (int i = 0; i < TENON_SECTION_COUNT; i++) {
+        TENON_TRY(tenon_buf_status(&em->section[i]));
+        section[i] = (tenon_section_bytes){em->section[i].data, em->section[i].length};
+    }
+    return tenon_image_make(em->cx, &em->header, section, data, bytes);
 }

@@ -38,7 +38,7 @@ tenon_status tenon_emit_weight(tenon_emitter *em, const tenon_tensor *data, cons
 tenon_status tenon_emit_constant(tenon_emitter *em, tenon_place *p);
 tenon_status tenon_emit_pack(tenon_emitter *em, const tenon_plan_step *s, const tenon_pack *pack, uint32_t *out);
 tenon_status tenon_emit_finish(tenon_emitter *em);
-/* The finished image (writer.c), freed by tenon_free_aligned. */
+/* The finished image, freed by tenon_free_aligned. */
 tenon_status tenon_emit_image(tenon_emitter *em, uint8_t **data, size_t *bytes);
 
 #endif

@@ -8,7 +8,7 @@
      storage     where each value lies: own buffer, view of another, part of a concat; under a layout for each own buffer
      choose      layouts, formats and tactics together: the sum of step and conversion times is minimised
      memory      lifetimes are packed into one block
-     emit        records of the engine (run/engine.h), weights evaluated and packed, written by writer.c
+     emit        records of the engine (run/engine.h), weights evaluated and packed
 
    All times come from tenon_tuner (tuner.h): measured, or by the cost model when timing is off. */
 #ifndef TENON_PLAN_PLAN_H
@@ -59,6 +59,7 @@ struct tenon_group {
     tenon_value *dst[TENON_PROBLEM_DST];
     int dst_count;
     tenon_problem problem;      /* of PROBLEM, formats as chosen */
+    bool based;                 /* problem says what the nodes are, in whatever formats, and src stands in its order */
     const char *text;           /* of GRAPH: the node as graph text, its large constants as inputs */
     /* chosen */
     const tenon_choice *choice;

@@ -60,6 +60,7 @@ static bool is_graph_output(const tenon_graph *g, const tenon_value *v)
 tenon_status tenon_plan_border(tenon_plan *plan, tenon_group *g)
 {
     g->src_count = g->dst_count = 0;
+    g->based = false;
     for (int i = 0; i < g->node_count; i++) {
         const tenon_node *n = g->node[i];
         for (int k = 0; k < n->src_count; k++) {

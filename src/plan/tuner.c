@@ -5,15 +5,22 @@
 #include "plan/tuner.h"
 
 #include "base/checked.h"
+#include "plan/race.h"
 #include "run/load.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
 enum { MAX_VARIANTS = 32, MAX_TRIED = 96 };
 /* The references run at some 50 MFLOP/s: an estimate that never wins. */
 #define REFERENCE_FLOPS 5e7
+/* Times that differ by less are the same; a candidate that is surely slower by this factor goes on no further. */
+#define SAME 1.03
+#define CLEARLY 1.25
+/* Two ways are not compared anew where the sums of their times differ by this factor. */
+#define FAR 2.0
 
 typedef struct known { uint64_t hash; const char *text; const tenon_choice *measured, *estimated; } known;
 
@@ -60,19 +67,24 @@ static double tensor_bytes(const tenon_tensor *t)
 
 typedef struct sized {
     const tenon_problem *problem;
-    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
+    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];           /* at the tuning point */
+    tenon_tensor src_most[TENON_PROBLEM_SRC], dst_most[TENON_PROBLEM_DST]; /* at the upper end of the shapes */
     double flops, bytes;
 } sized;
 
 static tenon_status size_up(tenon_tuner *t, const tenon_problem *p, sized *out)
 {
     const tenon_dim_pool *pool = p->graph->dims;
-    int64_t opt[64];
+    int64_t opt[64], most[64];
     if (pool->symbol_count > TENON_COUNTOF(opt))
         return TENON_FAIL(t->cx, TENON_UNSUPPORTED, "problem with %zu symbols", pool->symbol_count);
-    for (size_t i = 0; i < pool->symbol_count; i++) opt[i] = pool->symbol[i].opt;
+    for (size_t i = 0; i < pool->symbol_count; i++) {
+        opt[i] = pool->symbol[i].opt;
+        most[i] = pool->symbol[i].hi < TENON_DIM_HUGE ? pool->symbol[i].hi : opt[i];
+    }
     out->problem = p;
     TENON_TRY(tenon_problem_shapes(t->cx, p, opt, out->src, out->dst));
+    TENON_TRY(tenon_problem_shapes(t->cx, p, most, out->src_most, out->dst_most));
     out->flops = tenon_problem_flops(p, out->src, out->dst);
     out->bytes = 0;
     for (int i = 0; i < p->src_count; i++) out->bytes += tensor_bytes(&out->src[i]);
@@ -89,132 +101,48 @@ static double model(const tenon_tuner *t, const tenon_tactic *tactic, const teno
     return info->step_seconds + TENON_MAX(compute, memory);
 }
 
-/* ---- measuring ---- */
-static void fill(void *data, size_t bytes, tenon_dtype dtype, uint64_t seed)
+/* ---- keys of the timing cache ---- */
+static const char *code_hash(const tenon_backend *backend)
 {
-    if (dtype == TENON_F32) {
-        float *f = data;
-        for (size_t i = 0; i < bytes / 4; i++) {
-            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-            f[i] = (float)(int32_t)(seed >> 32) * (1.0f / 2147483648.0f);
-        }
-    } else {
-        memset(data, 0, bytes); /* indices and masks: zero is always inside */
-    }
+    for (const tenon_code_hash *k = tenon_code_hashes; k->backend; k++)
+        if (strcmp(k->backend, backend->name) == 0) return k->hash;
+    return "";
 }
 
-typedef struct trial {
-    void *block[TENON_PROBLEM_SRC + TENON_PROBLEM_DST + TENON_MAX_PACK + 2];
-    int block_count;
-} trial;
-
-static tenon_status trial_tensor(tenon_tuner *t, trial *tr, tenon_tensor *x, const tenon_format *f)
+/* What the time depends on besides problem and variant: the code of the backend as it was built, and the text of the kernels. */
+static uint64_t source_hash(const tenon_tuner *t, const tenon_tactic_plan *plan)
 {
-    int64_t last = 0;
-    if (f) tenon_format_strides(f, x);
-    for (int k = 0; k < x->rank; k++) last += (TENON_MAX(x->dim[k], 1) - 1) * x->stride[k];
-    const size_t bytes = tenon_round_up(tenon_dtype_bytes(x->dtype, (size_t)last + 1), 64);
-    void *p;
-    TENON_TRY(t->backend->alloc(t->cx, t->device, bytes, &p));
-    tr->block[tr->block_count++] = p;
-    x->data = p;
-    if (t->backend->host_memory) {
-        fill(p, bytes, x->dtype, bytes);
-        return TENON_OK;
-    }
-    void *host = tenon_alloc(t->cx, bytes);
-    if (!host) return TENON_NOMEM;
-    fill(host, bytes, x->dtype, bytes);
-    const tenon_status status = t->backend->upload(t->cx, t->device, p, host, bytes);
-    tenon_free(t->cx, host);
-    return status;
-}
-
-/* The shape block of a trial: filled by bind, then copied to the device. */
-static tenon_status trial_shape(tenon_tuner *t, trial *tr, int count, int64_t **host, void **device)
-{
-    *host = tenon_arena_array(t->arena, (size_t)count, sizeof **host);
-    if (!*host) return TENON_NOMEM;
-    TENON_TRY(t->backend->alloc(t->cx, t->device, (size_t)count * sizeof **host, device));
-    tr->block[tr->block_count++] = *device;
-    return TENON_OK;
-}
-
-static tenon_status load_kernels(tenon_tuner *t, const tenon_tactic_plan *plan, void **kernel)
-{
+    const char *code = code_hash(t->backend);
+    uint64_t hash = XXH3_64bits(code, strlen(code));
     for (int i = 0; i < plan->kernel_count; i++) {
-        tenon_buf image;
-        tenon_buf_init(&image, t->cx);
-        tenon_status status = t->backend->kernel_compile(t->cx, t->device, &plan->kernel[i], &image);
-        if (status == TENON_OK)
-            status = t->backend->kernel_load(t->cx, t->device, image.data, image.length, plan->kernel[i].entry, &kernel[i]);
-        tenon_buf_free(&image);
-        TENON_TRY(status);
+        const tenon_kernel_source *k = &plan->kernel[i];
+        hash = XXH3_64bits_withSeed(k->source, strlen(k->source), hash);
+        hash = XXH3_64bits_withSeed(k->options, strlen(k->options), hash);
+        hash = XXH3_64bits_withSeed(k->entry, strlen(k->entry), hash);
     }
-    return TENON_OK;
+    return hash;
 }
 
-static tenon_status run_trial(tenon_tuner *t, trial *tr, const sized *s, const tenon_tactic *tactic, const tenon_variant *v,
-                              const tenon_tactic_plan *plan, uint8_t *record, void **kernel, double *seconds)
+typedef struct timing_key { const char *fingerprint, *problem; char tactic[160]; tenon_variant variant; } timing_key;
+
+static timing_key key_of(const tenon_tuner *t, const char *problem, const tenon_tactic *tactic, const tenon_variant *v,
+                         const tenon_tactic_plan *plan)
 {
-    const tenon_problem *p = s->problem;
-    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST], pack[TENON_MAX_PACK];
-    memcpy(src, s->src, sizeof src);
-    memcpy(dst, s->dst, sizeof dst);
-    for (int i = 0; i < p->src_count; i++) {
-        src[i].data = NULL;
-        if (!(plan->src_packed >> i & 1)) TENON_TRY(trial_tensor(t, tr, &src[i], &p->src[i].format));
-    }
-    for (int i = 0; i < p->dst_count; i++) TENON_TRY(trial_tensor(t, tr, &dst[i], &p->dst[i].format));
-    for (int i = 0; i < plan->pack_count; i++) {
-        TENON_TRY(tenon_pack_type(t->cx, p, &plan->pack[i], &pack[i]));
-        TENON_TRY(trial_tensor(t, tr, &pack[i], NULL));
-    }
-    void *workspace = NULL;
-    if (plan->workspace_bytes) {
-        TENON_TRY(t->backend->alloc(t->cx, t->device, plan->workspace_bytes, &workspace));
-        tr->block[tr->block_count++] = workspace;
-    }
-    int64_t *shape = NULL;
-    void *shape_device = NULL;
-    if (plan->shape_count) TENON_TRY(trial_shape(t, tr, plan->shape_count, &shape, &shape_device));
-    TENON_TRY(load_kernels(t, plan, kernel));
-    const tenon_bind bind = {.problem = p,
-                             .variant = v,
-                             .plan = plan,
-                             .src = src,
-                             .dst = dst,
-                             .pack = pack,
-                             .workspace = workspace,
-                             .threads = t->backend->info(t->device)->threads,
-                             .device = t->device,
-                             .kernel = kernel,
-                             .shape = shape,
-                             .shape_device = shape_device,
-                             .src_most = src,
-                             .dst_most = dst};
-    TENON_TRY(tactic->bind(t->cx, &bind, record));
-    if (plan->shape_count)
-        TENON_TRY(t->backend->upload(t->cx, t->device, shape_device, shape, (size_t)plan->shape_count * sizeof *shape));
-    const tenon_launch launch = {.tactic = tactic, .record = record};
-    t->measured++;
-    return t->backend->time(t->cx, t->device, &launch, 1, tenon_round_up(plan->scratch_bytes, 64), t->options.budget_seconds,
-                            seconds);
+    timing_key k = {.fingerprint = t->backend->info(t->device)->fingerprint, .problem = problem, .variant = *v};
+    snprintf(k.tactic, sizeof k.tactic, "%.120s@%016" PRIx64, tactic->name, source_hash(t, plan));
+    return k;
 }
 
-static tenon_status measure(tenon_tuner *t, const sized *s, const tenon_tactic *tactic, const tenon_variant *v,
-                            const tenon_tactic_plan *plan, double *seconds)
+static bool find_time(const tenon_tuner *t, const timing_key *k, double *seconds)
 {
-    trial tr = {.block_count = 0};
-    void *kernel[TENON_MAX_KERNELS] = {NULL};
-    uint8_t *record = tenon_alloc_aligned(t->cx, TENON_MAX(plan->record_bytes, 64), 64);
-    if (!record) return TENON_NOMEM;
-    const tenon_status status = run_trial(t, &tr, s, tactic, v, plan, record, kernel, seconds);
-    for (int i = 0; i < tr.block_count; i++) t->backend->release(t->device, tr.block[i]);
-    for (int i = 0; i < plan->kernel_count; i++)
-        if (kernel[i]) t->backend->kernel_unload(t->device, kernel[i]);
-    tenon_free_aligned(t->cx, record);
-    return status;
+    return tenon_cache_find(t->cache, k->fingerprint, k->problem, k->tactic, &k->variant, seconds);
+}
+
+/* *seconds becomes what the cache holds, which is what a later build will find. */
+static tenon_status keep_time(tenon_tuner *t, const timing_key *k, double *seconds)
+{
+    TENON_TRY(tenon_cache_add(t->cx, t->cache, k->fingerprint, k->problem, k->tactic, &k->variant, *seconds));
+    return find_time(t, k, seconds) ? TENON_OK : TENON_FAIL(t->cx, TENON_INTERNAL, "timing cache lost an entry");
 }
 
 /* ---- choosing ---- */
@@ -276,30 +204,56 @@ static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_t
     return TENON_OK;
 }
 
+/* All candidates that are to be measured, on the same operands. */
+static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list, size_t count)
+{
+    tenon_race trial;
+    tenon_launch launch[MAX_TRIED];
+    tenon_racer racer[MAX_TRIED];
+    tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
+    tenon_status status = TENON_OK;
+    memcpy(src, s->src, sizeof src);
+    memcpy(dst, s->dst, sizeof dst);
+    for (int i = 0; i < s->problem->src_count; i++) tenon_format_strides(&s->problem->src[i].format, &src[i]);
+    for (int i = 0; i < s->problem->dst_count; i++) tenon_format_strides(&s->problem->dst[i].format, &dst[i]);
+    tenon_race_init(&trial, t->cx, t->backend, t->device);
+    for (size_t i = 0; i < count && status == TENON_OK; i++) {
+        const candidate *c = list[i];
+        tenon_race_step step = {.problem = s->problem, .tactic = c->tactic, .variant = &c->variant, .plan = &c->plan,
+                                 .src = src, .dst = dst, .src_most = s->src_most, .dst_most = s->dst_most};
+        status = tenon_race_bind(&trial, &step, &launch[i]);
+        racer[i] = (tenon_racer){&launch[i], 1, tenon_round_up(c->plan.scratch_bytes, 64), 0, 0, 0};
+    }
+    if (status == TENON_OK) status = tenon_race_run(&trial, racer, count, CLEARLY, t->options.budget_seconds * (double)count);
+    for (size_t i = 0; i < count && status == TENON_OK; i++) list[i]->seconds = racer[i].seconds;
+    tenon_race_free(&trial);
+    t->measured += count;
+    return status;
+}
+
 static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *col)
 {
-    const char *fingerprint = t->backend->info(t->device)->fingerprint;
     double best = 1e30;
-    for (size_t i = 0; i < col->count; i++) best = TENON_MIN(best, col->c[i].estimate);
-    int real = 0;
-    for (size_t i = 0; i < col->count; i++) real += !(col->c[i].tactic->flags & TENON_TACTIC_REFERENCE);
+    size_t real = 0, count = 0;
+    candidate *list[MAX_TRIED];
     for (size_t i = 0; i < col->count; i++) {
+        best = TENON_MIN(best, col->c[i].estimate);
+        real += !(col->c[i].tactic->flags & TENON_TACTIC_REFERENCE);
+        col->c[i].seconds = col->c[i].estimate;
+    }
+    for (size_t i = 0; i < col->count && t->options.timed; i++) {
         candidate *c = &col->c[i];
-        c->seconds = c->estimate;
-        if (!t->options.timed || (c->tactic->flags & TENON_TACTIC_REFERENCE)) continue;
-        if (tenon_cache_find(t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, &c->seconds)) {
-            c->timed = true;
-            continue;
-        }
-        /* a model is not exact: only what it puts far behind is not tried */
-        if (c->estimate > 8 * best && real > 1) {
-            c->seconds = 1e9;
-            continue;
-        }
-        TENON_TRY(measure(t, s, c->tactic, &c->variant, &c->plan, &c->seconds));
-        TENON_TRY(tenon_cache_add(t->cx, t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, c->seconds));
-        TENON_TRY(tenon_cache_find(t->cache, fingerprint, s->problem->text, c->tactic->name, &c->variant, &c->seconds) ? TENON_OK
-                  : TENON_FAIL(t->cx, TENON_INTERNAL, "timing cache lost an entry"));
+        if (c->tactic->flags & TENON_TACTIC_REFERENCE) continue;
+        const timing_key key = key_of(t, s->problem->text, c->tactic, &c->variant, &c->plan);
+        c->timed = find_time(t, &key, &c->seconds);
+        /* a model is not exact: only what it puts far behind is not measured */
+        if (!c->timed && (c->estimate <= 8 * best || real == 1)) list[count++] = c;
+    }
+    if (count) TENON_TRY(race(t, s, list, count));
+    for (size_t i = 0; i < count; i++) {
+        candidate *c = list[i];
+        const timing_key key = key_of(t, s->problem->text, c->tactic, &c->variant, &c->plan);
+        TENON_TRY(keep_time(t, &key, &c->seconds));
         c->timed = true;
         tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_TIME, "%s: %s[%d,%d,%d,%d] %.2f us", s->problem->text, c->tactic->name,
                   c->variant.p[0], c->variant.p[1], c->variant.p[2], c->variant.p[3], c->seconds * 1e6);
@@ -307,19 +261,36 @@ static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *
     return TENON_OK;
 }
 
+/* The fastest; of those that are as fast but for noise, the one that the model prefers. Where anything was measured, what was not
+   does not count. */
+static const candidate *best_of(const collection *col)
+{
+    bool timed = false;
+    double least = 1e30;
+    for (size_t i = 0; i < col->count; i++) timed |= col->c[i].timed;
+    for (size_t i = 0; i < col->count; i++)
+        if (col->c[i].timed == timed) least = TENON_MIN(least, col->c[i].seconds);
+    const candidate *best = NULL;
+    for (size_t i = 0; i < col->count; i++) {
+        const candidate *c = &col->c[i];
+        if (c->timed != timed || c->seconds > (timed ? least * SAME : least)) continue;
+        if (!best || c->estimate < best->estimate) best = c;
+    }
+    return best;
+}
+
 static tenon_status decide(tenon_tuner *t, const sized *s, const char *text, collection *col, const tenon_choice **out)
 {
     if (!col->count)
         return TENON_FAIL(t->cx, TENON_INTERNAL, "no tactic at all for %s: the backend '%s' has no reference", s->problem->text,
                           t->backend->name);
-    const candidate *best = &col->c[0];
-    for (size_t i = 1; i < col->count; i++)
-        if (col->c[i].seconds < best->seconds) best = &col->c[i];
+    const candidate *best = best_of(col);
     tenon_choice *choice = tenon_arena_alloc(t->arena, sizeof *choice);
     tenon_timed *tried = tenon_arena_array(t->arena, col->count, sizeof *tried);
     tenon_rejected *rejected = tenon_arena_array(t->arena, col->rejected_count + 1, sizeof *rejected);
     if (!choice || !tried || !rejected) return TENON_NOMEM;
-    for (size_t i = 0; i < col->count; i++) tried[i] = (tenon_timed){col->c[i].tactic, col->c[i].variant, col->c[i].seconds};
+    for (size_t i = 0; i < col->count; i++)
+        tried[i] = (tenon_timed){col->c[i].tactic, col->c[i].variant, col->c[i].seconds, col->c[i].timed};
     memcpy(rejected, col->rejected, col->rejected_count * sizeof *rejected);
     tenon_tactic_plan plan = best->plan;
     for (int i = 0; i < plan.kernel_count; i++) /* printed for this problem, whose memory may not last as long as the choice */
@@ -406,4 +377,115 @@ tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem
 tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out)
 {
     return answer(tuner, problem, false, out);
+}
+
+/* ---- two ways to do the same ---- */
+enum { MAX_LINEUP = TENON_PROBLEM_ANCHORS };
+
+/* Buffers of a list, by the value they stand for: the steps of a list hand them on, the two lists do not share. */
+typedef struct handed { const void *value; size_t bytes; void *data; } handed;
+typedef struct pool { handed at[MAX_LINEUP * (TENON_PROBLEM_SRC + TENON_PROBLEM_DST)]; int count; } pool;
+
+static tenon_status hand_on(tenon_race *trial, pool *pool, const void *value, const tenon_format *f, tenon_tensor *x)
+{
+    tenon_format_strides(f, x);
+    const size_t bytes = tenon_race_span(x);
+    for (int i = 0; i < pool->count; i++)
+        if (pool->at[i].value == value && pool->at[i].bytes >= bytes) {
+            x->data = pool->at[i].data;
+            return TENON_OK;
+        }
+    TENON_TRY(tenon_race_buffer(trial, x->dtype, bytes, &x->data));
+    pool->at[pool->count++] = (handed){value, bytes, x->data};
+    return TENON_OK;
+}
+
+static tenon_status bind_lineup(tenon_tuner *t, tenon_race *trial, const tenon_lineup *way, tenon_launch *launch,
+                                size_t *scratch_bytes)
+{
+    pool *values = tenon_alloc_zero(t->cx, sizeof *values);
+    sized *s = tenon_alloc(t->cx, sizeof *s);
+    tenon_status status = TENON_NOMEM;
+    *scratch_bytes = 0;
+    if (!values || !s) goto done;
+    for (int i = 0; i < way->count; i++) {
+        const tenon_lineup_step *k = &way->step[i];
+        const tenon_tactic_plan *plan = &k->choice->plan;
+        TENON_TRY_DONE(size_up(t, k->problem, s));
+        for (int n = 0; n < k->problem->src_count; n++)
+            if (!(plan->src_packed >> n & 1))
+                TENON_TRY_DONE(hand_on(trial, values, k->src[n], &k->problem->src[n].format, &s->src[n]));
+        for (int n = 0; n < k->problem->dst_count; n++)
+            TENON_TRY_DONE(hand_on(trial, values, k->dst[n], &k->problem->dst[n].format, &s->dst[n]));
+        /* what a choice remembers of its plan is not what bind may want of this problem */
+        tenon_tactic_plan own = {0};
+        TENON_TRY_DONE(k->choice->tactic->plan(t->cx, k->problem, &k->choice->variant, t->device, &own));
+        tenon_race_step step = {.problem = k->problem, .tactic = k->choice->tactic, .variant = &k->choice->variant, .plan = &own,
+                                 .src = s->src, .dst = s->dst, .src_most = s->src_most, .dst_most = s->dst_most};
+        TENON_TRY_DONE(tenon_race_bind(trial, &step, &launch[i]));
+        *scratch_bytes = TENON_MAX(*scratch_bytes, tenon_round_up(own.scratch_bytes, 64));
+    }
+    status = TENON_OK;
+done:
+    tenon_free(t->cx, values);
+    tenon_free(t->cx, s);
+    return status;
+}
+
+static tenon_status measure_ways(tenon_tuner *t, const tenon_lineup way[2], double seconds[2])
+{
+    tenon_race trial;
+    tenon_launch launch[2][MAX_LINEUP];
+    tenon_racer racer[2];
+    tenon_status status = TENON_OK;
+    tenon_race_init(&trial, t->cx, t->backend, t->device);
+    for (int i = 0; i < 2 && status == TENON_OK; i++) {
+        racer[i] = (tenon_racer){.step = launch[i], .count = (size_t)way[i].count};
+        status = bind_lineup(t, &trial, &way[i], launch[i], &racer[i].scratch_bytes);
+    }
+    if (status == TENON_OK) status = tenon_race_run(&trial, racer, 2, CLEARLY, 4 * t->options.budget_seconds);
+    for (int i = 0; i < 2 && status == TENON_OK; i++) seconds[i] = racer[i].seconds;
+    tenon_race_free(&trial);
+    t->measured += 2;
+    return status;
+}
+
+/* Key of way `which` in this comparison: it names both, since a time is good only beside the other. */
+static timing_key way_key(tenon_tuner *t, const tenon_lineup way[2], int which, char *problem, size_t bytes)
+{
+    uint64_t hash = 0;
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < way[i].count; k++) {
+            const tenon_choice *c = way[i].step[k].choice;
+            const uint64_t source = source_hash(t, &c->plan);
+            hash = XXH3_64bits_withSeed(c->text, strlen(c->text), hash + (uint64_t)i);
+            hash = XXH3_64bits_withSeed(c->tactic->name, strlen(c->tactic->name), hash);
+            hash = XXH3_64bits_withSeed(&c->variant, sizeof c->variant, hash);
+            hash = XXH3_64bits_withSeed(&source, sizeof source, hash);
+        }
+    snprintf(problem, bytes, "way %d of %016" PRIx64 ": %d steps", which, hash, way[which].count);
+    const tenon_choice *first = way[which].step[0].choice;
+    return key_of(t, problem, first->tactic, &first->variant, &first->plan);
+}
+
+tenon_status tenon_tuner_compare(tenon_tuner *t, const tenon_lineup way[2], double seconds[2])
+{
+    bool measure = t->options.timed;
+    for (int i = 0; i < 2; i++) {
+        seconds[i] = 0;
+        for (int k = 0; k < way[i].count; k++) {
+            seconds[i] += way[i].step[k].choice->seconds;
+            measure = measure && way[i].step[k].choice->timed;
+        }
+        measure = measure && way[i].count <= MAX_LINEUP;
+    }
+    if (!measure || seconds[0] > FAR * seconds[1] || seconds[1] > FAR * seconds[0]) return TENON_OK;
+    char text[2][96];
+    const timing_key key[2] = {way_key(t, way, 0, text[0], sizeof text[0]), way_key(t, way, 1, text[1], sizeof text[1])};
+    if (find_time(t, &key[0], &seconds[0]) && find_time(t, &key[1], &seconds[1])) return TENON_OK;
+    TENON_TRY(measure_ways(t, way, seconds));
+    for (int i = 0; i < 2; i++) TENON_TRY(keep_time(t, &key[i], &seconds[i]));
+    tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_TIME, "%d steps in %.2f us or %d in %.2f us: ... %s", way[0].count,
+              seconds[0] * 1e6, way[1].count, seconds[1] * 1e6, way[1].step[way[1].count - 1].choice->text);
+    return TENON_OK;
 }

@@ -10,7 +10,8 @@
 #include "plan/cache.h"
 
 typedef struct tenon_rejected { const tenon_tactic *tactic; const char *why; } tenon_rejected;
-typedef struct tenon_timed { const tenon_tactic *tactic; tenon_variant variant; double seconds; } tenon_timed;
+/* seconds: by the model where not timed. */
+typedef struct tenon_timed { const tenon_tactic *tactic; tenon_variant variant; double seconds; bool timed; } tenon_timed;
 
 /* The answer for one problem text; lives as long as the tuner. */
 typedef struct tenon_choice {
@@ -42,6 +43,16 @@ void tenon_tuner_destroy(tenon_tuner **tuner);
 tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
 /* The same by the model alone: for pruning. */
 tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
+/* A step of a list that is compared with another list: src and dst, in the problem's order, say which steps hand a value on. */
+typedef struct tenon_lineup_step {
+    const tenon_problem *problem;
+    const tenon_choice *choice;
+    const void *const *src, *const *dst;
+} tenon_lineup_step;
+typedef struct tenon_lineup { const tenon_lineup_step *step; int count; } tenon_lineup;
+/* Seconds of two ways to compute the same, each as one launch list, measured in the same rounds. The sums of the choices' seconds
+   where something was not timed, or where they lie so far apart that it does not matter. */
+tenon_status tenon_tuner_compare(tenon_tuner *tuner, const tenon_lineup way[2], double seconds[2]);
 size_t tenon_tuner_measured(const tenon_tuner *tuner); /* how many launches lists were timed */
 
 #endif

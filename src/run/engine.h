@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine: its file format and its form in memory, which are the same bytes. The planner fills arrays of these records, the
-   writer (plan/writer.c) lays them out as sections, the loader (run/load.c) maps the file, checks every offset, count and index
+   writer (plan/emit.c) lays them out as sections, the loader (run/load.c) maps the file, checks every offset, count and index
    once and then uses the records in place. Little endian; all records are multiples of 8 bytes; sections start at 64 bytes, the
    weight section at a page.
 
