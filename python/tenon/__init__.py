@@ -11,6 +11,7 @@ Arrays are numpy's, dense, shapes in ONNX's order; times are seconds, sizes byte
 `tenon.Error` and its kinds, with the library's message. What the library logs goes to the logger "tenon".
 """
 from .builder import TimingCache, build, list_table as list, reference
+from .device import DeviceArray, Pointer
 from .engine import Bench, Context, Engine, TensorInfo, load
 from .errors import (CancelledError, CorruptError, DeviceError, Error, InternalError, InvalidError, NoMemoryError,
                      UnsupportedError)
@@ -19,6 +20,6 @@ from .library import shared as _shared
 version: str = _shared.version
 __version__ = version
 
-__all__ = ["Bench", "CancelledError", "Context", "CorruptError", "DeviceError", "Engine", "Error", "InternalError",
-           "InvalidError", "NoMemoryError", "TensorInfo", "TimingCache", "UnsupportedError", "build", "list", "load",
+__all__ = ["Bench", "CancelledError", "Context", "CorruptError", "DeviceArray", "DeviceError", "Engine", "Error", "InternalError",
+           "InvalidError", "NoMemoryError", "Pointer", "TensorInfo", "TimingCache", "UnsupportedError", "build", "list", "load",
            "reference", "version"]

@@ -16,13 +16,14 @@ from typing import Any, Union
 
 import numpy as np
 
-from . import dtypes
+from . import device, dtypes
+from .device import DeviceArray, View
 from .errors import InvalidError
 from .library import shared
 
 Path = Union[str, os.PathLike]
 Shape = Sequence[int]
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]                  # numpy's, or of a GPU: see Engine.run
 Range = tuple[tuple[int, ...], ...]         # minimum, optimum, maximum
 
 ffi, c = shared.ffi, shared.c
@@ -47,8 +48,8 @@ class Bench:
     shapes: dict[str, tuple[int, ...]]
 
 
-def _address(array: np.ndarray) -> Any:
-    return ffi.cast("void *", array.ctypes.data)
+def _address(array: np.ndarray | View) -> Any:
+    return ffi.cast("void *", array.address if isinstance(array, View) else array.ctypes.data)
 
 
 class Opened:
@@ -58,7 +59,8 @@ class Opened:
     def __init__(self, handle: Any) -> None:
         """Takes a tenon_engine * over."""
         self.handle = handle
-        weakref.finalize(self, _destroy, "tenon_engine", handle).atexit = False
+        self.streams: dict[int, Any] = {}       # of the caller's, wrapped, by their handle
+        weakref.finalize(self, _destroy_engine, handle, self.streams).atexit = False
         self.inputs: tuple[TensorInfo, ...] = ()
         self.outputs: tuple[TensorInfo, ...] = ()
         info = ffi.new("tenon_binding_info *")
@@ -73,6 +75,7 @@ class Opened:
             self.profiles: tuple[dict[str, Range], ...] = tuple(
                 {i.name: self._range(session, p, i) for i in self.inputs} for p in range(count))
         self.host_memory = self.inspect()["backend"] != "cuda"
+        self.device_index = 0
 
     def _range(self, session: Any, profile: int, info: TensorInfo) -> Range:
         rank = len(info.shape)
@@ -86,8 +89,8 @@ class Opened:
             session.check(c.tenon_engine_inspect(session.cx, self.handle, out))
             return json.loads(shared.take_text(session, out))
 
-    def check(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The inputs as dense arrays of the right names, types and ranks."""
+    def check(self, inputs: Arrays, stream: int = device.LEGACY_STREAM) -> dict[str, Any]:
+        """The inputs as dense arrays of the right names, types and ranks, on the host or as views of the GPU's memory."""
         if not isinstance(inputs, Mapping):
             raise TypeError(f"inputs: a dict of arrays by name, not {type(inputs).__name__}")
         known = {i.name for i in self.inputs}
@@ -99,15 +102,37 @@ class Opened:
             if info.name not in inputs:
                 raise InvalidError(f"input '{info.name}' is missing; the engine wants {_names(self.inputs)}")
             value = inputs[info.name]
-            if not isinstance(value, (np.ndarray, np.generic)):
+            on_device = device.view(value, f"input '{info.name}'", stream)
+            if on_device is not None:
+                if self.host_memory:
+                    raise InvalidError(f"input '{info.name}' is in a GPU's memory, but the engine runs on the CPU")
+                value = on_device
+            elif not isinstance(value, (np.ndarray, np.generic)):
                 value = np.asarray(value, info.dtype)
             if value.dtype != info.dtype:
                 raise InvalidError(f"input '{info.name}': type {value.dtype} given, the engine wants {info.dtype}")
             if value.ndim != len(info.shape):
                 raise InvalidError(f"input '{info.name}': shape {value.shape} has rank {value.ndim}, the engine wants "
                                    f"rank {len(info.shape)}, {_shape_text(info.shape)}")
-            arrays[info.name] = np.require(value, requirements=["C", "A"]) if value.ndim else np.asarray(value)
+            if not isinstance(value, View):
+                value = np.require(value, requirements=["C", "A"]) if value.ndim else np.asarray(value)
+            arrays[info.name] = value
         return arrays
+
+    def check_outputs(self, outputs: Arrays | None, stream: int = device.LEGACY_STREAM) -> dict[str, View]:
+        """The caller's own arrays for outputs, by name."""
+        views = {}
+        types = {o.name: o.dtype for o in self.outputs}
+        for name, value in (outputs or {}).items():
+            if name not in types:
+                raise InvalidError(f"there is no output '{name}'; the engine has {_names(self.outputs)}")
+            view = device.view(value, f"output '{name}'", stream)
+            if view is None or self.host_memory:
+                raise InvalidError(f"output '{name}': an array in the memory of the engine's GPU is wanted")
+            if view.dtype != types[name]:
+                raise InvalidError(f"output '{name}': type {view.dtype} given, the engine gives {types[name]}")
+            views[name] = view
+        return views
 
 
 class Engine:
@@ -171,16 +196,20 @@ class Engine:
         """A context of your own, for one thread at a time; keeps the engine alive."""
         return Context(self._opened, profile)
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays, *, outputs: Arrays | None = None, device: bool = False) -> dict[str, Any]:
         """Runs the network on an array for each input and gives new arrays by output name.
 
         Types must be exact and shapes within a profile (of several the one whose optimum is nearest), else InvalidError. Arrays
         that are not dense are copied. May be called from several threads at once.
+
+        On a GPU inputs may also lie in its memory: whatever has DLPack or __cuda_array_interface__ (torch, cupy, numba), or a
+        tenon.Pointer; they are waited for and not copied. With device=True the results are DeviceArrays there; `outputs` names
+        arrays there to be written, which are given back as they are.
         """
         arrays = self._opened.check(inputs)
         profile = self._fitting({name: a.shape for name, a in arrays.items()})
         with self._lease(profile) as context:
-            return context._run(arrays)
+            return context._run(arrays, outputs, device)
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """As run, inputs in the order of `inputs`; one output is given as the array itself, several as a tuple."""
@@ -273,9 +302,22 @@ class Context:
         self._data, self._size = ffi.new("void **"), ffi.new("size_t *")
         self._chars = {i.name: ffi.new("char[]", i.name.encode()) for i in opened.inputs + opened.outputs}
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays, *, outputs: Arrays | None = None, device: bool = False) -> dict[str, Any]:
         """As Engine.run, in this context and profile."""
-        return self._run(self._opened.check(inputs))
+        return self._run(self._opened.check(inputs), outputs, device)
+
+    def enqueue(self, inputs: Arrays, outputs: Arrays, stream: int) -> None:
+        """Puts a run in a CUDA stream, given as its handle (torch.cuda.current_stream().cuda_stream), and returns. All inputs and
+        outputs lie in the GPU's memory and must live until the run is done. While the stream is captured into a graph, the run is
+        recorded: enqueue once before with the same shapes."""
+        opened = self._opened
+        arrays = opened.check(inputs, stream or device.LEGACY_STREAM)
+        views = opened.check_outputs(outputs, stream or device.LEGACY_STREAM)
+        for info in (*opened.inputs, *opened.outputs):
+            if not isinstance(arrays.get(info.name, views.get(info.name)), View):
+                raise InvalidError(f"'{info.name}': an array in the memory of the engine's GPU is wanted")
+        self._bind(arrays, views, False)
+        self._call(c.tenon_context_enqueue(self._context, device.stream_of(opened, stream)))
 
     def profile_steps(self, inputs: Arrays) -> list[tuple[str, float]]:
         """Runs once, timing each step by itself: (step, seconds) in the order of the steps."""
@@ -306,19 +348,23 @@ class Context:
             place, self._device[name] = out[0], (out[0], size)
         return place
 
-    def _bind(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Sets shapes and addresses; gives new output arrays, save those whose size only the run tells."""
-        opened = self._opened
+    def _bind(self, arrays: Mapping[str, Any], given: Mapping[str, View] | None = None, on_device: bool = False) -> dict[str, Any]:
+        """Sets shapes and addresses; gives new output arrays, save those whose size only the run tells, and those given."""
+        opened, given = self._opened, given or {}
         for name, array in arrays.items():
             self._call(c.tenon_context_set_shape(self._context, self._chars[name], array.ndim, array.shape or ffi.NULL))
-        outputs = {}
+        outputs: dict[str, Any] = {}
         for info in opened.outputs:
             shape = self._shape(info.name)
-            if min(shape, default=0) >= 0:
-                outputs[info.name] = np.empty(shape, info.dtype)
+            if info.name in given:
+                if given[info.name].shape != shape:
+                    raise InvalidError(f"output '{info.name}': shape {given[info.name].shape} given, the run gives {shape}")
+                outputs[info.name] = given[info.name]
+            elif min(shape, default=0) >= 0:
+                outputs[info.name] = DeviceArray(opened, shape, info.dtype) if on_device else np.empty(shape, info.dtype)
         for name, array in (*arrays.items(), *outputs.items()):
-            address = _address(array)
-            if not opened.host_memory:
+            address = _address(device.view(array, name) or array)
+            if not opened.host_memory and isinstance(array, np.ndarray):
                 address = self._place(name, array.nbytes)
                 if name in arrays:
                     with shared.session() as session:
@@ -326,13 +372,21 @@ class Context:
             self._call(c.tenon_context_set_address(self._context, self._chars[name], address, array.nbytes))
         return outputs
 
-    def _run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = self._bind(arrays)
+    def _run(self, arrays: Mapping[str, Any], given: Arrays | None = None, on_device: bool = False) -> dict[str, Any]:
+        opened = self._opened
+        if on_device and opened.host_memory:
+            raise InvalidError("device=True is for engines of a GPU; this one runs on the CPU")
+        views = opened.check_outputs(given)
+        outputs = self._bind(arrays, views, on_device)
+        device.settle(opened, (*arrays.values(), *views.values()))
         self._call(c.tenon_context_run(self._context))
-        return {info.name: self._result(info, outputs.get(info.name)) for info in self._opened.outputs}
+        return {info.name: (given or {})[info.name] if info.name in views else self._result(info, outputs.get(info.name))
+                for info in opened.outputs}
 
-    def _result(self, info: TensorInfo, array: np.ndarray | None) -> np.ndarray:
+    def _result(self, info: TensorInfo, array: Any) -> Any:
         """The output's array, filled from the context or the device if the run did not write it itself."""
+        if isinstance(array, DeviceArray):
+            return array
         self._call(c.tenon_context_output(self._context, self._chars[info.name], self._data, self._size))
         if array is not None and self._data[0] == _address(array):
             return array
@@ -368,6 +422,12 @@ class Context:
 
 def _destroy(kind: str, handle: Any) -> None:
     getattr(c, kind + "_destroy")(ffi.new(kind + " **", handle))
+
+
+def _destroy_engine(handle: Any, streams: Mapping[int, Any]) -> None:
+    for stream in streams.values():
+        _destroy("tenon_stream", stream)
+    _destroy("tenon_engine", handle)
 
 
 def _destroy_context(context: Any, opened: Opened, device: Mapping[str, tuple[Any, int]]) -> None:
