@@ -6,10 +6,14 @@ Nothing is downloaded. Beside MODEL.EXPORTER.BATCH.onnx lies a .npz with `input.
 answers (3 rows where the batch is dynamic).
 
     python bench/models.py --out DIR --all
-    python bench/models.py --out DIR --model vit_b_16 --exporter ts|dynamo|numpy --batch static1|dynamic
+    python bench/models.py --out DIR --model vit_b_16 --exporter ts|dynamo|numpy --batch static1|static64|dynamic [--half]
+
+With --half weights and floating inputs are float16, the file is MODEL.EXPORTER.BATCH.half.onnx, and the answers are what PyTorch
+gives in float32 for the same weights and the rounded inputs.
 """
 import argparse
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -152,12 +156,10 @@ def output_names(model):
     return {"bert_base": ["last_hidden_state", "pooler_output"], "yolo11n": ["output0"]}.get(model, ["y"])
 
 
-def export(model, exporter, dynamic, path):
-    """Writes the model; the dynamic dimension is the batch, named so."""
+def export(model, net, feeds, exporter, dynamic, path):
+    """Writes the model; the dynamic dimension is the batch, named so. Network and inputs say the types and the device."""
     import torch
-    net = make_network(model, dynamic)
-    feeds = make_inputs(model, 3, 2 if dynamic else 1)
-    example = tuple(torch.from_numpy(v) for v in feeds.values())
+    example = tuple(feeds.values())
     names = dict(input_names=list(feeds), output_names=output_names(model))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -170,6 +172,21 @@ def export(model, exporter, dynamic, path):
             shapes = tuple({0: torch.export.Dim("batch", min=1, max=64)} for _ in example) if dynamic else None
             torch.onnx.export(net, example, path, dynamo=True, opset_version=18, dynamic_shapes=shapes, external_data=False,
                               verbose=False, **names)
+
+
+def half(value):
+    """An array or tensor as float16, if it is one of floats."""
+    if hasattr(value, "is_floating_point"):
+        return value.half() if value.is_floating_point() else value
+    return value.astype(np.float16) if value.dtype == np.float32 else value
+
+
+def torch_run(model, net, feeds):
+    """What PyTorch answers in float32."""
+    import torch
+    with torch.no_grad():
+        y = net(*(torch.from_numpy(v.astype(np.float32) if v.dtype == np.float16 else v) for v in feeds.values()))
+    return dict(zip(output_names(model), (v.numpy() for v in (y if isinstance(y, tuple) else (y,)))))
 
 
 def onnx_run(path, feeds):
@@ -191,20 +208,37 @@ def check_lively(path, outputs, others):
             sys.exit(f"{path}: output {name} is dead")
 
 
-def make_one(out, model, exporter, batch):
-    dynamic = batch == "dynamic"
-    path = os.path.join(out, f"{model}.{exporter}.{batch}.onnx")
+def batch_size(batch):
+    """What static1, static64 and so on say; 0: dynamic."""
+    return 0 if batch == "dynamic" else int(batch.removeprefix("static"))
+
+
+def make_one(out, model, exporter, batch, to_half):
+    size = batch_size(batch)
+    path = os.path.join(out, f"{model}.{exporter}.{batch}{'.half' if to_half else ''}.onnx")
     part = path + ".part"
     print(os.path.basename(path), flush=True)
     if exporter == "numpy":
         import onnx
-        onnx.save(resnet50.build("dynamic" if dynamic else 1), part)
+        onnx.save(resnet50.build("dynamic" if not size else size), part)
     else:
-        export(model, exporter, dynamic, part)
-    rows = 3 if dynamic else 1
-    feeds = make_inputs(model, 11, rows)
-    outputs = onnx_run(part, feeds)
-    check_lively(path, outputs, onnx_run(part, make_inputs(model, 12, rows)))
+        import torch
+        net = make_network(model, not size)
+        example = {k: torch.from_numpy(v) for k, v in make_inputs(model, 3, size or 2).items()}
+        if to_half:
+            example = {k: half(v) for k, v in example.items()}
+            net.half()
+        export(model, net, example, exporter, not size, part)
+    rows = size or 3
+    feeds, others = make_inputs(model, 11, rows), make_inputs(model, 12, rows)
+    if to_half:
+        feeds, others = ({k: half(v) for k, v in f.items()} for f in (feeds, others))
+        net = make_network(model, not size)
+        outputs = torch_run(model, net, feeds)
+        check_lively(path, outputs, torch_run(model, net, others))
+    else:
+        outputs = onnx_run(part, feeds)
+        check_lively(path, outputs, onnx_run(part, others))
     np.savez(path[:-5] + ".npz", **{f"input.{k}": v for k, v in feeds.items()},
              **{f"output.{k}": v for k, v in outputs.items()})
     os.replace(part, path)
@@ -224,13 +258,18 @@ def main():
     parser.add_argument("--all", action="store_true", help="each that is not there yet, in a process of its own")
     parser.add_argument("--model", choices=TORCH_MODELS)
     parser.add_argument("--exporter", choices=("ts", "dynamo", "numpy"), default="ts")
-    parser.add_argument("--batch", choices=("static1", "dynamic"), default="static1")
+    parser.add_argument("--batch", default="static1", help="dynamic, or static1, static64, ...")
+    parser.add_argument("--half", action="store_true", help="float16 weights and inputs")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
     if not args.all:
         if not args.model or (args.exporter == "numpy" and args.model != "resnet50"):
             parser.error("--model is needed; the exporter numpy has resnet50 alone")
-        return make_one(args.out, args.model, args.exporter, args.batch)
+        if args.half and args.exporter == "numpy":
+            parser.error("--half: the exporters of PyTorch alone")
+        if args.batch != "dynamic" and not re.fullmatch("static[1-9][0-9]*", args.batch):
+            parser.error(f"--batch {args.batch}: dynamic, or static1, static64, ...")
+        return make_one(args.out, args.model, args.exporter, args.batch, args.half)
     bad = 0
     for model, exporter, batch in everything():
         if os.path.exists(os.path.join(args.out, f"{model}.{exporter}.{batch}.npz")):
