@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole networks on a GPU, Tenon against PyTorch: eager mode in a CUDA graph, and torch.compile.
+
+    python bench/gpu_peers.py [--models resnet50,bert_base] [--batch 1,128] [--precision f16,f32] [--ours-only | --skip-peer]
+
+Weights are random (bench/models.py), the ONNX file is exported from the very network that the peers run: float16 weights, or
+float32 with TF32 forbidden to all. Everybody runs on device memory in one stream; a sample is the time between two CUDA events
+around one run, the figure is the median of --runs samples after a warm-up, in rounds that take turns. Convolutional networks are
+channels-last in PyTorch. Errors are greatest differences from PyTorch in float32 relative to the result's deviation.
+
+Prints one JSON object a line for each network, and a table at the end. Peers' times are kept in --peers (a file of such objects,
+by device), from where --skip-peer takes them. The library is TENON_LIBRARY, or that of build/gpu, or of build.
+"""
+import argparse
+import copy
+import ctypes
+import glob
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+
+import models
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ALL = "resnet50,mobilenet_v3_large,efficientnet_b0,convnext_tiny,vit_b_16,bert_base"
+TRANSFORMERS = ("vit_b_16", "bert_base")
+ROUNDS, WARM = 5, 10
+
+
+# --- our library, by its C interface --------------------------------------------------------------------------------------------
+
+P = ctypes.c_void_p
+
+
+class Library:
+    """libtenon and a session of it; a failed call raises with the library's message."""
+
+    def __init__(self):
+        names = [os.path.join(TOP, "build", *n) for n in (("gpu", "libtenon.so"), ("libtenon.so",))]
+        found = os.environ.get("TENON_LIBRARY") or next((n for n in names if os.path.exists(n)), None)
+        if not found:
+            sys.exit("gpu_peers: no libtenon.so: ./dev build makes it, or TENON_LIBRARY names it")
+        self.c = ctypes.CDLL(found)
+        for name in ("tenon_cx_message", "tenon_config_message", "tenon_context_message"):
+            getattr(self.c, name).restype = ctypes.c_char_p
+        self.cx = P()
+        self.check(self.c.tenon_cx_create(None, ctypes.byref(self.cx)))
+
+    def check(self, status, message="tenon_cx_message", of=None):
+        if status:
+            text = getattr(self.c, message)(of or self.cx) if self.cx else b""
+            raise RuntimeError(f"tenon: {(text or b'').decode()}")
+
+    def build(self, path, cache_path, level, tf32):
+        """An engine of the model, and the seconds that it took."""
+        c, cx = self.c, self.cx
+        network, config, cache, engine = P(), P(), P(), P()
+        start = time.perf_counter()
+        self.check(c.tenon_network_read_file(cx, path.encode(), None, ctypes.byref(network)))
+        self.check(c.tenon_config_create(cx, ctypes.byref(config)))
+        self.check(c.tenon_timing_cache_load(cx, cache_path.encode(), ctypes.byref(cache)))
+        for status in (c.tenon_config_set_device(config, b"cuda", 0), c.tenon_config_set_optimization_level(config, level),
+                       c.tenon_config_set_tf32(config, ctypes.c_bool(tf32)), c.tenon_config_set_timing_cache(config, cache)):
+            self.check(status, "tenon_config_message", config)
+        self.check(c.tenon_build(cx, network, config, ctypes.byref(engine)))
+        self.check(c.tenon_timing_cache_save(cx, cache, cache_path.encode()))
+        seconds = time.perf_counter() - start
+        c.tenon_timing_cache_destroy(ctypes.byref(cache))
+        c.tenon_config_destroy(ctypes.byref(config))
+        c.tenon_network_destroy(ctypes.byref(network))
+        return engine, seconds
+
+    def tactics(self, engine):
+        """How many steps each tactic does."""
+        out, count = ctypes.c_char_p(), {}
+        self.check(self.c.tenon_engine_inspect(self.cx, engine, ctypes.byref(out)))
+        for step in re.findall(r'"tactic": ?"([^"]*)"', out.value.decode()):
+            count[step] = count.get(step, 0) + 1
+        self.c.tenon_text_free(self.cx, ctypes.byref(out))
+        return count
+
+    def runner(self, engine, feeds, outputs, stream):
+        """What enqueues one run on these tensors in this stream of PyTorch's."""
+        c, context, wrapped = self.c, P(), P()
+        self.check(c.tenon_context_create(self.cx, engine, None, ctypes.byref(context)))
+        for name, tensor in list(feeds.items()) + list(outputs.items()):
+            size = ctypes.c_size_t(tensor.numel() * tensor.element_size())
+            status = c.tenon_context_set_address(context, name.encode(), P(tensor.data_ptr()), size)
+            self.check(status, "tenon_context_message", context)
+        self.check(c.tenon_stream_wrap(self.cx, engine, P(stream.cuda_stream), ctypes.byref(wrapped)))
+
+        def run():
+            self.check(c.tenon_context_enqueue(context, wrapped), "tenon_context_message", context)
+
+        def close():
+            c.tenon_stream_destroy(ctypes.byref(wrapped))
+            c.tenon_context_destroy(ctypes.byref(context))
+            c.tenon_engine_destroy(ctypes.byref(engine))
+        return run, close
+
+
+# --- networks and peers ---------------------------------------------------------------------------------------------------------
+
+class Case:
+    """One network at one batch size and precision, its inputs on the GPU and what PyTorch answers in float32."""
+
+    def __init__(self, torch, model, batch, precision):
+        self.torch, self.model, self.batch, self.precision = torch, model, batch, precision
+        net = models.make_network(model, False)
+        feeds = {k: torch.from_numpy(v) for k, v in models.make_inputs(model, 11, batch).items()}
+        self.half = precision == "f16"
+        self.feeds = {k: (models.half(v) if self.half else v).cuda() for k, v in feeds.items()}
+        wide = copy.deepcopy(net).cuda()
+        with torch.no_grad():
+            self.want = self.tensors(wide(*(v.float() if v.is_floating_point() else v for v in self.feeds.values())))
+        self.net = (net.half() if self.half else net).cuda()
+
+    def tensors(self, y):
+        return dict(zip(models.output_names(self.model), y if isinstance(y, tuple) else (y,)))
+
+    def error(self, outputs):
+        return max(float((outputs[k].float() - v).abs().max() / v.std()) for k, v in self.want.items())
+
+    def export(self, folder):
+        path = os.path.join(folder, f"{self.model}.{self.batch}.{self.precision}.onnx")
+        models.export(self.model, self.net, self.feeds, "ts", False, path)
+        return path
+
+    def peer_inputs(self):
+        """As PyTorch likes them best."""
+        last = self.torch.channels_last
+        images = self.model not in TRANSFORMERS
+        net = copy.deepcopy(self.net).to(memory_format=last) if images else self.net
+        return net, [v.contiguous(memory_format=last) if images and v.dim() == 4 else v for v in self.feeds.values()]
+
+
+def eager_graph(case, stream):
+    """Eager PyTorch, captured."""
+    torch = case.torch
+    net, inputs = case.peer_inputs()
+    with torch.no_grad(), torch.cuda.stream(stream):
+        for _ in range(3):
+            net(*inputs)
+        stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            y = net(*inputs)
+
+    def run(keep=(net, inputs)):        # the graph reads their memory
+        graph.replay()
+    return run, case.tensors(y)
+
+
+def compiled(case, stream):
+    """torch.compile, weights frozen, with its own CUDA graphs."""
+    torch = case.torch
+    import torch._inductor.config as inductor
+    inductor.freezing = True
+    torch._dynamo.reset()
+    net, inputs = case.peer_inputs()
+    net = torch.compile(net, mode="reduce-overhead")
+    answer = {}
+
+    def run():
+        answer["y"] = net(*inputs)
+    with torch.no_grad(), torch.cuda.stream(stream):
+        for _ in range(4):
+            run()
+    stream.synchronize()
+    return run, case.tensors(answer["y"])
+
+
+def ours(library, case, stream, args):
+    torch = case.torch
+    outputs = {k: torch.zeros_like(v, dtype=torch.float16 if case.half else v.dtype) for k, v in case.want.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        engine, seconds = library.build(case.export(folder), args.cache, args.level, False)
+    tactics = library.tactics(engine)
+    run, close = library.runner(engine, case.feeds, outputs, stream)
+    return run, close, outputs, seconds, tactics
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------------------
+
+def sample(torch, stream, run, count):
+    """Milliseconds of runs, each between two events."""
+    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(count)]
+    with torch.no_grad(), torch.cuda.stream(stream):
+        for begin, end in events:
+            begin.record(stream)
+            run()
+            end.record(stream)
+    stream.synchronize()
+    return [begin.elapsed_time(end) for begin, end in events]
+
+
+def measure(torch, stream, runs, count):
+    """Medians in milliseconds by name, in rounds that take turns."""
+    times = {name: [] for name in runs}
+    for run in runs.values():
+        sample(torch, stream, run, WARM)
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            times[name] += sample(torch, stream, run, -(-count // ROUNDS))
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def one(torch, library, model, batch, precision, args, known):
+    result = {"model": model, "batch": batch, "precision": precision, "device": torch.cuda.get_device_name()}
+    key = tuple(result.values())
+    case = Case(torch, model, batch, precision)
+    stream = torch.cuda.Stream()
+    runs, closers = {}, []
+    if not args.peer_only:
+        try:
+            run, close, outputs, result["build_s"], result["tactics"] = ours(library, case, stream, args)
+            closers.append(close)
+            run()
+            stream.synchronize()
+            result["ours_error"] = case.error(outputs)
+            runs["ours"] = run
+        except RuntimeError as error:
+            result["ours_fails"] = str(error)[:400]
+    if not args.ours_only and not args.skip_peer:
+        for name, make in (("eager", eager_graph), ("compile", compiled)):
+            try:
+                start = time.perf_counter()
+                run, outputs = make(case, stream)
+                run()
+                stream.synchronize()
+                result[f"{name}_setup_s"] = time.perf_counter() - start
+                result[f"{name}_error"] = case.error(outputs)
+                runs[name] = run
+            except Exception as error:  # a peer that cannot is a line of the table, not the end of it
+                result[f"{name}_fails"] = str(error)[:400]
+    result.update({f"{name}_ms": ms for name, ms in measure(torch, stream, runs, args.runs).items()})
+    for close in closers:
+        close()
+    if args.skip_peer:
+        result.update({k: v for k, v in known.get(key, {}).items() if k.startswith(("eager_", "compile_"))})
+    peers = [result[k] for k in ("eager_ms", "compile_ms") if k in result]
+    if peers and "ours_ms" in result:
+        result["ratio"] = result["ours_ms"] / min(peers)
+    return key, result
+
+
+# --- the command ----------------------------------------------------------------------------------------------------------------
+
+def read_known(paths):
+    """Results by (model, batch, precision, device), later files over earlier ones."""
+    known = {}
+    for path in paths:
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as f:
+                for line in f:
+                    r = json.loads(line)
+                    known[r["model"], r["batch"], r["precision"], r["device"]] = r
+    return known
+
+
+def table(results):
+    def number(r, key, form):
+        return format(r[key], form) if key in r else "fails" if key.replace("_ms", "_fails") in r else "-"
+    columns = (("ours ms", "ours_ms", ".4f"), ("compile ms", "compile_ms", ".4f"), ("eager graph ms", "eager_ms", ".4f"),
+               ("ours / best peer", "ratio", ".2f"), ("our error", "ours_error", ".1e"), ("eager's error", "eager_error", ".1e"),
+               ("built in s", "build_s", ".1f"))
+    yield "| network | batch | type | " + " | ".join(c[0] for c in columns) + " |"
+    yield "| --- | ---: | --- |" + " ---: |" * len(columns)
+    for r in results:
+        yield f"| {r['model']} | {r['batch']} | {r['precision']} | " + " | ".join(number(r, *c[1:]) for c in columns) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="whole networks on a GPU, Tenon against PyTorch")
+    parser.add_argument("--models", default=ALL)
+    parser.add_argument("--batch", default="1,128", help="128 means 64 for transformers")
+    parser.add_argument("--precision", default="f16", help="f16, f32 or both with a comma")
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--level", type=int, default=3, help="optimization level of our builds")
+    parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument("--skip-peer", action="store_true", help="take the peers' times from earlier results")
+    parser.add_argument("--peer-only", action="store_true")
+    out = os.environ.get("OUT", os.path.join(TOP, "build", "gpu"))
+    parser.add_argument("--peers", default=os.path.join(out, "gpu_peers.jsonl"), help="where results are kept, a line each")
+    parser.add_argument("--cache", default=os.path.join(out, "gpu_peers.timing"), help="our timing cache")
+    args = parser.parse_args()
+    if args.runs < 50:
+        parser.error("--runs: at least 50")
+    import torch
+    if not torch.cuda.is_available():
+        sys.exit("gpu_peers: PyTorch sees no GPU")
+    warnings.simplefilter("ignore")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    os.makedirs(os.path.dirname(args.peers), exist_ok=True)
+    known = read_known(sorted(glob.glob(os.path.join(TOP, "bench", "results", "*gpu_peers*.jsonl"))) + [args.peers])
+    library, results = None if args.peer_only else Library(), []
+    for model in args.models.split(","):
+        for precision in args.precision.split(","):
+            for batch in (int(b) for b in args.batch.split(",")):
+                batch = min(batch, 64) if model in TRANSFORMERS else batch
+                key, result = one(torch, library, model, batch, precision, args, known)
+                print(json.dumps(result), flush=True)
+                results.append(result)
+                if "eager_ms" in result or "compile_ms" in result:
+                    known[key] = result
+                torch.cuda.empty_cache()
+    with open(args.peers, "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(r) + "\n" for r in known.values())
+    print("\n".join(table(results)))
+
+
+if __name__ == "__main__":
+    main()
