@@ -174,50 +174,6 @@ static tenon_status cuda_stream_upload(tenon_cx *cx, tenon_device *d, void *stre
 }
 
 /* ---- kernels ---- */
-static tenon_status cuda_can_build(tenon_cx *cx, tenon_device *d)
-{
-    return d->has_nvrtc ? TENON_OK : TENON_FAIL(cx, TENON_DEVICE, "%s", d->nvrtc_missing);
-}
-
-static void keep_image(tenon_device *d, const uint64_t *key, const char *image, size_t bytes)
-{
-    tenon_cx cx;
-    tenon_cx_init_child(&cx, &d->cx);
-    tenon_cuda_compiled *c = tenon_alloc(&cx, sizeof *c + bytes);
-    if (!c) return; /* it is compiled again then */
-    *c = (tenon_cuda_compiled){.next = d->compiled, .key = {key[0], key[1]}, .bytes = bytes};
-    memcpy(c->image, image, bytes);
-    d->compiled = c;
-}
-
-static tenon_status make_image(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, tenon_buf *image)
-{
-    const tenon_cuda_library *library = tenon_cuda_library_of_entry(source->entry);
-    if (!library) return tenon_cuda_compile(cx, &d->nvrtc, source, d->arch, image);
-    TENON_TRY(tenon_cuda_enter(cx, d));
-    return library->compile(cx, d->libraries, source->source, image);
-}
-
-static tenon_status cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, tenon_buf *image)
-{
-    TENON_TRY(cuda_can_build(cx, d));
-    const XXH128_hash_t hash = XXH3_128bits_withSeed(source->source, strlen(source->source), XXH3_64bits(source->options, strlen(source->options)));
-    const uint64_t key[2] = {hash.low64, hash.high64};
-    pthread_mutex_lock(&d->lock);
-    const tenon_cuda_compiled *found = d->compiled;
-    while (found && memcmp(found->key, key, sizeof key) != 0) found = found->next;
-    tenon_status status = TENON_OK;
-    if (found) {
-        tenon_buf_bytes(image, found->image, found->bytes);
-    } else {
-        const size_t before = image->length;
-        status = make_image(cx, d, source, image);
-        if (status == TENON_OK) keep_image(d, key, image->data + before, image->length - before);
-    }
-    pthread_mutex_unlock(&d->lock);
-    return status == TENON_OK ? tenon_buf_status(image) : status;
-}
-
 static void cuda_kernel_unload(tenon_device *d, void *kernel)
 {
     tenon_cuda_kernel *k = kernel;
@@ -365,7 +321,7 @@ const tenon_backend tenon_backend_cuda = {
     .release = cuda_release, .upload = cuda_upload, .download = cuda_download, .host_memory = false, .launch = cuda_launch,
     .synchronize = cuda_synchronize, .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy, .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_wait = cuda_stream_wait, .stream_capturing = cuda_stream_capturing,
-    .stream_upload = cuda_stream_upload, .kernel_compile = cuda_kernel_compile, .kernel_load = cuda_kernel_load,
-    .kernel_unload = cuda_kernel_unload, .can_build = cuda_can_build, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
+    .stream_upload = cuda_stream_upload, .kernel_compile = tenon_cuda_kernel_compile, .kernel_prepare = tenon_cuda_kernel_prepare, .kernel_load = cuda_kernel_load,
+    .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
 };

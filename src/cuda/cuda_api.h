@@ -69,6 +69,8 @@ tenon_status tenon_cuda_nvrtc_open(tenon_cx *cx, tenon_cuda_nvrtc *out);
 /* TENON_OK, or the driver's error as a status, with the driver's words. */
 tenon_status tenon_cuda_check(tenon_cx *cx, const tenon_cuda_driver *driver, int error, const char *what);
 
+/* Gives every text that sources may include, one after another. */
+void tenon_cuda_headers(void *user, void (*give)(void *user, const char *text));
 /* Source to cubin for an architecture ("sm_90a"). prelude.cu and mma.cu can be included by those names. */
 tenon_status tenon_cuda_compile(tenon_cx *cx, const tenon_cuda_nvrtc *nvrtc, const tenon_kernel_source *source, const char *arch,
                                 tenon_buf *image);

@@ -27,12 +27,17 @@ struct tenon_device {
     tenon_cu_stream stream;    /* copies, and launches of whoever has no stream */
     pthread_mutex_t lock;      /* of `compiled` */
     tenon_cuda_compiled *compiled;
+    _Atomic size_t images_made; /* compiled or planned, not found anywhere */
     tenon_cuda_libraries *libraries; /* NULL when offline */
     tenon_device_info info;
 };
 
 tenon_status tenon_cuda_device_open(tenon_cx *cx, int index, int threads, tenon_device **out);
 void tenon_cuda_device_close(tenon_device **device);
+/* What the backend's row has under these names (compile.c). */
+tenon_status tenon_cuda_can_build(tenon_cx *cx, tenon_device *device);
+tenon_status tenon_cuda_kernel_compile(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
+tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *const *source, size_t count);
 /* Every entry: this device's context on this thread; TENON_DEVICE when it is offline. */
 tenon_status tenon_cuda_enter(tenon_cx *cx, const tenon_device *device);
 

@@ -8,6 +8,13 @@
 extern const char tenon_cuda_src_prelude[], tenon_cuda_src_mma[];
 
 enum { OPTIONS = 48 };
+static const char *const header_name[] = {"prelude.cu", "mma.cu"};
+static const char *const header[] = {tenon_cuda_src_prelude, tenon_cuda_src_mma};
+
+void tenon_cuda_headers(void *user, void (*give)(void *user, const char *text))
+{
+    for (size_t i = 0; i < TENON_COUNTOF(header); i++) give(user, header[i]);
+}
 
 /* The options are words in one text. */
 static int split_options(char *text, const char **out, int count)
@@ -52,8 +59,6 @@ static tenon_status take_image(tenon_cx *cx, const tenon_cuda_nvrtc *n, tenon_nv
 tenon_status tenon_cuda_compile(tenon_cx *cx, const tenon_cuda_nvrtc *n, const tenon_kernel_source *source, const char *arch,
                                 tenon_buf *image)
 {
-    static const char *const header_name[] = {"prelude.cu", "mma.cu"};
-    const char *const header[] = {tenon_cuda_src_prelude, tenon_cuda_src_mma};
     const char *option[OPTIONS];
     char target[64], words[sizeof source->options];
     tenon_nvrtc_program program = NULL;

@@ -143,6 +143,9 @@ typedef struct tenon_backend {
     tenon_status (*synchronize)(tenon_cx *cx, tenon_device *device, void *stream);
     /* Kernels: compile to an image at build (stored in the engine), load the image at run. NULL: the backend has none. */
     tenon_status (*kernel_compile)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
+    /* Compiles those that are not there yet, at the same time, so that kernel_compile finds them; NULL: nothing is gained. A source that does
+       not compile is told by kernel_compile. */
+    tenon_status (*kernel_prepare)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *const *source, size_t count);
     tenon_status (*kernel_load)(tenon_cx *cx, tenon_device *device, const void *image, size_t bytes, const char *entry,
                                 void **kernel);
     void (*kernel_unload)(tenon_device *device, void *kernel);

@@ -253,16 +253,35 @@ static tenon_status emit_operands(tenon_emitter *em, tenon_place *const *place, 
     return TENON_OK;
 }
 
+/* Equal images are one record: many steps of a network have the same kernel. */
+static bool find_kernel(const tenon_emitter *em, const tenon_buf *image, const tenon_kernel_source *source, uint32_t *out)
+{
+    const tenon_rec_kernel *k = (const void *)em->section[TENON_SECTION_KERNELS].data;
+    const uint32_t count = tenon_emit_count(em, TENON_SECTION_KERNELS);
+    const uint64_t hash = XXH3_64bits(image->data, image->length);
+    for (uint32_t i = 0; i < count; i++) {
+        if (k[i].hash != hash || k[i].bytes != image->length) continue;
+        const char *data = (const char *)em->section[TENON_SECTION_KERNEL_DATA].data + k[i].offset;
+        const char *entry = (const char *)em->section[TENON_SECTION_STRINGS].data + k[i].entry;
+        if (memcmp(data, image->data, image->length) != 0 || strcmp(entry, source->entry) != 0) continue;
+        *out = i;
+        return true;
+    }
+    return false;
+}
+
 static tenon_status emit_kernels(tenon_emitter *em, const tenon_tactic_plan *p, tenon_rec_step *r)
 {
     uint32_t index[TENON_MAX_KERNELS];
     tenon_plan *plan = em->plan;
     for (int i = 0; i < p->kernel_count; i++) {
         tenon_rec_kernel k = {.offset = 0};
+        bool known = false;
         tenon_buf image;
         tenon_buf_init(&image, em->cx);
         tenon_status status = plan->backend->kernel_compile(em->cx, plan->device, &p->kernel[i], &image);
-        if (status == TENON_OK) {
+        if (status == TENON_OK) known = find_kernel(em, &image, &p->kernel[i], &index[i]);
+        if (status == TENON_OK && !known) {
             k.hash = XXH3_64bits(image.data, image.length);
             k.bytes = image.length;
             tenon_buf_align(&em->section[TENON_SECTION_KERNEL_DATA], 64);
@@ -272,6 +291,7 @@ static tenon_status emit_kernels(tenon_emitter *em, const tenon_tactic_plan *p, 
         }
         tenon_buf_free(&image);
         TENON_TRY(status);
+        if (known) continue;
         TENON_TRY(tenon_emit_string(em, p->kernel[i].name, &k.name));
         TENON_TRY(tenon_emit_string(em, p->kernel[i].entry, &k.entry));
         index[i] = tenon_emit_count(em, TENON_SECTION_KERNELS);
@@ -371,6 +391,22 @@ static tenon_status emit_ranges(tenon_emitter *em)
     return tenon_buf_status(&em->section[TENON_SECTION_RANGES]);
 }
 
+/* What was not compiled for the tuner, all at once. */
+static tenon_status prepare_kernels(tenon_emitter *em, const tenon_plan *plan)
+{
+    const tenon_kernel_source **source;
+    size_t count = 0;
+    if (!plan->backend->kernel_prepare) return TENON_OK;
+    source = tenon_alloc(em->cx, (plan->step_count * TENON_MAX_KERNELS + 1) * sizeof *source);
+    if (!source) return TENON_NOMEM;
+    for (size_t i = 0; i < plan->step_count; i++)
+        for (int k = 0; plan->step[i].choice && k < plan->step[i].choice->plan.kernel_count; k++)
+            source[count++] = &plan->step[i].choice->plan.kernel[k];
+    const tenon_status status = plan->backend->kernel_prepare(em->cx, plan->device, source, count);
+    tenon_free(em->cx, (void *)source);
+    return status;
+}
+
 tenon_status tenon_emit_profile(tenon_emitter *em, tenon_plan *plan)
 {
     const tenon_dim_pool *pool = plan->graph->dims;
@@ -381,6 +417,7 @@ tenon_status tenon_emit_profile(tenon_emitter *em, tenon_plan *plan)
                            .step_first = tenon_emit_count(em, TENON_SECTION_STEPS),
                            .slot_first = tenon_emit_count(em, TENON_SECTION_SLOTS)};
     TENON_TRY(emit_ranges(em));
+    TENON_TRY(prepare_kernels(em, plan));
     for (size_t i = 0; i < plan->step_count; i++) TENON_TRY(emit_step(em, &plan->step[i]));
     TENON_TRY(bind_data_symbols(em));
     p.step_count = tenon_emit_count(em, TENON_SECTION_STEPS) - p.step_first;

@@ -204,6 +204,17 @@ static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_t
     return TENON_OK;
 }
 
+/* The kernels of all of them at once: one after another they would take longer than the measuring. */
+static tenon_status prepare_kernels(tenon_tuner *t, candidate *const *list, size_t count)
+{
+    const tenon_kernel_source *source[MAX_TRIED * TENON_MAX_KERNELS];
+    size_t sources = 0;
+    if (!t->backend->kernel_prepare) return TENON_OK;
+    for (size_t i = 0; i < count; i++)
+        for (int k = 0; k < list[i]->plan.kernel_count; k++) source[sources++] = &list[i]->plan.kernel[k];
+    return t->backend->kernel_prepare(t->cx, t->device, source, sources);
+}
+
 /* All candidates that are to be measured, on the same operands. */
 static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list, size_t count)
 {
@@ -216,13 +227,15 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
     memcpy(dst, s->dst, sizeof dst);
     for (int i = 0; i < s->problem->src_count; i++) tenon_format_strides(&s->problem->src[i].format, &src[i]);
     for (int i = 0; i < s->problem->dst_count; i++) tenon_format_strides(&s->problem->dst[i].format, &dst[i]);
+    TENON_TRY(prepare_kernels(t, list, count));
     tenon_race_init(&trial, t->cx, t->backend, t->device);
     for (size_t i = 0; i < count && status == TENON_OK; i++) {
         const candidate *c = list[i];
         tenon_race_step step = {.problem = s->problem, .tactic = c->tactic, .variant = &c->variant, .plan = &c->plan,
                                  .src = src, .dst = dst, .src_most = s->src_most, .dst_most = s->dst_most};
         status = tenon_race_bind(&trial, &step, &launch[i]);
-        racer[i] = (tenon_racer){&launch[i], 1, tenon_round_up(c->plan.scratch_bytes, 64), 0, 0, 0};
+        racer[i] = (tenon_racer){.step = &launch[i], .count = 1, .scratch_bytes = tenon_round_up(c->plan.scratch_bytes, 64),
+                                 .expected = c->estimate};
     }
     if (status == TENON_OK) status = tenon_race_run(&trial, racer, count, CLEARLY, t->options.budget_seconds * (double)count);
     for (size_t i = 0; i < count && status == TENON_OK; i++) list[i]->seconds = racer[i].seconds;

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Images of kernels for a device: in its memory if it made them before, in the folder of compiled kernels if anybody did, else made
+   now. NVRTC may compile several programs at once, so the kernels that a step of the tuner or an engine wants are compiled by
+   as many threads as there are cores; plans of libraries are made one after another. */
+#include "cuda/device.h"
+#include "cuda/kernel_cache.h"
+
+#include "base/isa.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { MOST_THREADS = 32 };
+typedef struct image_key { uint64_t half[2]; } image_key;
+
+tenon_status tenon_cuda_can_build(tenon_cx *cx, tenon_device *d)
+{
+    return d->has_nvrtc ? TENON_OK : TENON_FAIL(cx, TENON_DEVICE, "%s", d->nvrtc_missing);
+}
+
+static void add_text(void *state, const char *text) { XXH3_128bits_update(state, text, strlen(text) + 1); }
+
+/* Whatever the image depends on. A library's plan also does on that library, the driver and the very device. */
+static tenon_status key_of(tenon_cx *cx, const tenon_device *d, const tenon_kernel_source *source, image_key *out)
+{
+    XXH3_state_t *state = XXH3_createState();
+    char version[32];
+    if (!state) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a hash");
+    XXH3_128bits_reset(state);
+    snprintf(version, sizeof version, "nvrtc %d.%d", d->nvrtc.major, d->nvrtc.minor);
+    add_text(state, version);
+    add_text(state, d->arch);
+    add_text(state, source->entry);
+    add_text(state, source->options);
+    add_text(state, source->source);
+    if (tenon_cuda_library_of_entry(source->entry)) {
+        tenon_cuda_library_info info[TENON_CUDA_LIBRARIES];
+        tenon_cuda_libraries_describe(cx, info);
+        for (int i = 0; i < TENON_CUDA_LIBRARIES; i++) add_text(state, info[i].text);
+        add_text(state, d->info.fingerprint);
+    } else {
+        tenon_cuda_headers(state, add_text);
+    }
+    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    *out = (image_key){{hash.low64, hash.high64}};
+    return TENON_OK;
+}
+
+static bool find_image(tenon_device *d, const image_key *key, tenon_buf *out)
+{
+    pthread_mutex_lock(&d->lock);
+    const tenon_cuda_compiled *c = d->compiled;
+    while (c && memcmp(c->key, key->half, sizeof c->key) != 0) c = c->next;
+    pthread_mutex_unlock(&d->lock); /* entries stay as long as the device */
+    if (c && out) tenon_buf_bytes(out, c->image, c->bytes);
+    return c != NULL;
+}
+
+static void keep_image(tenon_device *d, const image_key *key, const void *image, size_t bytes)
+{
+    tenon_cx cx;
+    tenon_cx_init_child(&cx, &d->cx);
+    tenon_cuda_compiled *c = tenon_alloc(&cx, sizeof *c + bytes);
+    if (!c) return; /* it is looked for again then */
+    *c = (tenon_cuda_compiled){.key = {key->half[0], key->half[1]}, .bytes = bytes};
+    memcpy(c->image, image, bytes);
+    pthread_mutex_lock(&d->lock);
+    c->next = d->compiled;
+    d->compiled = c;
+    pthread_mutex_unlock(&d->lock);
+}
+
+static tenon_status make_image(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, const image_key *key, tenon_buf *image)
+{
+    const size_t before = image->length;
+    const tenon_cuda_library *library = tenon_cuda_library_of_entry(source->entry);
+    if (!tenon_kernel_cache_get(cx, key->half, image)) {
+        if (library) {
+            TENON_TRY(tenon_cuda_enter(cx, d));
+            TENON_TRY(library->compile(cx, d->libraries, source->source, image));
+        } else {
+            TENON_TRY(tenon_cuda_compile(cx, &d->nvrtc, source, d->arch, image));
+        }
+        TENON_TRY(tenon_buf_status(image));
+        tenon_kernel_cache_put(cx, key->half, image->data + before, image->length - before);
+        atomic_fetch_add(&d->images_made, 1);
+    }
+    TENON_TRY(tenon_buf_status(image));
+    keep_image(d, key, image->data + before, image->length - before);
+    return TENON_OK;
+}
+
+tenon_status tenon_cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, tenon_buf *image)
+{
+    image_key key;
+    TENON_TRY(tenon_cuda_can_build(cx, d));
+    TENON_TRY(key_of(cx, d, source, &key));
+    if (find_image(d, &key, image)) return tenon_buf_status(image);
+    return make_image(cx, d, source, &key, image);
+}
+
+/* ---- many at once ---- */
+typedef struct job { const tenon_kernel_source *source; image_key key; } job;
+typedef struct crew { tenon_device *device; job *list; size_t count; _Atomic size_t next; } crew;
+
+/* What fails here fails again when it is asked for, and is told then. */
+static void *work(void *arg)
+{
+    crew *w = arg;
+    tenon_cx cx;
+    tenon_cx_init_child(&cx, &w->device->cx);
+    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->count;) {
+        tenon_buf image;
+        tenon_buf_init(&image, &cx);
+        (void)make_image(&cx, w->device, w->list[i].source, &w->list[i].key, &image);
+        tenon_buf_free(&image);
+    }
+    return NULL;
+}
+
+static bool listed(const crew *w, const image_key *key)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (memcmp(&w->list[i].key, key, sizeof *key) == 0) return true;
+    return false;
+}
+
+tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *const *source, size_t count)
+{
+    crew w = {.device = d};
+    pthread_t thread[MOST_THREADS];
+    size_t started = 0;
+    tenon_status status = tenon_cuda_can_build(cx, d);
+    if (status != TENON_OK || !(w.list = tenon_alloc(cx, (count + 1) * sizeof *w.list))) return status == TENON_OK ? TENON_NOMEM : status;
+    for (size_t i = 0; i < count && status == TENON_OK; i++) {
+        image_key key;
+        if (tenon_cuda_library_of_entry(source[i]->entry)) continue;
+        status = key_of(cx, d, source[i], &key);
+        if (status == TENON_OK && !listed(&w, &key) && !find_image(d, &key, NULL)) w.list[w.count++] = (job){source[i], key};
+    }
+    const size_t threads = TENON_MIN(TENON_MIN(w.count, (size_t)tenon_cpu()->cores), MOST_THREADS);
+    while (status == TENON_OK && started + 1 < threads && pthread_create(&thread[started], NULL, work, &w) == 0) started++;
+    if (status == TENON_OK) (void)work(&w); /* this thread is one of them */
+    for (size_t i = 0; i < started; i++) pthread_join(thread[i], NULL);
+    tenon_free(cx, w.list);
+    return status;
+}
