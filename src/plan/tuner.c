@@ -234,8 +234,7 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
         tenon_race_step step = {.problem = s->problem, .tactic = c->tactic, .variant = &c->variant, .plan = &c->plan,
                                  .src = src, .dst = dst, .src_most = s->src_most, .dst_most = s->dst_most};
         status = tenon_race_bind(&trial, &step, &launch[i]);
-        racer[i] = (tenon_racer){.step = &launch[i], .count = 1, .scratch_bytes = tenon_round_up(c->plan.scratch_bytes, 64),
-                                 .expected = c->estimate};
+        racer[i] = (tenon_racer){&launch[i], 1, tenon_round_up(c->plan.scratch_bytes, 64), 0, 0, 0};
     }
     if (status == TENON_OK) status = tenon_race_run(&trial, racer, count, CLEARLY, t->options.budget_seconds * (double)count);
     for (size_t i = 0; i < count && status == TENON_OK; i++) list[i]->seconds = racer[i].seconds;
