@@ -14,6 +14,9 @@
 /* Two rounds that agree so far are the time, not the noise. */
 #define AGREE 1.03
 #define SHORT_SECONDS 50e-6
+/* Slower by this factor when first timed, and by that one by the model: out at once. */
+#define FAR 2.0
+#define EXPECTED_FAR 1.5
 enum { ROUNDS_SHORT = 24, ROUNDS = 10, ROUNDS_LONG = 4, ROUNDS_LEAST = 2 };
 
 void tenon_race_init(tenon_race *t, tenon_cx *cx, const tenon_backend *backend, tenon_device *device)
@@ -174,9 +177,11 @@ tenon_status tenon_race_bind(tenon_race *t, tenon_race_step *s, tenon_launch *ou
 /* ---- racing ---- */
 static bool is_sure(const tenon_racer *r) { return r->rounds >= ROUNDS_LEAST && r->second <= r->seconds * AGREE; }
 
-static bool is_out(const tenon_racer *r, double best, double drop_at)
+static bool is_out(const tenon_racer *r, const tenon_racer *best, double drop_at)
 {
-    return r->rounds >= ROUNDS_LEAST && r->second <= r->seconds * drop_at && r->seconds > best * drop_at;
+    if (!r->rounds || r == best) return false;
+    if (r->seconds > best->seconds * FAR && r->expected > best->expected * EXPECTED_FAR) return true;
+    return r->rounds >= ROUNDS_LEAST && r->second <= r->seconds * drop_at && r->seconds > best->seconds * drop_at;
 }
 
 static tenon_status time_once(tenon_race *t, tenon_racer *r)
@@ -192,24 +197,27 @@ static tenon_status time_once(tenon_race *t, tenon_racer *r)
     return TENON_OK;
 }
 
+static bool is_open(const tenon_racer *racer, size_t count, const tenon_racer *best, double drop_at)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!is_out(&racer[i], best, drop_at) && !is_sure(&racer[i])) return true;
+    return false;
+}
+
 tenon_status tenon_race_run(tenon_race *t, tenon_racer *racer, size_t count, double drop_at, double budget)
 {
     const double start = tenon_now();
-    double best = 1e30;
+    const tenon_racer *best = racer;
     for (size_t i = 0; i < count; i++) racer[i].rounds = 0;
-    for (int round = 0;; round++) {
-        const int most = best < SHORT_SECONDS ? ROUNDS_SHORT : best < 1e-3 ? ROUNDS : ROUNDS_LONG;
-        if (round >= ROUNDS_LEAST && (round >= most || tenon_now() - start > budget)) return TENON_OK;
-        bool open = round < ROUNDS_LEAST;
-        for (size_t i = 0; i < count; i++)
-            if (round < ROUNDS_LEAST || (!is_out(&racer[i], best, drop_at) && !is_sure(&racer[i]))) open = true;
-        if (!open) return TENON_OK;
+    for (int round = 0; count && (round == 0 || is_open(racer, count, best, drop_at)); round++) {
+        const int most = best->seconds < SHORT_SECONDS ? ROUNDS_SHORT : best->seconds < 1e-3 ? ROUNDS : ROUNDS_LONG;
+        if (round >= ROUNDS_LEAST && (round >= most || tenon_now() - start > budget)) break;
         for (size_t i = 0; i < count; i++) {
             if (is_out(&racer[i], best, drop_at)) continue;
-            if (t->cx->progress_fn && t->cx->progress_fn(t->cx->progress_user, "timing", 0, 0))
-                return TENON_FAIL(t->cx, TENON_CANCELLED, "cancelled while timing");
+            TENON_TRY(tenon_progress(t->cx, "timing", 0, 0)); /* of how many is not known here */
             TENON_TRY(time_once(t, &racer[i]));
+            if (racer[i].seconds < best->seconds || !best->rounds) best = &racer[i];
         }
-        for (size_t i = 0; i < count; i++) best = TENON_MIN(best, racer[i].seconds);
     }
+    return TENON_OK;
 }

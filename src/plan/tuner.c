@@ -16,6 +16,8 @@
 enum { MAX_VARIANTS = 32, MAX_TRIED = 96 };
 /* The references run at some 50 MFLOP/s: an estimate that never wins. */
 #define REFERENCE_FLOPS 5e7
+/* What turned out to be impossible when its kernel was made; kept like a time, so that nobody tries again. */
+#define IMPOSSIBLE 1e9
 /* Times that differ by less are the same; a candidate that is surely slower by this factor goes on no further. */
 #define SAME 1.03
 #define CLEARLY 1.25
@@ -221,6 +223,8 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
     tenon_race trial;
     tenon_launch launch[MAX_TRIED];
     tenon_racer racer[MAX_TRIED];
+    candidate *runner[MAX_TRIED];
+    size_t runners = 0;
     tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
     tenon_status status = TENON_OK;
     memcpy(src, s->src, sizeof src);
@@ -233,13 +237,21 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
         const candidate *c = list[i];
         tenon_race_step step = {.problem = s->problem, .tactic = c->tactic, .variant = &c->variant, .plan = &c->plan,
                                  .src = src, .dst = dst, .src_most = s->src_most, .dst_most = s->dst_most};
-        status = tenon_race_bind(&trial, &step, &launch[i]);
-        racer[i] = (tenon_racer){&launch[i], 1, tenon_round_up(c->plan.scratch_bytes, 64), 0, 0, 0};
+        status = tenon_race_bind(&trial, &step, &launch[runners]);
+        if (status == TENON_UNSUPPORTED) { /* a library's plan that cannot be made: nobody knew before */
+            tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_REJECT, "%s: %s: %s", s->problem->text, c->tactic->name, t->cx->message);
+            list[i]->seconds = IMPOSSIBLE;
+            status = TENON_OK;
+            continue;
+        }
+        racer[runners] = (tenon_racer){.step = &launch[runners], .count = 1, .scratch_bytes = tenon_round_up(c->plan.scratch_bytes, 64),
+                                       .expected = c->estimate};
+        runner[runners++] = list[i];
     }
-    if (status == TENON_OK) status = tenon_race_run(&trial, racer, count, CLEARLY, t->options.budget_seconds * (double)count);
-    for (size_t i = 0; i < count && status == TENON_OK; i++) list[i]->seconds = racer[i].seconds;
+    if (status == TENON_OK) status = tenon_race_run(&trial, racer, runners, CLEARLY, t->options.budget_seconds * (double)runners);
+    for (size_t i = 0; i < runners && status == TENON_OK; i++) runner[i]->seconds = racer[i].seconds;
     tenon_race_free(&trial);
-    t->measured += count;
+    t->measured += runners;
     return status;
 }
 
@@ -257,16 +269,18 @@ static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *
         candidate *c = &col->c[i];
         if (c->tactic->flags & TENON_TACTIC_REFERENCE) continue;
         const timing_key key = key_of(t, s->problem->text, c->tactic, &c->variant, &c->plan);
-        c->timed = find_time(t, &key, &c->seconds);
+        const bool known = find_time(t, &key, &c->seconds);
+        c->timed = known && c->seconds < IMPOSSIBLE;
         /* a model is not exact: only what it puts far behind is not measured */
-        if (!c->timed && (c->estimate <= 8 * best || real == 1)) list[count++] = c;
+        if (!known && (c->estimate <= 8 * best || real == 1)) list[count++] = c;
     }
     if (count) TENON_TRY(race(t, s, list, count));
     for (size_t i = 0; i < count; i++) {
         candidate *c = list[i];
         const timing_key key = key_of(t, s->problem->text, c->tactic, &c->variant, &c->plan);
         TENON_TRY(keep_time(t, &key, &c->seconds));
-        c->timed = true;
+        c->timed = c->seconds < IMPOSSIBLE;
+        if (!c->timed) continue;
         tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_TIME, "%s: %s[%d,%d,%d,%d] %.2f us", s->problem->text, c->tactic->name,
                   c->variant.p[0], c->variant.p[1], c->variant.p[2], c->variant.p[3], c->seconds * 1e6);
     }
