@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 static const char help[] =
-    "tenoncheck [--quick | --full]   tables and every case x tactic against the references (quick: under a minute)\n"
+    "tenoncheck [--quick | --full]   tables and every case x tactic against the references (quick: under a minute;\n"
+    "                                full: every variant, pitch, place and mode, and a sample of their product drawn by the seed, at\n"
+    "                                every instruction set: minutes)\n"
     "           --tables             the tables alone\n"
     "           --noalloc            bind and run allocate nothing, nothing else is checked\n"
     "           --list [FILTER]      cases, the tactics that take them, and why others do not\n"
@@ -105,7 +107,7 @@ static void lower_levels(const check_options *o, check_counts *counts)
         char command[8192], line[4096];
         check_counts sub = {0};
         bool counted = false;
-        snprintf(command, sizeof command, "TENON_ISA=%s /proc/%d/exe --quick --isa %s --seed %llu 2>&1", level[i], (int)getpid(),
+        snprintf(command, sizeof command, "TENON_ISA=%s /proc/%d/exe --full --isa %s --seed %llu 2>&1", level[i], (int)getpid(),
                  level[i],
                  (unsigned long long)o->seed);
         printf("== %s\n", level[i]);

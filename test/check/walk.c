@@ -22,6 +22,14 @@ enum { MAX_XFAIL = 256, MAX_CANDIDATES = 256, MAX_JOBS = 8, MAX_REPORTS = 3, MAX
 /* What has more is run at its tuning point, with random numbers and one team alone, in --full; beyond the second limit in the
    bench. */
 #define FULL_FLOPS 3e8
+/* Where all three team sizes are tried. */
+#define TEAMS_FLOPS 1e6
+
+/* The whole product of cases, pitches, places, modes, variants and team sizes would take hours. --full runs all that stands on one of
+   these axes alone, each from the usual point of the others: every variant of every tactic for every case, every pitch, place and
+   mode. Of what is off in several axes at once it runs a sample drawn by the seed: another seed, another sample. Numbers: one in
+   so many. */
+enum { FULL_PITCHED_MODE = 2, FULL_PLACED_MODE = 1, FULL_OTHER_VARIANT = 2, FULL_LARGE_VARIANT = 1 };
 
 /* Between a child and its parent. */
 typedef struct shared {
@@ -282,6 +290,13 @@ static double flops_at(walk *w, const tenon_problem *p, const int64_t *symbol)
     return TENON_MAX(tenon_problem_flops(p, src, dst), elements * 10);
 }
 
+/* Whether the seed draws this one, of which one in `one_in` is drawn. */
+static bool drawn(const walk *w, const char *axis, uint64_t number, uint64_t one_in)
+{
+    const uint64_t text = XXH3_64bits_withSeed(w->tag, strlen(w->tag), w->o->seed);
+    return XXH3_64bits_withSeed(axis, strlen(axis), text + number) % one_in == 0;
+}
+
 /* All three team sizes where it is cheap or the whole product is asked for, else one by turns. */
 static int thread_counts(const walk *w, uint64_t turn, bool all, int *out)
 {
@@ -291,10 +306,19 @@ static int thread_counts(const walk *w, uint64_t turn, bool all, int *out)
     return out[0] = 1 + (int)(turn % 3), 1;
 }
 
-static void walk_place(walk *w, place *at, const candidate *c, size_t count, bool rich)
+/* usual: the case as it is written, at its tuning point, with random numbers: every variant is tried there unless it is large. */
+static bool variant_wanted(const walk *w, const place *at, const candidate *c, size_t index, bool usual, bool large)
+{
+    const bool first = index == 0 || c[index - 1].tactic != c[index].tactic;
+    if (!w->o->full || w->o->problem || first || (usual && !large)) return true;
+    return drawn(w, "variant", index * MODE_COUNT + (uint64_t)at->mode, usual ? FULL_LARGE_VARIANT : FULL_OTHER_VARIANT);
+}
+
+static void walk_place(walk *w, place *at, const candidate *c, size_t count, bool rich, bool usual, bool large)
 {
     for (size_t i = 0; i < count; i++) {
         int threads[3];
+        if (!variant_wanted(w, at, c, i, usual, large)) continue;
         const bool reference = (c[i].tactic->flags & TENON_TACTIC_REFERENCE) != 0;
         const int n = thread_counts(w, i + at->p->hash + (uint64_t)at->mode, rich && !reference, threads);
         for (int k = 0; k < n; k++) one_run(w, at, &c[i], threads[k]);
@@ -308,7 +332,9 @@ static bool mode_wanted(const walk *w, const tenon_problem *p, check_mode mode, 
     if (w->o->mode) return !strcmp(w->o->mode, check_mode_name[mode]);
     if (w->o->noalloc || (!main_text && !w->o->full)) return mode == MODE_RANDOM;
     if (!mode_applies(p, mode)) return false;
-    return mode == MODE_RANDOM || place_index == 0 || w->o->full;
+    if (mode == MODE_RANDOM || (place_index == 0 && main_text)) return true;
+    if (!w->o->full) return false;
+    return drawn(w, "mode", place_index * MODE_COUNT + (uint64_t)mode, main_text ? FULL_PLACED_MODE : FULL_PITCHED_MODE);
 }
 
 /* Data-dependent results have no size to bind to: the reference runs twice and must agree with itself and with the problem's
@@ -395,8 +421,8 @@ static void walk_problem(walk *w, const tenon_problem *p, bool main_text)
             if (flops > QUICK_FLOPS && !w->o->problem && (mode != MODE_RANDOM || k > 0 || !main_text)) continue;
             place at = {.p = p, .mode = (check_mode)mode};
             memcpy(at.symbol, symbol[k], sizeof at.symbol);
-            walk_place(w, &at, c, count, (w->o->full && flops < QUICK_FLOPS) || w->o->problem || (mode == MODE_RANDOM &&
-                flops < 1e6 && k == 0 && main_text));
+            const bool usual = mode == MODE_RANDOM && k == 0 && main_text;
+            walk_place(w, &at, c, count, w->o->problem || (usual && flops < TEAMS_FLOPS), usual, flops > QUICK_FLOPS);
         }
     }
 }
