@@ -97,6 +97,7 @@ tenon_status tenon_config_set_refit(tenon_config *config, bool refittable)
 
 tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted)
 {
+    TENON_NEED(NULL, config);
     config->tf32 = permitted;
     return TENON_OK;
 }

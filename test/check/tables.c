@@ -54,12 +54,25 @@ static void check_ops(tables *t)
     }
 }
 
+/* A tactic's name begins with its source: the backend, or the library that it hands the work to. */
+static bool known_source(const char *tactic, const char *backend)
+{
+    static const struct { const char *backend, *library; } libraries[] = {{"cuda", "cublaslt"}, {"cuda", "cudnn"}};
+    const size_t prefix = strcspn(tactic, ".");
+    if (!tactic[prefix]) return false;
+    if (strlen(backend) == prefix && !strncmp(tactic, backend, prefix)) return true;
+    for (size_t i = 0; i < TENON_COUNTOF(libraries); i++)
+        if (!strcmp(libraries[i].backend, backend) && strlen(libraries[i].library) == prefix &&
+            !strncmp(tactic, libraries[i].library, prefix))
+            return true;
+    return false;
+}
+
 static void check_tactics(tables *t, const tenon_backend *b)
 {
-    const size_t prefix = strlen(b->name);
     for (size_t i = 0; b->tactics[i]; i++) {
         const tenon_tactic *a = b->tactics[i];
-        expect(t, !strncmp(a->name, b->name, prefix) && a->name[prefix] == '.', "does not begin with the backend's name",
+        expect(t, known_source(a->name, b->name), "begins neither with the backend's name nor with a library's",
                a->name);
         expect(t, a->plan && a->bind && a->run, "lacks plan, bind or run", a->name);
         expect(t, tenon_tactic_find(b, a->name, strlen(a->name)) == a, "its name is there twice", a->name);

@@ -91,6 +91,7 @@ static void test_config(void)
     INVALID(tenon_config_set_timing_cache(NULL, NULL));
     CHECK(tenon_config_set_timing_cache(config, NULL) == TENON_OK);
     INVALID(tenon_config_set_refit(NULL, false));
+    INVALID(tenon_config_set_tf32(NULL, false));
     INVALID(tenon_config_add_profile(NULL, &profile));
     REFUSES(config_said, "out", tenon_config_add_profile(config, NULL));
     INVALID(tenon_config_set_shape(NULL, 0, "x", 4, one, one, one));
@@ -203,6 +204,10 @@ static void test_context(void)
     INVALID(tenon_stream_create(NULL, engine, &s));
     REFUSES(cx_said, "engine", tenon_stream_create(cx, NULL, &s));
     REFUSES(cx_said, "out", tenon_stream_create(cx, engine, NULL));
+    INVALID(tenon_stream_wrap(NULL, engine, NULL, &s));
+    REFUSES(cx_said, "engine", tenon_stream_wrap(cx, NULL, NULL, &s));
+    REFUSES(cx_said, "out", tenon_stream_wrap(cx, engine, NULL, NULL));
+    CHECK(!tenon_stream_native(NULL));
     INVALID(tenon_stream_synchronize(NULL, stream));
     REFUSES(cx_said, "stream", tenon_stream_synchronize(cx, NULL));
     tenon_stream_destroy(NULL);
