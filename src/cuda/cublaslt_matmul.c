@@ -266,7 +266,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     own *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
     if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuBLASLt: no memory for a step");
     const char *why = make(p, o);
-    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cublaslt.matmul: %s", why);
+    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.cublaslt_matmul: %s", why);
     const tenon_dtype type = p->anchor[0].node->src[0]->type.dtype;
     tenon_lt_product *r = &o->product;
     r->type = type == TENON_F16 ? TENON_LT_F16 : type == TENON_BF16 ? TENON_LT_BF16 : TENON_LT_F32;
@@ -281,7 +281,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_cuda_numbers_print(&b, &r->type, sizeof *r / sizeof r->type);
     const tenon_status status = tenon_buf_status(&b);
     tenon_kernel_source *k = &out->kernel[0];
-    *k = (tenon_kernel_source){.name = "cublaslt.matmul", .entry = tenon_cublaslt_library.entry};
+    *k = (tenon_kernel_source){.name = "cuda.cublaslt_matmul", .entry = tenon_cublaslt_library.entry};
     if (status == TENON_OK) k->source = tenon_arena_strndup(p->graph->arena, b.data, b.length);
     tenon_buf_free(&b);
     TENON_TRY(status);
@@ -327,7 +327,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     fill(o, &b->src[o->src[A]], &b->src[o->src[B]], c, d, &p);
     const tenon_cuda_loaded *loaded = ((const tenon_cuda_kernel *)b->kernel[0])->loaded;
     if (!loaded || loaded->library != &tenon_cublaslt_library)
-        return TENON_FAIL(cx, TENON_CORRUPT, "cublaslt.matmul: the engine's kernel is none of cuBLASLt");
+        return TENON_FAIL(cx, TENON_CORRUPT, "cuda.cublaslt_matmul: the engine's kernel is none of cuBLASLt");
     r->loaded = (const tenon_lt_loaded *)(const void *)loaded;
     r->empty = p.m == 0 || p.n == 0 || p.batch == 0;
     if (r->empty) return TENON_OK;
@@ -399,5 +399,5 @@ static double cost_of(const tenon_problem *p, const tenon_device *device, const 
                                           .run = run,                                                                            \
                                           .cost = cost_##id}
 
-MATMUL(cublaslt_matmul, "cublaslt.matmul", false);
-MATMUL(cublaslt_matmul_tf32, "cublaslt.matmul_tf32", true);
+MATMUL(cublaslt_matmul, "cuda.cublaslt_matmul", false);
+MATMUL(cublaslt_matmul_tf32, "cuda.cublaslt_matmul_tf32", true);

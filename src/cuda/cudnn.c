@@ -14,9 +14,6 @@ typedef struct header {
     char magic[8];
     uint64_t version, workspace_bytes, json_bytes;
 } header;
-struct tenon_dnn_context {
-    tenon_dnn_handle handle;
-};
 
 /* ---- the library ---- */
 #define REQUIRED true
@@ -85,7 +82,7 @@ static tenon_status make_handle(tenon_cx *cx, tenon_cuda_libraries *l, const ten
         (void)dnn->cudnnDestroy(made);
         return TENON_FAIL(cx, TENON_NOMEM, "cuDNN: no memory for a handle");
     }
-    l->dnn->handle = made;
+    *l->dnn = (struct tenon_dnn_context){.handle = made};
     return TENON_OK;
 }
 
@@ -103,6 +100,11 @@ void tenon_dnn_context_destroy(tenon_cuda_libraries *l)
 {
     if (!l->dnn) return;
     (void)opened.library.cudnnDestroy(l->dnn->handle);
+    while (l->dnn->memo) {
+        tenon_dnn_memo *memo = l->dnn->memo;
+        l->dnn->memo = memo->next;
+        tenon_free(&l->cx, memo);
+    }
     tenon_free(&l->cx, l->dnn);
     l->dnn = NULL;
 }
@@ -143,7 +145,7 @@ static tenon_status compile(tenon_cx *cx, tenon_cuda_libraries *l, const char *t
         return TENON_FAIL(cx, TENON_INTERNAL, "cuDNN: '%.64s' is no convolution", text);
     pthread_mutex_lock(&l->turn);
     tenon_status status = tenon_dnn_handle_of(cx, l, &dnn, &handle);
-    if (status == TENON_OK) status = tenon_dnn_make_plan(cx, dnn, handle, &c.convolution, &plan);
+    if (status == TENON_OK) status = tenon_dnn_make_plan(cx, l, dnn, &c.convolution, &plan);
     if (status == TENON_OK) status = store(cx, dnn, plan, out);
     if (plan) (void)dnn->cudnnBackendDestroyDescriptor(plan);
     pthread_mutex_unlock(&l->turn);

@@ -163,8 +163,21 @@ typedef struct tenon_dnn_plan {
 tenon_status tenon_dnn_execute(tenon_cx *cx, const tenon_dnn_plan *plan, int count, const int64_t *id, void *const *address,
                                void *workspace, tenon_cu_stream stream);
 
-/* cudnn_graph.c: the wanted plan, as descriptors that the caller destroys. */
-tenon_status tenon_dnn_make_plan(tenon_cx *cx, const tenon_cudnn *dnn, tenon_dnn_handle handle, const tenon_dnn_convolution *c,
-                                 tenon_dnn_descriptor *out);
+/* What is known of a convolution's configurations: the first `tried` of the heuristic's list were, those in config[] do it. */
+enum { TENON_DNN_RANKS = 8 };
+typedef struct tenon_dnn_memo {
+    struct tenon_dnn_memo *next;
+    tenon_dnn_convolution convolution; /* rank 0 */
+    int tried, good;
+    uint8_t config[TENON_DNN_RANKS];
+} tenon_dnn_memo;
+struct tenon_dnn_context {
+    tenon_dnn_handle handle;
+    tenon_dnn_memo *memo;
+};
+
+/* cudnn_graph.c: the wanted plan, which the caller destroys. With libraries->turn held. */
+tenon_status tenon_dnn_make_plan(tenon_cx *cx, tenon_cuda_libraries *libraries, const tenon_cudnn *dnn,
+                                 const tenon_dnn_convolution *c, tenon_dnn_descriptor *out);
 
 #endif

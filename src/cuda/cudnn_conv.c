@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { P_RANK = 0, P_VERSION = 7, RANKS = 8 };
+enum { P_RANK = 0, P_VERSION = 7 };
 enum { WORKSPACE_MOST = 16 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
 
 typedef struct own {
@@ -197,7 +197,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     const tenon_dtype type = p->anchor[0].node->src[0]->type.dtype;
     if (tf32 ? type != TENON_F32 : type != TENON_F32 && type != TENON_F16 && type != TENON_BF16)
         return tf32 ? "not f32" : "neither f32 nor f16 nor bf16";
-    if (v->p[P_RANK] < 0 || v->p[P_RANK] >= RANKS) return "no such variant";
+    if (v->p[P_RANK] < 0 || v->p[P_RANK] >= TENON_DNN_RANKS) return "no such variant";
     const char *why = make(p, &o);
     if (why) return why;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
@@ -219,7 +219,7 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
     (void)p;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
     const tenon_cudnn *dnn = l ? tenon_cudnn_open(&l->cx, &missing) : NULL;
-    const int wanted = max >= 32 ? RANKS : max >= 16 ? 4 : max >= 8 ? 2 : 1, count = TENON_MIN(dnn ? wanted : 1, max);
+    const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 4 : max >= 8 ? 2 : 1, count = TENON_MIN(dnn ? wanted : 1, max);
     for (int i = 0; i < count; i++) out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_VERSION] = dnn ? dnn->version : 0}};
     return count;
 }
@@ -229,7 +229,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     own *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
     if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuDNN: no memory for a step");
     const char *why = make(p, o);
-    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cudnn.conv: %s", why);
+    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.cudnn_conv: %s", why);
     const tenon_dtype type = p->anchor[0].node->src[0]->type.dtype;
     tenon_dnn_convolution *c = &o->convolution;
     c->type = type == TENON_F16 ? TENON_DNN_F16 : type == TENON_BF16 ? TENON_DNN_BF16 : TENON_DNN_F32;
@@ -241,7 +241,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_cuda_numbers_print(&b, &c->type, sizeof *c / sizeof c->type);
     const tenon_status status = tenon_buf_status(&b);
     tenon_kernel_source *k = &out->kernel[0];
-    *k = (tenon_kernel_source){.name = "cudnn.conv", .entry = tenon_cudnn_library.entry};
+    *k = (tenon_kernel_source){.name = "cuda.cudnn_conv", .entry = tenon_cudnn_library.entry};
     if (status == TENON_OK) k->source = tenon_arena_strndup(p->graph->arena, b.data, b.length);
     tenon_buf_free(&b);
     TENON_TRY(status);
@@ -270,10 +270,10 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     uintptr_t bits = 0;
     memset(r, 0, sizeof *r);
     if (!loaded || loaded->library != &tenon_cudnn_library)
-        return TENON_FAIL(cx, TENON_CORRUPT, "cudnn.conv: the engine's kernel is no plan of cuDNN");
+        return TENON_FAIL(cx, TENON_CORRUPT, "cuda.cudnn_conv: the engine's kernel is no plan of cuDNN");
     r->plan = (const tenon_dnn_plan *)(const void *)loaded;
     if (r->plan->workspace_bytes > b->plan->workspace_bytes)
-        return TENON_FAIL(cx, TENON_CORRUPT, "cudnn.conv: the plan needs more workspace than it has");
+        return TENON_FAIL(cx, TENON_CORRUPT, "cuda.cudnn_conv: the plan needs more workspace than it has");
     add(r, TENON_DNN_X, b->src[o->src_x].data);
     add(r, TENON_DNN_W, b->pack[0].data);
     add(r, TENON_DNN_Y, b->dst[o->dst].data);
@@ -281,7 +281,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
         if (o->src[i] >= 0) add(r, TENON_DNN_OPERANDS + i, b->src[o->src[i]].data);
     for (int i = 0; i < r->count; i++) bits |= (uintptr_t)r->address[i];
     if (bits % VECTOR_BYTES)
-        return TENON_FAIL(cx, TENON_INVALID, "cudnn.conv: an address is no multiple of 16, which cuDNN's plan was made for");
+        return TENON_FAIL(cx, TENON_INVALID, "cuda.cudnn_conv: an address is no multiple of 16, which cuDNN's plan was made for");
     r->workspace = b->workspace;
     return TENON_OK;
 }
@@ -336,5 +336,5 @@ static double cost_of(const tenon_problem *p, const tenon_device *device, const 
                                           .run = run,                                                                            \
                                           .cost = cost_##id}
 
-CONV(cudnn_conv, "cudnn.conv", false);
-CONV(cudnn_conv_tf32, "cudnn.conv_tf32", true);
+CONV(cudnn_conv, "cuda.cudnn_conv", false);
+CONV(cudnn_conv_tf32, "cuda.cudnn_conv_tf32", true);

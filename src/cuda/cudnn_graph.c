@@ -189,38 +189,53 @@ static tenon_dnn_descriptor plan_of(const tenon_cudnn *dnn, tenon_dnn_handle han
     return NULL;
 }
 
-/* The plan wanted, or the last there is. */
+/* The plan wanted, or the last there is. Nothing is finalized twice to find it. */
 static tenon_dnn_descriptor pick(const tenon_cudnn *dnn, tenon_dnn_handle handle, const tenon_dnn_convolution *c,
-                                 tenon_dnn_descriptor *config, int count)
+                                 tenon_dnn_descriptor *config, int count, tenon_dnn_memo *memo)
 {
     tenon_dnn_descriptor plan = NULL;
-    int64_t rank = 0;
-    for (int i = 0; i < count && rank <= c->rank; i++) {
-        if (!permitted(dnn, config[i], c)) continue;
-        const tenon_dnn_descriptor next = plan_of(dnn, handle, config[i], c->workspace_bytes);
+    while (memo->good <= c->rank && memo->tried < count) {
+        const int i = memo->tried++;
+        const tenon_dnn_descriptor next = permitted(dnn, config[i], c) ? plan_of(dnn, handle, config[i], c->workspace_bytes) : NULL;
         if (!next) continue;
         if (plan) (void)dnn->cudnnBackendDestroyDescriptor(plan);
         plan = next;
-        rank++;
+        memo->config[memo->good++] = (uint8_t)i;
     }
-    return plan;
+    const int wanted = TENON_MIN((int)c->rank, memo->good - 1);
+    if (plan || wanted < 0 || memo->config[wanted] >= count) return plan;
+    return plan_of(dnn, handle, config[memo->config[wanted]], c->workspace_bytes);
 }
 
-tenon_status tenon_dnn_make_plan(tenon_cx *cx, const tenon_cudnn *dnn, tenon_dnn_handle handle, const tenon_dnn_convolution *c,
+static tenon_dnn_memo *memo_of(tenon_cuda_libraries *l, const tenon_dnn_convolution *c)
+{
+    tenon_dnn_convolution any = *c;
+    tenon_dnn_memo *memo = l->dnn->memo;
+    any.rank = 0;
+    while (memo && memcmp(&memo->convolution, &any, sizeof any) != 0) memo = memo->next;
+    if (memo || !(memo = tenon_alloc_zero(&l->cx, sizeof *memo))) return memo;
+    memo->convolution = any;
+    memo->next = l->dnn->memo;
+    return l->dnn->memo = memo;
+}
+
+tenon_status tenon_dnn_make_plan(tenon_cx *cx, tenon_cuda_libraries *l, const tenon_cudnn *dnn, const tenon_dnn_convolution *c,
                                  tenon_dnn_descriptor *out)
 {
-    maker m = {.dnn = dnn, .handle = handle};
+    maker m = {.dnn = dnn, .handle = l->dnn->handle};
     tenon_dnn_descriptor config[CONFIGS];
     int configs = 0;
     *out = NULL;
-    if (c->operation_count < 0 || c->operation_count > TENON_DNN_OPERATIONS)
+    if (c->operation_count < 0 || c->operation_count > TENON_DNN_OPERATIONS || c->rank < 0 || c->rank >= TENON_DNN_RANKS)
         return TENON_FAIL(cx, TENON_INTERNAL, "cuDNN: too many operations");
+    tenon_dnn_memo *memo = memo_of(l, c);
+    if (!memo) return TENON_FAIL(cx, TENON_NOMEM, "cuDNN: no memory for a convolution");
     const tenon_dnn_descriptor graph = graph_of(&m, c);
     tenon_status status = tenon_dnn_check(cx, dnn, m.error, "describing a convolution");
     if (status == TENON_OK) {
         configs = list_configs(dnn, graph, TENON_DNN_MODE_A, config, CONFIGS);
         configs += list_configs(dnn, graph, TENON_DNN_FALLBACK, config + configs, CONFIGS - configs);
-        *out = pick(dnn, handle, c, config, configs);
+        *out = pick(dnn, m.handle, c, config, configs, memo);
         if (!*out) status = TENON_FAIL(cx, TENON_UNSUPPORTED, "cuDNN: none of %d configurations does this convolution", configs);
     }
     for (int i = 0; i < configs; i++) (void)dnn->cudnnBackendDestroyDescriptor(config[i]);
