@@ -46,6 +46,18 @@ static json_t *list_passes(void)
     return list;
 }
 
+static void add_part(void *user, const char *name, bool found, const char *text)
+{
+    json_object_set_new(user, name, json_sprintf("%s%s", found ? "" : "missing: ", text));
+}
+
+/* What the backend opens at run time, found or not. */
+static json_t *add_parts(tenon_cx *cx, const tenon_backend *backend, json_t *row)
+{
+    if (row && backend->parts) backend->parts(cx, add_part, row);
+    return row;
+}
+
 static json_t *list_devices(tenon_cx *cx)
 {
     json_t *list = json_array();
@@ -53,13 +65,14 @@ static json_t *list_devices(tenon_cx *cx)
         tenon_device *device = NULL;
         const tenon_backend *backend = tenon_backends[b];
         if (backend->open(cx, 0, 0, &device) != TENON_OK) {
-            json_array_append_new(list, json_pack("{s:s,s:b,s:s}", "backend", backend->name, "available", 0, "why", cx->message));
+            json_t *row = json_pack("{s:s,s:b,s:s}", "backend", backend->name, "available", 0, "why", cx->message);
+            json_array_append_new(list, add_parts(cx, backend, row));
             continue;
         }
         const tenon_device_info *info = backend->info(device);
-        json_array_append_new(list, json_pack("{s:s,s:b,s:s,s:s,s:i,s:I}", "backend", backend->name, "available", 1, "name",
-                                              info->name, "fingerprint", info->fingerprint, "threads", info->threads,
-                                              "memory_bytes", (json_int_t)info->memory_bytes));
+        json_t *row = json_pack("{s:s,s:b,s:s,s:s,s:i,s:I}", "backend", backend->name, "available", 1, "name", info->name, "fingerprint",
+                                info->fingerprint, "threads", info->threads, "memory_bytes", (json_int_t)info->memory_bytes);
+        json_array_append_new(list, add_parts(cx, backend, row));
         backend->close(&device);
     }
     return list;

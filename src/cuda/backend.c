@@ -28,11 +28,16 @@ static const tenon_device_info *cuda_info(const tenon_device *device) { return &
 static tenon_status cuda_alloc(tenon_cx *cx, tenon_device *d, size_t bytes, void **out)
 {
     tenon_cu_address address = 0;
-    char what[64];
     *out = NULL;
     TENON_TRY(tenon_cuda_enter(cx, d));
-    snprintf(what, sizeof what, "memory for %zu bytes", bytes);
-    TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuMemAlloc_v2(&address, bytes ? bytes : 1), what));
+    const int error = bytes > tenon_cuda_memory_limit() ? TENON_CU_OUT_OF_MEMORY : d->driver.cuMemAlloc_v2(&address, bytes ? bytes : 1);
+    if (error == TENON_CU_OUT_OF_MEMORY) {
+        size_t rest = 0, total = d->info.memory_bytes;
+        if (d->driver.cuMemGetInfo_v2) (void)d->driver.cuMemGetInfo_v2(&rest, &total);
+        return TENON_FAIL(cx, TENON_NOMEM, "cuda: out of GPU memory: %zu bytes are wanted, %zu MiB of %zu MiB are free; a smaller maximum shape in the "
+                          "profile, fewer contexts, or memory of your own in tenon_context_options need less", bytes, rest >> 20, total >> 20);
+    }
+    TENON_TRY(tenon_cuda_check(cx, &d->driver, error, "memory"));
     *out = (void *)(uintptr_t)address;
     return TENON_OK;
 }
@@ -322,6 +327,6 @@ const tenon_backend tenon_backend_cuda = {
     .synchronize = cuda_synchronize, .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy, .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_wait = cuda_stream_wait, .stream_capturing = cuda_stream_capturing,
     .stream_upload = cuda_stream_upload, .kernel_compile = tenon_cuda_kernel_compile, .kernel_prepare = tenon_cuda_kernel_prepare, .kernel_load = cuda_kernel_load,
-    .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
+    .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts, .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
 };

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finding libcuda and libnvrtc and their symbols. Tried in this order: the folder TENON_CUDA_PATH, what the loader knows, the usual
    places of the toolkit and of the driver, and the folders that pip's nvidia packages make beside this library, in the
-   active virtual environment and in PYTHONPATH. */
+   active virtual environment, in PYTHONPATH, in the user's and in the system's Python.
+
+   TENON_CUDA_ABSENT names what is to be taken for absent, so that every message can be seen on a machine that has it all: driver, nvrtc,
+   cudnn, cublaslt, symbol:NAME, and memory:BYTES, above which no allocation succeeds; separated by commas. */
 #include "cuda/cuda_api.h"
 
 #include <dlfcn.h>
@@ -25,6 +28,40 @@ static const symbol nvrtc_symbols[] = {
 #include "cuda/sym/nvrtc.def"
 };
 #undef SYMBOL
+
+/* ---- what is to be taken for absent ---- */
+static const char *absent_entry(const char *kind, size_t *length)
+{
+    for (const char *at = getenv("TENON_CUDA_ABSENT"); at && *at;) {
+        *length = strcspn(at, ",");
+        if (*length >= strlen(kind) && strncmp(at, kind, strlen(kind)) == 0) return at;
+        at += *length + (at[*length] == ',');
+    }
+    return NULL;
+}
+
+bool tenon_cuda_absent(const char *what)
+{
+    size_t length;
+    return absent_entry(what, &length) != NULL && length == strlen(what);
+}
+
+size_t tenon_cuda_memory_limit(void)
+{
+    size_t length;
+    const char *at = absent_entry("memory:", &length);
+    return at ? (size_t)strtoull(at + strlen("memory:"), NULL, 10) : SIZE_MAX;
+}
+
+/* A library's short name is in its file's: libcudnn.so.9. */
+static bool absent_file(const char *file)
+{
+    static const struct { const char *start, *name; } known[] = {
+        {"libcuda.so", "driver"}, {"libnvrtc", "nvrtc"}, {"libcudnn", "cudnn"}, {"libcublasLt", "cublaslt"}};
+    for (size_t i = 0; i < TENON_COUNTOF(known); i++)
+        if (strncmp(file, known[i].start, strlen(known[i].start)) == 0) return tenon_cuda_absent(known[i].name);
+    return false;
+}
 
 /* ---- candidate files ---- */
 typedef struct names { tenon_cx *cx; int count; char *name[NAMES + 1]; } names;
@@ -76,11 +113,21 @@ static void add_pip(names *n, const char *file)
         }
         at += length + (at[length] == ':');
     }
+    const char *home = getenv("HOME");
+    static const char *const python[] = {"/usr/local/lib/python3*/dist-packages", "/usr/local/lib/python3*/site-packages", "/usr/lib/python3*/dist-packages"};
+    if (home && *home) {
+        snprintf(pattern, sizeof pattern, "%.512s/.local/lib/python3*/site-packages/nvidia/*/lib/%s", home, file);
+        add_matches(n, pattern);
+    }
+    for (size_t i = 0; i < TENON_COUNTOF(python); i++) {
+        snprintf(pattern, sizeof pattern, "%s/nvidia/*/lib/%s", python[i], file);
+        add_matches(n, pattern);
+    }
 }
 
 static void add_places(names *n, const char *const *file, const char *pip_pattern)
 {
-    static const char *const folder[] = {"/usr/local/cuda/lib64", "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib"};
+    static const char *const folder[] = {"/usr/local/cuda/lib64", "/usr/local/cuda/lib", "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib"};
     const char *own = getenv("TENON_CUDA_PATH");
     for (int i = 0; own && *own && file[i]; i++) {
         add(n, "%s/%s", own, file[i]);
@@ -90,12 +137,20 @@ static void add_places(names *n, const char *const *file, const char *pip_patter
     for (int i = 0; file[i]; i++) add(n, "%s", file[i]);
     for (size_t k = 0; k < TENON_COUNTOF(folder); k++)
         for (int i = 0; file[i]; i++) add(n, "%s/%s", folder[k], file[i]);
-    if (pip_pattern) add_pip(n, pip_pattern);
+    if (!pip_pattern) return;
+    char pattern[1024]; /* a toolkit without the link /usr/local/cuda */
+    snprintf(pattern, sizeof pattern, "/usr/local/cuda-1[0-9]*/lib*/%.256s", pip_pattern);
+    add_matches(n, pattern);
+    add_pip(n, pip_pattern);
 }
 
 bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes)
 {
     names n = {.cx = cx};
+    if (absent_file(file[0])) {
+        snprintf(why, why_bytes, "TENON_CUDA_ABSENT says so");
+        return false;
+    }
     add_places(&n, file, pip_pattern);
     const bool opened = tenon_dl_open(dl, (const char *const *)n.name, why, why_bytes);
     for (int i = 0; i < n.count; i++) tenon_free(cx, n.name[i]);
@@ -105,7 +160,9 @@ bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file
 tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const symbol *table, size_t count, void *out)
 {
     for (size_t i = 0; i < count; i++) {
-        void *address = tenon_dl_symbol(dl, table[i].name);
+        char name[128];
+        snprintf(name, sizeof name, "symbol:%s", table[i].name);
+        void *address = tenon_cuda_absent(name) ? NULL : tenon_dl_symbol(dl, table[i].name);
         if (!address && table[i].required)
             return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s lacks %s: it is too old for Tenon, update it", dl->path, table[i].name);
         memcpy((char *)out + table[i].offset, &address, sizeof address);
@@ -114,12 +171,26 @@ tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const 
 }
 
 /* ---- the libraries ---- */
+/* What the driver's own words leave out. */
+static const char *advice(int error)
+{
+    switch (error) {
+    case 200: case 209: case 218: case 222: /* image, no binary for this GPU, PTX, its version */
+        return "; its code was made for another GPU, or by an NVRTC that is newer than this driver: build the engine here, or update the driver";
+    case 700: case 714: case 715: case 716: case 717: case 718: case 719: /* faults of a kernel */
+        return "; no work is possible on this device any more in this process: end it, and run it again under compute-sanitizer";
+    case 803: case 804: /* driver and library of different versions; no forward compatibility */
+        return "; the driver's library and its kernel module are of different versions: restart the machine or install the driver again";
+    default: return "";
+    }
+}
+
 tenon_status tenon_cuda_check(tenon_cx *cx, const tenon_cuda_driver *driver, int error, const char *what)
 {
     const char *text = NULL;
     if (TENON_LIKELY(error == 0)) return TENON_OK;
     if (driver->cuGetErrorString(error, &text) != 0 || !text) text = "unknown error";
-    return TENON_FAIL(cx, error == TENON_CU_OUT_OF_MEMORY ? TENON_NOMEM : TENON_DEVICE, "cuda: %s: %s (error %d)", what, text, error);
+    return TENON_FAIL(cx, error == TENON_CU_OUT_OF_MEMORY ? TENON_NOMEM : TENON_DEVICE, "cuda: %s: %s (error %d)%s", what, text, error, advice(error));
 }
 
 tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out)

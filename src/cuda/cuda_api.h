@@ -62,6 +62,10 @@ typedef struct tenon_cuda_symbol { const char *name; size_t offset; bool require
 bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes);
 tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const tenon_cuda_symbol *table, size_t count, void *out);
 
+/* TENON_CUDA_ABSENT: whether `what` is to be taken for absent, and the largest allocation that may succeed. */
+bool tenon_cuda_absent(const char *what);
+size_t tenon_cuda_memory_limit(void);
+
 /* TENON_DEVICE with what is missing and what to do. The libraries stay open until the process ends: the driver's own threads live in
    them, and opening them again is free. */
 tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out);

@@ -2,6 +2,7 @@
 /* Opening a GPU, or standing in for one that is not here: with TENON_CUDA_OFFLINE=SM, or a negative index (-SM), engines for that
    compute capability are planned by the cost model and compiled by NVRTC on a machine without a driver. */
 #include "cuda/device.h"
+#include "cuda/kernel_cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +154,41 @@ static tenon_status offline_sm(tenon_cx *cx, int index, int *sm)
 }
 
 tenon_cuda_libraries *tenon_cuda_libraries_of(const tenon_device *device) { return device ? device->libraries : NULL; }
+
+/* sm_90a runs on 9.0 alone; sm_80 on 8.0 and everything of that generation behind it. */
+tenon_status tenon_cuda_accepts(tenon_cx *cx, const tenon_device *d, const char *fingerprint)
+{
+    const char *at = strstr(fingerprint, ";sm_");
+    char *end = NULL;
+    const long made = at ? strtol(at + 4, &end, 10) : 0;
+    const bool exact = end && *end == 'a';
+    if (made <= 0) return TENON_FAIL(cx, TENON_CORRUPT, "the engine does not say for which GPU it is");
+    if (exact ? made == d->chip : made / 10 == d->chip / 10 && made <= d->chip) return TENON_OK;
+    return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine was built for a GPU of compute capability %ld.%ld (%.160s), this one is %s: build it again here, or "
+                      "for this one with --device cuda:sm_%d", made / 10, made % 10, fingerprint, d->info.name, d->chip);
+}
+
+void tenon_cuda_parts(tenon_cx *cx, tenon_part_fn give, void *user)
+{
+    tenon_cx quiet;
+    tenon_cuda_driver driver;
+    tenon_cuda_nvrtc nvrtc;
+    tenon_cuda_library_info library[TENON_CUDA_LIBRARIES];
+    char text[TENON_MESSAGE_BYTES + 128];
+    tenon_cx_init_child(&quiet, cx);
+    const bool has_driver = tenon_cuda_driver_open(&quiet, &driver) == TENON_OK;
+    if (has_driver) snprintf(text, sizeof text, "for CUDA %d.%d, %s", driver.version / 1000, driver.version % 1000 / 10, driver.dl.path);
+    else snprintf(text, sizeof text, "%s; without it engines can be built for a GPU elsewhere (--device cuda:sm_90), not run", quiet.message);
+    give(user, "driver", has_driver, text);
+    const bool has_nvrtc = tenon_cuda_nvrtc_open(&quiet, &nvrtc) == TENON_OK;
+    if (has_nvrtc) snprintf(text, sizeof text, "%d.%d, %s", nvrtc.major, nvrtc.minor, nvrtc.dl.path);
+    else snprintf(text, sizeof text, "%s; without it engines run, but none can be built", quiet.message);
+    give(user, "NVRTC", has_nvrtc, text);
+    tenon_cuda_libraries_describe(&quiet, library);
+    for (int i = 0; i < TENON_CUDA_LIBRARIES; i++) give(user, library[i].name, library[i].found, library[i].text);
+    const bool keeps = tenon_kernel_cache_folder(text, sizeof text);
+    give(user, "compiled kernels", keeps, keeps ? text : "not kept: TENON_CACHE_DIR is empty, or there is no home folder");
+}
 
 void tenon_cuda_device_close(tenon_device **device)
 {

@@ -34,7 +34,9 @@ struct tenon_device {
 
 tenon_status tenon_cuda_device_open(tenon_cx *cx, int index, int threads, tenon_device **out);
 void tenon_cuda_device_close(tenon_device **device);
-/* What the backend's row has under these names (compile.c). */
+/* What the backend's row has under these names. */
+tenon_status tenon_cuda_accepts(tenon_cx *cx, const tenon_device *device, const char *fingerprint);
+void tenon_cuda_parts(tenon_cx *cx, tenon_part_fn give, void *user);
 tenon_status tenon_cuda_can_build(tenon_cx *cx, tenon_device *device);
 tenon_status tenon_cuda_kernel_compile(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
 tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *const *source, size_t count);

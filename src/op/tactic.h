@@ -120,6 +120,8 @@ typedef struct tenon_device_info {
     bool offline;            /* stands for a device that is not here: plans and compiles for it, allocates and runs nothing */
 } tenon_device_info;
 
+typedef void (*tenon_part_fn)(void *user, const char *name, bool found, const char *text);
+
 /* A backend: device memory, streams and a table of tactics. Device memory of CPU and null is host memory. */
 typedef struct tenon_backend {
     const char *name;                          /* "cpu", "cuda", "null" */
@@ -162,6 +164,10 @@ typedef struct tenon_backend {
     tenon_status (*stream_capturing)(tenon_cx *cx, tenon_device *device, void *stream, bool *out);
     /* A copy in the order of the stream; `src` has been read when it returns. */
     tenon_status (*stream_upload)(tenon_cx *cx, tenon_device *device, void *stream, void *dst, const void *src, size_t bytes);
+    /* Whether machine code made for a device of that fingerprint runs on this one, with the reason if not; NULL: it does. */
+    tenon_status (*accepts)(tenon_cx *cx, const tenon_device *device, const char *fingerprint);
+    /* The libraries that it opens, found or not, with version and file or what their absence costs, for listings; NULL: none. */
+    void (*parts)(tenon_cx *cx, tenon_part_fn give, void *user);
     /* Graph segments (CUDA); NULL: steps are launched one by one. graph_begin gives a stream that records what the calling thread
        launches into it, until graph_end with that stream, which takes it away again. Threads may record at the same time. */
     tenon_status (*graph_begin)(tenon_cx *cx, tenon_device *device, void **stream);

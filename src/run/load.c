@@ -158,7 +158,8 @@ static tenon_status open_device(tenon_cx *cx, tenon_engine *e, const tenon_load_
                           names, e->header->fingerprint);
     }
     const int threads = options && options->threads ? options->threads : (int)e->header->threads;
-    return e->backend->open(cx, options ? options->device_index : 0, threads, &e->device);
+    TENON_TRY(e->backend->open(cx, options ? options->device_index : 0, threads, &e->device));
+    return e->backend->accepts ? e->backend->accepts(cx, e->device, e->header->fingerprint) : TENON_OK;
 }
 
 static tenon_status open_image(tenon_cx *cx, tenon_engine *e, const tenon_load_options *options, const char *what)
