@@ -110,14 +110,17 @@ bool tenon_cuda_space_finish(tenon_cuda_space *s, int keep)
     int first_fixed = 0;
     for (int i = 0; i < s->domain_rank; i++) {
         if (i == fixed) first_fixed = kept;
-        if (i >= fixed || !tenon_dim_is(s->domain[s->order[i]], 1)) s->order[kept++] = s->order[i];
+        if (i < fixed && tenon_dim_is(s->domain[s->order[i]], 1)) continue;
+        s->group[kept] = s->group[i];
+        s->order[kept++] = s->order[i];
     }
     if (fixed >= s->domain_rank) first_fixed = kept;
     s->rank = 0;
     for (int i = 0; i < kept; i++) {
-        const bool joins = i > 0 && i <= first_fixed && all_follow(s, s->order[i - 1], s->order[i]);
+        const bool joins = i > 0 && i <= first_fixed && s->group[i] == s->group[i - 1] && all_follow(s, s->order[i - 1], s->order[i]);
         if (!joins) {
             s->begin[s->rank] = i;
+            s->axis_group[s->rank] = s->group[i];
             s->dim[s->rank++] = tenon_dim_const(s->pool, 1);
         }
         s->end[s->rank - 1] = i + 1;

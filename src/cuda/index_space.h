@@ -26,6 +26,8 @@ typedef struct tenon_cuda_space {
     const tenon_dim *domain[TENON_MAX_RANK];
     int rank;                       /* ...and merged: axis j is the domain axes begin[j] .. end[j]-1 of order[] */
     int order[TENON_MAX_RANK], begin[TENON_MAX_RANK], end[TENON_MAX_RANK];
+    uint8_t group[TENON_MAX_RANK];  /* of each place of order[], set before finish: axes of different groups are never merged */
+    uint8_t axis_group[TENON_MAX_RANK]; /* of each axis of the space */
     const tenon_dim *dim[TENON_MAX_RANK];
     int count;
     tenon_cuda_tensor tensor[TENON_CUDA_TENSORS];

@@ -37,6 +37,15 @@ static const char *const cuda_case[] = {
     "conv:bf16,n2c24h9w11:cl,k40c24r3s3:w,40,pads=1+1+1+1,dilations=2+1>_:cl",
     "conv:f16,n1c16ha[8..40@20]wb[8..40@20]:cl,k24c16r3s3:w,pads=1+1+1+1|bias,silu>_:cl",
     "t=cast:f32,1x3x32x32,to=f16;conv:t,k16c3r3s3:w,strides=2+2,pads=1+1+1+1|bias,hard_swish>_:cl",
+    "reduce_mean:f16,1x2048x7x7:cl,axes=2+3>_:cl",
+    "reduce_sum:i64,4x9x33,axes=1,keepdims=0",
+    "reduce_log_sum_exp:f32,a[1..9]x33xb[1..40],axes=0+2",
+    "softmax:f16,1x12xa[1..197]x(a),axis=-1",
+    "softmax:f16,2x24x5x8:cl,axis=1|mul(_,f16:{0.5})>_:cl",
+    "layer_norm:f16,a[1..8]x197x768,768:w,768:w,axis=-1,epsilon=1e-06|add(_,(a)x197x768)",
+    "layer_norm:f32,1x56x56x96,96:w,96:w,axis=-1",
+    "group_norm:f16,n1c320h32w32:cl,320:w,320:w,num_groups=32|silu>_:cl",
+    "arg_max:f32,1x21x9x9:cl,axis=1",
 };
 
 #endif
