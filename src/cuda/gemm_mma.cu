@@ -9,13 +9,13 @@
    rows; tiles beyond the rows there are now leave.
 
    Shared memory: [SPLIT > 1: sums pushed here, SPLIT x BM * BN / SPLIT floats] [STAGES x (A, B); after the loop WK x BM x PITCH_C floats]
-   Rows of a chunk have an odd number of 16 bytes, so the eight rows that one ldmatrix reads lie in different banks. */
+   Rows of a chunk are tenon_pitch elements apart. */
 #define THREADS (WM * WN * WK * 32)
 #define TM (BM / WM)
 #define TN (BN / WN)
 #define WIDTH_A (A_ALONG_DEPTH ? BK : BM)
 #define WIDTH_B (B_ALONG_DEPTH ? BK : BN)
-#define PITCH(width) (((width) / 8 | 1) * 8)
+#define PITCH(width) tenon_pitch(width)
 #define STAGE_A ((A_ALONG_DEPTH ? BM : BK) * PITCH(WIDTH_A) * 2)
 #define STAGE_BYTES (STAGE_A + (B_ALONG_DEPTH ? BN : BK) * PITCH(WIDTH_B) * 2)
 #define PITCH_C (BN + 8)
@@ -25,39 +25,6 @@
 static_assert(TM % 16 == 0 && TN % 16 == 0 && BK % (16 * WK) == 0 && STAGES >= 2, "whole products");
 static_assert(VECTORS % SPLIT == 0, "blocks of a cluster finish the same number of vectors");
 
-/* WIDTH neighbours of each of ROWS rows to `to`; zeros outside. Neighbours are inner_step apart. */
-template <int ROWS, int WIDTH>
-static __device__ __forceinline__ void fetch(unsigned to, const A_TYPE *from, long long outer_step, long long inner_step, int outer, int outer_end,
-                                             int inner, int inner_end, bool aligned)
-{
-    if (aligned) {
-#pragma unroll
-        for (int j = 0; j < (ROWS * WIDTH / 8 + THREADS - 1) / THREADS; j++) {
-            const int i = threadIdx.x + j * THREADS, o = i / (WIDTH / 8), v = i % (WIDTH / 8) * 8;
-            if (ROWS * WIDTH / 8 % THREADS && i >= ROWS * WIDTH / 8) break;
-            const bool inside = outer + o < outer_end && inner + v < inner_end;
-            tenon_copy_async<16>(to + (o * PITCH(WIDTH) + v) * 2, inside ? from + (outer + o) * outer_step + inner + v : from, inside);
-        }
-        return;
-    }
-    constexpr int BATCH = 8; /* loads under way */
-#pragma unroll 1
-    for (int first = threadIdx.x; first < ROWS * WIDTH; first += BATCH * THREADS) {
-        unsigned short v[BATCH];
-#pragma unroll
-        for (int j = 0; j < BATCH; j++) {
-            const int i = first + j * THREADS, o = outer + i / WIDTH, k = inner + i % WIDTH;
-            v[j] = i < ROWS * WIDTH && o < outer_end && k < inner_end ? from[o * outer_step + k * inner_step].bits : 0;
-        }
-#pragma unroll
-        for (int j = 0; j < BATCH; j++) {
-            const int i = first + j * THREADS;
-            if (i < ROWS * WIDTH)
-                asm volatile("st.shared.u16 [%0], %1;" ::"r"(to + (i / WIDTH * PITCH(WIDTH) + i % WIDTH) * 2), "h"(v[j]) : "memory");
-        }
-    }
-}
-
 struct matrices { /* of this block */
     const A_TYPE *a, *b;
     int m0, rows, n0, columns, depth;
@@ -66,14 +33,14 @@ struct matrices { /* of this block */
 static __device__ __forceinline__ void fetch_a(const tenon_args &args, const matrices &x, unsigned stage, int k0)
 {
     const long long by_row = tenon_step(args, 0, RANK - 2), by_depth = tenon_step_a(args);
-    if (A_ALONG_DEPTH) fetch<BM, BK>(stage, x.a, by_row, by_depth, x.m0, x.rows, k0, x.depth, args.aligned & 1);
-    else fetch<BK, BM>(stage, x.a, by_depth, by_row, k0, x.depth, x.m0, x.rows, args.aligned & 1);
+    if (A_ALONG_DEPTH) tenon_fetch<A_TYPE, BM, BK, THREADS>(stage, x.a, by_row, by_depth, x.m0, x.rows, k0, x.depth, args.aligned & 1);
+    else tenon_fetch<A_TYPE, BK, BM, THREADS>(stage, x.a, by_depth, by_row, k0, x.depth, x.m0, x.rows, args.aligned & 1);
 }
 static __device__ __forceinline__ void fetch_b(const tenon_args &args, const matrices &x, unsigned stage, int k0)
 {
     const long long by_column = tenon_step(args, 1, RANK - 1), by_depth = tenon_step_b(args);
-    if (B_ALONG_DEPTH) fetch<BN, BK>(stage + STAGE_A, x.b, by_column, by_depth, x.n0, x.columns, k0, x.depth, args.aligned & 2);
-    else fetch<BK, BN>(stage + STAGE_A, x.b, by_depth, by_column, k0, x.depth, x.n0, x.columns, args.aligned & 2);
+    if (B_ALONG_DEPTH) tenon_fetch<A_TYPE, BN, BK, THREADS>(stage + STAGE_A, x.b, by_column, by_depth, x.n0, x.columns, k0, x.depth, args.aligned & 2);
+    else tenon_fetch<A_TYPE, BK, BN, THREADS>(stage + STAGE_A, x.b, by_depth, by_column, k0, x.depth, x.n0, x.columns, args.aligned & 2);
 }
 
 /* One chunk. m, n: where this warp's part begins; group: which of WK shares of the depth. */

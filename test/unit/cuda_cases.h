@@ -46,6 +46,10 @@ static const char *const cuda_case[] = {
     "layer_norm:f32,1x56x56x96,96:w,96:w,axis=-1",
     "group_norm:f16,n1c320h32w32:cl,320:w,320:w,num_groups=32|silu>_:cl",
     "arg_max:f32,1x21x9x9:cl,axis=1",
+    "attention:f16,1x12x128x64:p0213:ld2304.2,1x12x128x64:p0213:ld2304.2,1x12x128x64:p0213:ld2304.2,1x1x1x128>_:p0213",
+    "attention:f16,1x4xa[1..300@64]x128,1x2xb[1..300@64]x128,1x2x(b)x128,is_causal=1",
+    "attention:bf16,2x2x5x20,2x2x19x20,2x2x19x13,bool:1x1x5x19",
+    "attention:f16,1x2x70x256,1x2x70x256,1x2x70x256,f16:1x2x70x70|mul(_,{2})",
 };
 
 #endif
