@@ -36,7 +36,7 @@ static const char *const cuda_case[] = {
     "conv:f16,na[1..4@2]c2048h7w7:cl,k512c2048r1s1:w|bias,relu>_:cl",
     "conv:bf16,n2c24h9w11:cl,k40c24r3s3:w,40,pads=1+1+1+1,dilations=2+1>_:cl",
     "conv:f16,n1c16ha[8..40@20]wb[8..40@20]:cl,k24c16r3s3:w,pads=1+1+1+1|bias,silu>_:cl",
-    "t=cast:f32,1x3x32x32,to=f16;conv:t,k16c3r3s3:w,strides=2+2,pads=1+1+1+1|bias,hard_swish>_:cl",
+    "t=cast:f32,1x3x32x32,to=f16;conv:t,f16:k16c3r3s3:w,strides=2+2,pads=1+1+1+1|bias,hard_swish>_:cl",
     "reduce_mean:f16,1x2048x7x7:cl,axes=2+3>_:cl",
     "reduce_sum:i64,4x9x33,axes=1,keepdims=0",
     "reduce_log_sum_exp:f32,a[1..9]x33xb[1..40],axes=0+2",
@@ -50,6 +50,13 @@ static const char *const cuda_case[] = {
     "attention:f16,1x4xa[1..300@64]x128,1x2xb[1..300@64]x128,1x2x(b)x128,is_causal=1",
     "attention:bf16,2x2x5x20,2x2x19x20,2x2x19x13,bool:1x1x5x19",
     "attention:f16,1x2x70x256,1x2x70x256,1x2x70x256,f16:1x2x70x70|mul(_,{2})",
+    "conv:f32,n1c32h14w14:cl,k40c32r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl",
+    "conv:f32,n1c3ha[16..64@32]w(a),k8c3r3s3:w,pads=1+1+1+1,strides=2+2|bias",
+    "conv:f16,n1c32h9w9:cl,k64c4r3s3:w,group=8,pads=1+1+1+1|bias,relu>_:cl",
+    "conv:f32,2x8x5x6x7,9x8x3x3x3:w,pads=1+1+1+1+1+1|relu",
+    "conv:f32,2x10x33,12x10x5:w,12,pads=2+2",
+    "conv_transpose:f32,n1c8h5w7:cl,c8k3r4s4:w,6:w,group=2,strides=2+2,pads=1+1+1+1|relu>_:cl",
+    "conv_transpose:f16,n1c16h9w9:cl,c16k24r2s2:w,strides=2+2|bias>_:cl",
 };
 
 #endif
