@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The end of every convolution: sums of V neighbouring filters of one result pixel, conv's own bias, the program. Axes of the index
+/* The end of every convolution and pool: V neighbouring channels of one result pixel, conv's own bias, the program. Axes of the index
    space: n, spatial ones, k. Follows the printed space and program. */
 template <int V> static __device__ __forceinline__ void tenon_conv_end(const tenon_args &args, const long long *at, float *v)
 {
-#if BIAS_TENSOR >= 0
+#if BIAS_TENSOR >= 0 && !POOL
     float bias[V];
     tenon_load<BIAS_TYPE, V, BIAS_ACCESS>(args.at[BIAS_TENSOR], at[BIAS_TENSOR], tenon_step(args, BIAS_TENSOR, RANK - 1), args.aligned >> BIAS_TENSOR & 1, bias);
 #pragma unroll

@@ -9,6 +9,8 @@
 
 extern const char tenon_cuda_src_conv[];
 
+static bool is_transposed(const tenon_node *n) { return strcmp(n->op->name, "conv_transpose") == 0; }
+
 /* x itself, or what a cast makes it from. */
 static const char *find_x(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
 {
@@ -24,26 +26,30 @@ static const char *find_x(const tenon_problem *p, bool casts, tenon_cuda_conv *c
         if (c->x_value->type.rank != a->node->src[0]->type.rank) return "a program on x";
     }
     c->src_x = tenon_problem_src(p, c->x_value);
-    c->src_w = tenon_problem_src(p, a->node->src[1]);
-    return c->src_x < 0 || c->src_w < 0 ? "x or the weight is not a source" : NULL;
+    c->src_w = a->node->src_count > 1 && a->node->src[1] ? tenon_problem_src(p, a->node->src[1]) : -1;
+    return c->src_x < 0 || (a->node->src_count > 1 && c->src_w < 0) ? "x or the weight is not a source" : NULL;
 }
 
-static const char *find_sizes(const tenon_node *n, tenon_cuda_conv *c)
+static const char *find_weight(const tenon_node *n, tenon_cuda_conv *c, int64_t *kernel)
 {
-    const tenon_type *x = &n->src[0]->type, *w = &n->src[1]->type;
-    const bool transposed = strcmp(n->op->name, "conv_transpose") == 0;
-    c->rank = x->rank;
-    c->axes = x->rank - 2;
-    if (c->axes < 1 || c->axes > 3 || !tenon_type_is_static(w)) return "the weight's shape is not constant";
+    const tenon_type *w = &n->src[1]->type;
+    const bool transposed = is_transposed(n);
+    if (!tenon_type_is_static(w)) return "the weight's shape is not constant";
     for (int i = 0; i < w->rank; i++)
         if (w->dim[i]->value < 1) return "an empty weight";
     c->group = tenon_node_int(n, "group");
     c->channels = transposed ? w->dim[0]->value / c->group : w->dim[1]->value;
     c->filters = transposed ? w->dim[1]->value : w->dim[0]->value / c->group;
+    for (int i = 0; i < c->axes; i++) kernel[i] = w->dim[2 + i]->value;
+    return NULL;
+}
+
+static const char *find_window(const tenon_node *n, const int64_t *kernel, tenon_cuda_conv *c)
+{
     const tenon_attr *stride = tenon_node_attr(n, "strides"), *dilation = tenon_node_attr(n, "dilations");
     for (int k = 0; k < 3; k++) {
         const int i = k - (3 - c->axes);
-        c->kernel[k] = i < 0 ? 1 : w->dim[2 + i]->value;
+        c->kernel[k] = i < 0 ? 1 : kernel[i];
         c->stride[k] = i < 0 || !stride->count ? 1 : stride->ints[i];
         c->dilation[k] = i < 0 || !dilation->count ? 1 : dilation->ints[i];
         if (c->kernel[k] > 4096 || c->stride[k] > 4096 || c->dilation[k] > 4096) return "a kernel, stride or dilation of more than 4096";
@@ -58,14 +64,15 @@ static void find_begin(const tenon_node *n, tenon_cuda_conv *c)
     const tenon_attr *pads = tenon_node_attr(n, "pads");
     const char *word = tenon_node_attr(n, "auto_pad")->s;
     const bool same = word && strncmp(word, "SAME", 4) == 0, listed = !same && (!word || strcmp(word, "VALID") != 0) && pads->count;
-    const bool transposed = strcmp(n->op->name, "conv_transpose") == 0;
+    const bool transposed = is_transposed(n);
     c->point = true;
     for (int k = 0; k < 3; k++) {
         const int i = k - (3 - c->axes);
         int64_t *begin = &c->number[CONV_BEGIN + k];
         *begin = i >= 0 && listed ? pads->ints[i] : 0;
         const int64_t end = i >= 0 && listed ? pads->ints[c->axes + i] : 0;
-        if (i >= 0 && (transposed || (same && c->kernel[k] > 1) || (same && !tenon_dim_is_const(x->dim[2 + i])))) *begin = TENON_CUDA_UNKNOWN;
+        if (i >= 0 && (transposed || same)) *begin = TENON_CUDA_UNKNOWN;
+        c->number[CONV_END + k] = i >= 0 && (transposed || same) ? TENON_CUDA_UNKNOWN : end;
         c->point = c->point && c->kernel[k] == 1 && *begin == 0 && end == 0;
         c->number[CONV_IN + k] = i < 0 ? 1 : tenon_dim_is_const(x->dim[2 + i]) ? x->dim[2 + i]->value : TENON_CUDA_UNKNOWN;
     }
@@ -82,11 +89,12 @@ static void find_steps(const tenon_problem *p, tenon_cuda_conv *c)
     }
 }
 
-static const char *make_space(const tenon_problem *p, tenon_cuda_conv *c)
+static const char *make_space(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *c)
 {
     const tenon_anchor *a = &p->anchor[0];
     const tenon_node *n = a->node;
     const tenon_type *y = &n->dst[0]->type;
+    if (a->post && a->post->class_ != TENON_CLASS_F32) return "a program that does not compute in f32";
     uint8_t order[TENON_MAX_RANK] = {0};
     int axis[TENON_MAX_RANK];
     for (int i = 1; i < y->rank - 1; i++) order[i] = (uint8_t)(i + 1);
@@ -100,6 +108,10 @@ static const char *make_space(const tenon_problem *p, tenon_cuda_conv *c)
         c->operand[c->program.result[i]] = a->post ? a->post->result[i] : n->dst[0];
     c->domain_dst = tenon_problem_dst(p, c->operand[c->program.result[0]]);
     c->bias = -1;
+    if (extra) {
+        c->bias = tenon_cuda_space_add(&c->space, &extra->type, &p->dst[tenon_problem_dst(p, extra)].format, NULL);
+        if (c->bias >= 0) c->operand[c->bias] = extra;
+    }
     if (n->src_count > 2 && n->src[2]) {
         const int src = tenon_problem_src(p, n->src[2]);
         if (src < 0) return "the bias is not a source";
@@ -107,27 +119,60 @@ static const char *make_space(const tenon_problem *p, tenon_cuda_conv *c)
         c->bias = tenon_cuda_space_add(&c->space, &n->src[2]->type, &p->src[src].format, axis);
         if (c->bias >= 0) c->operand[c->bias] = n->src[2];
     }
-    if (c->space.count > TENON_CUDA_TENSORS - 2 || (c->bias < 0 && n->src_count > 2 && n->src[2])) return "too many tensors";
+    if (c->program.class_ != TENON_CLASS_F32) return "a type that f32 does not hold exactly"; /* without a program: the anchor's */
+    if (c->space.count > TENON_CUDA_TENSORS - 2 || (c->bias < 0 && (extra || (n->src_count > 2 && n->src[2])))) return "too many tensors";
     return tenon_cuda_space_finish(&c->space, y->rank) ? NULL : "sizes too large to reckon with";
 }
 
-const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
+/* What conv and pools have in common. */
+static const char *make_rest(const tenon_problem *p, const int64_t *kernel, const tenon_value *extra, tenon_cuda_conv *c)
 {
     const tenon_node *n = p->anchor[0].node;
-    memset(c, 0, sizeof *c);
-    c->dtype = n->src[0]->type.dtype;
-    if (c->dtype != TENON_F32 && c->dtype != TENON_F16 && c->dtype != TENON_BF16) return "neither f32 nor f16 nor bf16";
-    const char *why = find_x(p, casts, c);
-    if (!why) why = find_sizes(n, c);
+    const char *why = find_window(n, kernel, c);
     if (why) return why;
     find_begin(n, c);
     find_steps(p, c);
-    if ((why = make_space(p, c)) != NULL) return why;
+    if ((why = make_space(p, extra, c)) != NULL) return why;
     int64_t most = 1;
     for (int i = 0; i < c->rank; i++)
         if (c->x_value->type.dim[i]->hi > INT32_MAX || (most *= TENON_MAX(c->x_value->type.dim[i]->hi, 1)) > INT32_MAX)
             return "more elements than 32-bit indices reach";
     return tenon_cuda_space_most(&c->space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
+}
+
+static void start(const tenon_node *n, tenon_cuda_conv *c)
+{
+    memset(c, 0, sizeof *c);
+    c->dtype = n->src[0]->type.dtype;
+    c->rank = n->src[0]->type.rank;
+    c->axes = c->rank - 2;
+}
+
+const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
+{
+    const tenon_node *n = p->anchor[0].node;
+    int64_t kernel[3];
+    start(n, c);
+    if (c->dtype != TENON_F32 && c->dtype != TENON_F16 && c->dtype != TENON_BF16) return "neither f32 nor f16 nor bf16";
+    const char *why = find_x(p, casts, c);
+    if (!why) why = find_weight(n, c, kernel);
+    return why ? why : make_rest(p, kernel, NULL, c);
+}
+
+const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *c)
+{
+    const tenon_node *n = p->anchor[0].node;
+    start(n, c);
+    const char *why = find_x(p, false, c);
+    if (why) return why;
+    if (!n->dst[0]) return "no result but the indices";
+    if (!tenon_cuda_type(c->dtype) || (tenon_is_int(c->dtype) && tenon_dtype_get(c->dtype)->bits > 16) || c->dtype == TENON_F64)
+        return "a type that f32 does not hold exactly";
+    const tenon_dim *channels = n->src[0]->type.dim[1];
+    if (!tenon_dim_is_const(channels)) return "a number of channels that varies";
+    c->group = 1;
+    c->channels = c->filters = channels->value;
+    return make_rest(p, tenon_node_attr(n, "kernel_shape")->ints, extra, c);
 }
 
 int tenon_cuda_conv_numbers(const tenon_cuda_conv *c) { return tenon_cuda_space_numbers(&c->space) + CONV_NUMBERS; }
@@ -145,8 +190,8 @@ void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b)
         else tenon_buf_printf(b, "    case %d: return args.shape[%d];\n", i, first + i);
     }
     tenon_buf_str(b, "    }\n    return 0;\n}\n");
-    tenon_buf_printf(b, "enum { X_IN = %d, X_BEGIN = %d, X_STEP_N = %d, X_STEP_C = %d, X_STEP = %d };\n", CONV_IN, CONV_BEGIN, CONV_STEP_N,
-                     CONV_STEP_C, CONV_STEP);
+    tenon_buf_printf(b, "enum { X_IN = %d, X_BEGIN = %d, X_STEP_N = %d, X_STEP_C = %d, X_STEP = %d, X_END = %d };\n", CONV_IN, CONV_BEGIN, CONV_STEP_N,
+                     CONV_STEP_C, CONV_STEP, CONV_END);
     for (int k = 0; k < 3; k++)
         tenon_buf_printf(b, "#define KERNEL_%c %" PRId64 "\n#define STRIDE_%c %" PRId64 "\n#define DILATION_%c %" PRId64 "\n", letter[k], c->kernel[k],
                          letter[k], c->stride[k], letter[k], c->dilation[k]);
@@ -188,16 +233,17 @@ static tenon_status bind_x(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_b
     const tenon_node *n = b->problem->anchor[0].node;
     tenon_window w;
     TENON_TRY(tenon_window_get(cx, n, x, &c->kernel[3 - c->axes], &b->dst[c->domain_dst], &w));
-    if (strcmp(n->op->name, "conv_transpose") == 0) transposed_begin(n, c, &w);
+    if (is_transposed(n)) transposed_begin(n, c, &w);
     for (int k = 0; k < 3; k++) {
         const int i = k - (3 - c->axes);
         out[CONV_IN + k] = w.in[k];
         out[CONV_BEGIN + k] = w.begin[k];
+        out[CONV_END + k] = w.end[k];
         out[CONV_STEP + k] = i < 0 ? 0 : x->stride[2 + i];
     }
     out[CONV_STEP_N] = x->stride[0];
     out[CONV_STEP_C] = x->stride[1];
-    const int64_t size[CONV_NUMBERS] = {2, 2, 2, 2, 2, 2, x->dim[0], x->dim[1], w.in[0], w.in[1], w.in[2]};
+    const int64_t size[CONV_NUMBERS] = {2, 2, 2, 2, 2, 2, x->dim[0], x->dim[1], w.in[0], w.in[1], w.in[2], 2, 2, 2};
     for (int i = 0; i < CONV_NUMBERS; i++) { /* the step along an axis of one element does not matter */
         if (c->number[i] != TENON_CUDA_UNKNOWN && c->number[i] != out[i] && size[i] > 1)
             return TENON_FAIL(cx, TENON_INTERNAL, "cuda: number %d of a convolution is %" PRId64 " where its problem says %" PRId64, i, out[i], c->number[i]);
@@ -205,10 +251,10 @@ static tenon_status bind_x(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_b
     return TENON_OK;
 }
 
-static bool x_aligned(const tenon_tensor *x)
+static bool x_aligned(const tenon_tensor *x, int most)
 {
-    const int64_t vector = 8;
-    if ((uintptr_t)x->data % 16 || x->stride[1] != 1) return false;
+    const int64_t bytes = (int64_t)tenon_dtype_bytes(x->dtype, 1), vector = TENON_MIN(16 / bytes, most);
+    if ((int64_t)((uintptr_t)x->data) % (vector * bytes) || x->stride[1] != 1) return false;
     for (int i = 0; i < x->rank; i++)
         if (i != 1 && x->dim[i] > 1 && x->stride[i] % vector) return false;
     return true;
@@ -228,7 +274,7 @@ tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const 
     }
     r->args.at[s->count] = x->data;
     memcpy(&r->args.at[s->count + 1], &weight, sizeof weight);
-    r->args.aligned |= (uint32_t)x_aligned(x) << s->count;
+    r->args.aligned |= (uint32_t)x_aligned(x, vector) << s->count;
     r->args.shape = b->shape_device;
     r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
     r->grid[1] = r->grid[2] = 1;

@@ -3,13 +3,15 @@
    kept, channels innermost: n, spatial axes, k. Behind the space's numbers the shape block has those of x, of which those that are
    the same for every size are printed into the kernel:
 
-       in[3] | begin padding[3] | steps of x: n, c, spatial[3]                     leading spatial axes that x lacks: 1, 0, 0   */
+       in[3] | begin padding[3] | steps of x: n, c, spatial[3] | end padding[3]      leading spatial axes that x lacks: 1, 0, 0, 0
+
+   Pools are problems of the same kind without a weight: each channel is its own filter.                                          */
 #ifndef TENON_CUDA_CONV_PROBLEM_H
 #define TENON_CUDA_CONV_PROBLEM_H
 
 #include "cuda/kernel_text.h"
 
-enum { CONV_IN = 0, CONV_BEGIN = 3, CONV_STEP_N = 6, CONV_STEP_C = 7, CONV_STEP = 8, CONV_NUMBERS = 11 };
+enum { CONV_IN = 0, CONV_BEGIN = 3, CONV_STEP_N = 6, CONV_STEP_C = 7, CONV_STEP = 8, CONV_END = 11, CONV_NUMBERS = 14 };
 
 typedef struct tenon_cuda_conv {
     tenon_cuda_space space;
@@ -27,12 +29,14 @@ typedef struct tenon_cuda_conv {
 
 /* NULL, or why no kernel of ours takes the problem. A cast of x is taken when `casts`. */
 const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *out);
+/* The same of a pool: kernel_shape instead of a weight; `extra`: a second result (NULL: none), whose tensor of the space is `bias`. */
+const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *out);
 int tenon_cuda_conv_numbers(const tenon_cuda_conv *c); /* in the shape block */
 /* Prelude, mma.cu, space, program, geometry: tenon_x(args, number), KERNEL_D/H/W, STRIDE_*, DILATION_*, GROUPS, CHANNELS, FILTERS,
    BIAS_TENSOR, X_TYPE, W_TYPE, X_AT and W_AT (places in args.at), tenon_conv_finish of conv.cu. */
 void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b);
-/* Shape block, addresses (x and the packed weight behind the space's tensors) and alignment for `vector` neighbours along k; bit
-   X_AT of `aligned`: eight channels of x can be read at once. */
+/* Shape block, addresses (x and the weight behind the space's tensors; NULL: none) and alignment for `vector` neighbours along k; bit
+   X_AT of `aligned`: 16 bytes of x along its channels, or `vector` of them if that is less, can be read at once. */
 tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_bind *b, const void *weight, int vector, tenon_cuda_record *r);
 /* Result dims that grids are sized for. */
 const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b);

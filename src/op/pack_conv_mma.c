@@ -36,7 +36,7 @@ static bool layout_of(const tenon_node *n, const int64_t *dim, int rank, layout 
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    int64_t dim[TENON_MAX_RANK], count;
+    int64_t dim[TENON_MAX_RANK] = {0}, count;
     layout l;
     TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 3, 5));
     TENON_TRY(tenon_rule_float(cx, n, 0, "weight"));

@@ -57,6 +57,14 @@ static const char *const cuda_case[] = {
     "conv:f32,2x10x33,12x10x5:w,12,pads=2+2",
     "conv_transpose:f32,n1c8h5w7:cl,c8k3r4s4:w,6:w,group=2,strides=2+2,pads=1+1+1+1|relu>_:cl",
     "conv_transpose:f16,n1c16h9w9:cl,c16k24r2s2:w,strides=2+2|bias>_:cl",
+    "conv:f16,n1c72h28w28:cl,k72c1r5s5:w,group=72,pads=2+2+2+2,strides=2+2|bias,relu>_:cl",
+    "conv:f32,na[1..4@1]c19h9w7:cl,k19c1r3s3:w,19,group=19,pads=1+1+1+1|hard_swish>_:cl",
+    "conv:bf16,n1c96h14w14:cl,k96c1r7s7:w,group=96,pads=3+3+3+3|bias>_:cl",
+    "max_pool:f16,n1c64h112w112:cl,kernel_shape=3+3,strides=2+2,pads=1+1+1+1>_:cl",
+    "p=max_pool:f32,n2c5h10w9,kernel_shape=2+3,strides=2+2,ceil_mode=1,results=2>p.0,p.1",
+    "average_pool:f32,n1c20ha[7..15@7]w9:cl,kernel_shape=3+3,pads=1+1+1+1,count_include_pad=1|relu>_:cl",
+    "lp_pool:f32,n1c3h9w9,kernel_shape=3+3,p=3",
+    "max_pool:u8,1x3x4x5x6,kernel_shape=2+2+2",
 };
 
 #endif
