@@ -65,6 +65,10 @@ static const char *const cuda_case[] = {
     "average_pool:f32,n1c20ha[7..15@7]w9:cl,kernel_shape=3+3,pads=1+1+1+1,count_include_pad=1|relu>_:cl",
     "lp_pool:f32,n1c3h9w9,kernel_shape=3+3,p=3",
     "max_pool:u8,1x3x4x5x6,kernel_shape=2+2+2",
+    "conv:f16,n8c64h28w28:cl,k64c64r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl",
+    "conv:f16,n2c32h14w14:cl,k64c16r3s3:w,group=2,strides=2+2,pads=1+1+1+1|bias,silu>_:cl",
+    "conv:bf16,na[1..8@4]c24h9w9:cl,k40c24r1s1:w,40>_:cl",
+    "conv:f32,n4c128h14w14:cl,k256c128r1s1:w|bias,add,relu>_:cl",
 };
 
 #endif
