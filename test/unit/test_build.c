@@ -223,7 +223,7 @@ static void test_cache(void)
     tenon_timing_cache *cache = NULL, *reread = NULL;
     tenon_engine *first = NULL, *second = NULL, *third = NULL;
     const char *path = TENON_BINARY_DIR "/test_build.cache", *again = TENON_BINARY_DIR "/test_build.again";
-    CHECK_FAILS(cx, tenon_timing_cache_load(cx, "/dev/null/cache", &cache), TENON_INVALID, "/dev/null/cache"); /* not just missing */
+    CHECK_FAILS(cx, tenon_timing_cache_load(cx, "/dev/null/cache", &cache), TENON_INVALID, "/dev/null/cache"); /* not missing */
     CHECK(cache == NULL);
     CHECK_OK(cx, tenon_timing_cache_create(cx, NULL, 0, &cache));
     CHECK_OK(cx, build(cx, r, 2, 2, cache, &first));
