@@ -155,6 +155,9 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *confi
 /* GPUs: f32 products may round their operands to TF32 (8 bits of exponent, 10 of mantissa) where that is faster; sums stay f32.
    Default true, as in TensorRT and onnxruntime. Nothing changes on a CPU. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted);
+/* True: TENON_UNSUPPORTED, with the reasons, where a step has no tactic of the device and would run on the slow reference (for a GPU: on
+   the host, between copies). Else that is logged, counted and listed by tenon_engine_inspect. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_strict(tenon_config *config, bool strict);
 /* Profiles. A profile fixes a range for each dynamic input dimension. Returns its index in *out. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *config, int *out);
 /* dims: `rank` values each. Inputs that are not named keep their declared dims (dynamic ones: batch-like 1). */

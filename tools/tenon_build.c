@@ -167,6 +167,7 @@ static const cli_option options[] = {
     {"--level", CLI_COUNT, false, "0..5", "effort: 0 times nothing, 3 is the default, 5 tries most"},
     {"--no-timing", CLI_FLAG, false, NULL, "choose by the cost model alone; the engine is the same on every run"},
     {"--refit", CLI_FLAG, false, NULL, "keep what is needed to replace weights later"},
+    {"--strict", CLI_FLAG, false, NULL, "refuse a model with steps that the device has no tactic for"},
     {"--no-tf32", CLI_FLAG, false, NULL, "GPUs: products of f32 keep all of their 24 bits"},
     {"--json", CLI_FLAG, false, NULL, "print the report as JSON"},
     {NULL, CLI_END, false, NULL, NULL},

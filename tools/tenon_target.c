@@ -117,6 +117,7 @@ int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config)
     if (status == TENON_OK && workspace) status = tenon_config_set_workspace(config, (size_t)workspace->number);
     if (status == TENON_OK && cli_flag(args, "--no-timing")) status = tenon_config_set_timing(config, false);
     if (status == TENON_OK && cli_flag(args, "--refit")) status = tenon_config_set_refit(config, true);
+    if (status == TENON_OK && cli_flag(args, "--strict")) status = tenon_config_set_strict(config, true);
     if (status == TENON_OK && cli_flag(args, "--no-tf32")) status = tenon_config_set_tf32(config, false);
     return status == TENON_OK ? CLI_OK : cli_config_failed(s, config);
 }

@@ -135,8 +135,9 @@ def _configuration(session: Session) -> Iterator[tuple[Any, Any]]:
 
 def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path | TimingCache | None = None,
           workspace: int | None = None, threads: int | None = None, device: str = "auto", level: int = 3, timing: bool = True,
-          refit: bool = False, tf32: bool = True, progress: Progress | bool | None = None) -> Engine:
-    """Builds an engine for this machine.
+          refit: bool = False, tf32: bool = True, strict: bool = False,
+          progress: Progress | bool | None = None) -> Engine:
+    """Builds an engine for this machine, or with device="cuda:sm_90" for a GPU elsewhere.
 
     model         path of an ONNX file (external data is found beside it), its bytes, or an onnx.ModelProto
     profiles      ranges of the dynamic inputs: [{"x": (minimum, optimum, maximum)}], each a shape in ONNX's order; steps
@@ -149,6 +150,7 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
     timing        False: plan by the cost model alone, which is reproducible
     refit         keep what is needed to replace weights later (Engine.refit); the engine is larger
     tf32          GPUs: products of float32 may round their operands to TF32 (10 bits of mantissa); sums stay float32
+    strict        UnsupportedError where a step has no tactic of the device and would run on the slow reference
     progress      called as progress(phase, done, total), total 0 if unknown; a true answer cancels (CancelledError), an exception
                   cancels and is passed on. True: a bar on standard error
 
@@ -172,6 +174,7 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
             check(c.tenon_config_set_timing(config, timing))
             check(c.tenon_config_set_refit(config, refit))
             check(c.tenon_config_set_tf32(config, tf32))
+            check(c.tenon_config_set_strict(config, strict))
             if cache is not None:
                 check(c.tenon_config_set_timing_cache(config, cache._cache))
             for profile in profiles:

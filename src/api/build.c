@@ -149,6 +149,28 @@ static const tenon_rec_range *lookup_range(void *user, const char *symbol)
     return &l->found;
 }
 
+/* Every step that no tactic of the device does, with what the tactics of its pattern said. */
+static tenon_status refuse_gaps(builder *b, const tenon_plan *plan)
+{
+    tenon_buf text;
+    size_t gaps = 0;
+    tenon_buf_init(&text, b->cx);
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const tenon_plan_step *s = &plan->step[i];
+        if (s->choice && !(s->choice->tactic->flags & TENON_TACTIC_REFERENCE)) continue;
+        if (gaps++ > 7) continue;
+        tenon_buf_printf(&text, "; '%s' (%s)", s->group->node[0]->name, s->problem ? s->problem->text : s->group->node[0]->op->name);
+        for (size_t k = 0; s->choice && k < s->choice->rejected_count; k++)
+            tenon_buf_printf(&text, "%s %s: %s", k ? "," : ":", s->choice->rejected[k].tactic->name, s->choice->rejected[k].why);
+    }
+    tenon_status status = tenon_buf_status(&text);
+    if (status == TENON_OK && gaps)
+        status = TENON_FAIL(b->cx, TENON_UNSUPPORTED, "strict: %zu of %zu steps have no tactic of '%s'%s", gaps, plan->step_count, b->backend->name,
+                            tenon_buf_cstr(&text));
+    tenon_buf_free(&text);
+    return status;
+}
+
 static tenon_status plan_profile(builder *b, int profile, tenon_arena *arena, tenon_onnx_files *files)
 {
     tenon_plan plan = {.cx = b->cx, .arena = arena, .tuner = b->tuner, .backend = b->backend, .device = b->device};
@@ -159,6 +181,7 @@ static tenon_status plan_profile(builder *b, int profile, tenon_arena *arena, te
     plan.range_of = lookup_range;
     plan.range_user = &ranges;
     TENON_TRY(tenon_plan_run(&plan));
+    if (b->config->strict) TENON_TRY(refuse_gaps(b, &plan));
     return tenon_emit_profile(&b->emitter, &plan);
 }
 

@@ -102,6 +102,13 @@ tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted)
     return TENON_OK;
 }
 
+tenon_status tenon_config_set_strict(tenon_config *config, bool strict)
+{
+    TENON_NEED(NULL, config);
+    config->strict = strict;
+    return TENON_OK;
+}
+
 tenon_status tenon_config_add_profile(tenon_config *config, int *out)
 {
     TENON_NEED(NULL, config);

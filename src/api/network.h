@@ -35,7 +35,7 @@ struct tenon_config {
     char backend[16];
     int device, threads, level, profile_count;
     size_t workspace_bytes;
-    bool timed, refit, tf32;
+    bool timed, refit, tf32, strict;
     tenon_timing_cache *cache;
     tenon_shape_range *range;
     size_t range_count;

@@ -84,6 +84,18 @@ def test_an_engine_of_the_cpu_takes_none(digits):
         engine.context().enqueue({"x": array}, {}, 0)
 
 
+def test_strict_refuses_what_only_the_reference_does(digits):
+    onnx = pytest.importorskip("onnx")
+    tenon.build(digits.path, device="cpu", timing=False, strict=True)
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph([onnx.helper.make_node("NonZero", ["x"], ["y"], name="where_not")], "g",
+                                   [info("x", 1, [4])], [info("y", 7, [1, None])])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    tenon.build(model, device="cpu", timing=False)
+    with pytest.raises(tenon.UnsupportedError, match="strict: 1 of 1 steps have no tactic of 'cpu'; 'where_not'"):
+        tenon.build(model, device="cpu", timing=False, strict=True)
+
+
 # --- on a GPU ---
 
 @pytest.fixture(scope="module")
