@@ -69,6 +69,12 @@ static const char *const cuda_case[] = {
     "conv:f16,n2c32h14w14:cl,k64c16r3s3:w,group=2,strides=2+2,pads=1+1+1+1|bias,silu>_:cl",
     "conv:bf16,na[1..8@4]c24h9w9:cl,k40c24r1s1:w,40>_:cl",
     "conv:f32,n4c128h14w14:cl,k256c128r1s1:w|bias,add,relu>_:cl",
+    "concat:f16,1x64x9x9:cl,1x32x9x9:cl,axis=1>_:cl",
+    "gather:f16,30522x768:w,i64:a[1..8]x128|add(_,1x128x768)",
+    "scatter_nd:f32,5x6x7,i64:3x1,f32:3x6x7,reduction=\"max\"",
+    "scatter_elements:f16,4x9,i64:4x3,4x3,axis=1,reduction=\"add\"",
+    "depth_to_space:f16,n1c64h3w5:cl,blocksize=2>_:cl",
+    "p=split:f16,1x96x5x5:cl,axis=1,split=32+64,results=2>p.0:cl,p.1:cl",
 };
 
 #endif
