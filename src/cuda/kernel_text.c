@@ -35,7 +35,7 @@ static const struct { const tenon_op *op; const char *text; } on_integers[] = {
     {&tenon_op_pow, "tenon_pow(x0, x1)"}, {&tenon_op_min, "(x0 < x1 ? x0 : x1)"}, {&tenon_op_max, "(x0 > x1 ? x0 : x1)"},
     {&tenon_op_prelu, "(x0 < 0 ? tenon_mul(x0, x1) : x0)"}, {&tenon_op_mod, "tenon_mod(x0, x1, p0 != 0)"},
     {&tenon_op_bitwise_and, "(x0 & x1)"}, {&tenon_op_bitwise_or, "(x0 | x1)"}, {&tenon_op_bitwise_xor, "(x0 ^ x1)"},
-    {&tenon_op_bitwise_not, "(~x0)"}, {&tenon_op_bit_shift, "tenon_shift(x0, x1, p0 != 0)"},
+    {&tenon_op_bitwise_not, "(~x0)"}, {&tenon_op_bit_shift, "tenon_shift(x0, x1, (int)p0)"},
     {&tenon_op_clip, "((x0 > x1 ? x0 : x1) < x2 ? (x0 > x1 ? x0 : x1) : x2)"}, {&tenon_op_equal, "(x0 == x1)"},
     {&tenon_op_less, "(x0 < x1)"}, {&tenon_op_less_or_equal, "(x0 <= x1)"}, {&tenon_op_greater, "(x0 > x1)"},
     {&tenon_op_greater_or_equal, "(x0 >= x1)"}, {&tenon_op_and, "(x0 != 0 && x1 != 0)"}, {&tenon_op_or, "(x0 != 0 || x1 != 0)"},

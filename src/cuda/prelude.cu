@@ -150,10 +150,12 @@ static __device__ __forceinline__ long long tenon_pow(long long base, long long 
         if (e & 1) r = tenon_mul(r, base);
     return r;
 }
-static __device__ __forceinline__ long long tenon_shift(long long x, long long by, bool right)
+static __device__ __forceinline__ long long tenon_shift(long long x, long long by, int direction)
 {
-    if (by < 0 || by > 63) return 0;
-    return (long long)(right ? (unsigned long long)x >> by : (unsigned long long)x << by);
+    const bool keeps_sign = direction == 2 && x < 0;
+    if (by < 0 || by > 63) return keeps_sign ? -1 : 0;
+    if (direction == 0) return (long long)((unsigned long long)x << by);
+    return (long long)(keeps_sign ? ~(~(unsigned long long)x >> by) : (unsigned long long)x >> by);
 }
 
 /* ---- V neighbours of a tensor along the last axis of the index space ---- */

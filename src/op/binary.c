@@ -82,19 +82,31 @@ ROW2(max, NULL, 0, 1, 0, max32(x, y), max64(x, y), MAX_I(x, y), "(x0 != x0 || x0
 ROW2(prelu, "PRelu", 9, 2, 1e-7, x < 0 ? x * y : x, x < 0 ? x * y : x, x < 0 ? wrap_mul(x, y) : x, "(x0 < 0.0f ? x0 * x1 : x0)",
      NULL, false)
 
-PW2(mod, p[0] != 0 ? fmodf(x, y) : x - floorf(x / y) * y, p[0] != 0 ? fmod(x, y) : x - floor(x / y) * y)
+/* The sign of the divisor, as numpy: -1 mod inf is inf, a result of nothing has the divisor's sign too. */
+static double floor_mod(double a, double b)
+{
+    const double r = fmod(a, b);
+    if (r == 0) return copysign(0, b);
+    return (r < 0) != (b < 0) ? r + b : r;
+}
+PW2(mod, p[0] != 0 ? fmodf(x, y) : (float)floor_mod(x, y), p[0] != 0 ? fmod(x, y) : floor_mod(x, y))
 PW2_I(mod, int_mod(x, y, p[0] != 0))
 static const tenon_attr_def mod_attr[] = { { .name = "fmod", .kind = TENON_ATTR_INT }, { .name = NULL } };
 static const tenon_pw mod_pw = { .arity = 2, .param_count = 1, .param = { "fmod" }, .flops = 10, .f32 = mod_f32, .f64 = mod_f64,
                                  .i64 = mod_i64,
-                                 .cuda = "(p0 != 0.0f ? fmodf(x0, x1) : x0 - floorf(x0 / x1) * x1)", .sym = sym_mod };
+                                 .cuda = "(p0 != 0.0f ? fmodf(x0, x1) : fmodf(x0, x1) == 0.0f ? copysignf(0.0f, x1) : "
+                                         "(fmodf(x0, x1) < 0.0f) != (x1 < 0.0f) ? fmodf(x0, x1) + x1 : fmodf(x0, x1))", .sym = sym_mod };
 PW_OP(mod, "Mod", 10, 2, 2, 2e-6, mod_attr)
 
-/* ---- bits; shifts are of unsigned types, so the sign bit of a 64-bit pattern is a bit like the others ---- */
-static int64_t shift(int64_t x, int64_t by, bool right)
+/* ---- bits ---- */
+/* direction 0: left; 1: right, the sign bit of a 64-bit pattern is a bit like the others; 2: right, of a signed type, which keeps its
+   sign. A shift by as many bits as there are, or by a negative number, leaves nothing but the sign. */
+static int64_t shift(int64_t x, int64_t by, int direction)
 {
-    if (by < 0 || by > 63) return 0;
-    return (int64_t)(right ? (uint64_t)x >> by : (uint64_t)x << by);
+    const bool keeps_sign = direction == 2 && x < 0;
+    if (by < 0 || by > 63) return keeps_sign ? -1 : 0;
+    if (direction == 0) return (int64_t)((uint64_t)x << by);
+    return (int64_t)(keeps_sign ? ~(~(uint64_t)x >> by) : (uint64_t)x >> by);
 }
 #define ROW_BITS(id, onnx_, since, ei)                                                                                      \
     PW2_I(id, ei)                                                                                                           \
@@ -104,7 +116,7 @@ ROW_BITS(bitwise_and, "BitwiseAnd", 18, x & y)
 ROW_BITS(bitwise_or, "BitwiseOr", 18, x | y)
 ROW_BITS(bitwise_xor, "BitwiseXor", 18, x ^ y)
 
-PW2_I(bit_shift, shift(x, y, p[0] != 0))
+PW2_I(bit_shift, shift(x, y, (int)p[0]))
 static const tenon_attr_def bit_shift_attr[] = { { .name = "direction", .kind = TENON_ATTR_STRING, .required = true },
                                                  { .name = NULL } };
 static const tenon_pw bit_shift_pw = { .arity = 2, .param_count = 1, .param = { "direction" }, .flops = 1, .i64 = bit_shift_i64,

@@ -32,6 +32,8 @@ void tenon_pw_params(const tenon_node *n, double *out)
         const int row = tenon_attr_find(n->op, pw->param[i]);
         out[i] = param_value(&n->op->attr[row], &n->attr[row]);
     }
+    const bool is_signed = tenon_dtype_get(n->src[0]->type.dtype)->kind == TENON_KIND_INT;
+    if (n->op == &tenon_op_bit_shift && out[0] == 1 && is_signed) out[0] = 2;
 }
 
 int64_t tenon_dtype_wrap(tenon_dtype t, int64_t v)
@@ -67,12 +69,11 @@ double tenon_dtype_round(tenon_dtype t, double v)
     case TENON_BF16: return tenon_bf16_to_f32(tenon_f32_to_bf16((float)v));
     case TENON_F8E4M3: return tenon_f8e4m3_to_f32(tenon_f32_to_f8e4m3((float)v, 1));
     case TENON_F8E5M2: return tenon_f8e5m2_to_f32(tenon_f32_to_f8e5m2((float)v, 1));
-    case TENON_I4: return (double)saturate(v, -8, 7);
+    case TENON_I4: case TENON_U4: return (double)tenon_dtype_wrap(t, saturate(v, -0x1p63, 0x1p63)); /* as onnx's reference */
     case TENON_I8: return (double)saturate(v, -128, 127);
     case TENON_I16: return (double)saturate(v, -32768, 32767);
     case TENON_I32: return (double)saturate(v, -0x1p31, 0x1p31 - 1);
     case TENON_I64: return (double)saturate(v, -0x1p63, 0x1p63);
-    case TENON_U4: return (double)saturate(v, 0, 15);
     case TENON_U8: return (double)saturate(v, 0, 255);
     case TENON_U16: return (double)saturate(v, 0, 65535);
     case TENON_U32: return (double)saturate(v, 0, 0x1p32 - 1);
@@ -101,6 +102,9 @@ static tenon_status result_dtype(tenon_cx *cx, const tenon_node *n, tenon_dtype 
     *out = pw->result_bool ? TENON_BOOL : t;
     if (n->op == &tenon_op_cast) {
         *out = (tenon_dtype)tenon_node_int(n, "to");
+        if ((*out == TENON_F8E4M3 || *out == TENON_F8E5M2) && tenon_is_float(t) && t != *out && !tenon_node_int(n, "saturate"))
+            return TENON_FAIL(cx, TENON_UNSUPPORTED, "to %s with saturate 0: values out of range become the largest here",
+                              tenon_dtype_name(*out));
         return TENON_OK;
     }
     if (n->op == &tenon_op_identity) return TENON_OK;

@@ -45,7 +45,7 @@ static bool dims_fit(const solver *s, const tenon_type *type, const tenon_tensor
 
 static bool strides_fit(const tenon_format *f, const tenon_tensor *t)
 {
-    if (f->layout == TENON_STRIDED) return true;
+    if (f->layout == TENON_STRIDED || tenon_tensor_count(t) == 0) return true; /* nothing lies anywhere */
     tenon_tensor want = *t;
     tenon_format_strides(f, &want);
     for (int i = 0; i < t->rank; i++)
