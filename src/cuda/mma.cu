@@ -144,39 +144,40 @@ template <int LEFT> static __device__ __forceinline__ void tenon_copy_wait()
 #endif
 }
 
-/* ---- a part of a matrix of 16 bits to shared memory, rows tenon_pitch(WIDTH) elements apart: an odd number of 16 bytes, so that the
+/* ---- a part of a matrix of 16 bits to shared memory, rows tenon_pitch(width) elements apart: an odd number of 16 bytes, so that the
    eight rows of an ldmatrix lie in different banks ---- */
 static constexpr __device__ int tenon_pitch(int width) { return (width / 8 | 1) * 8; }
-/* By all THREADS of a block: WIDTH elements, inner_step apart, of each of ROWS rows, outer_step apart; zeros from the ends on. aligned:
+/* By all `threads` of a block: `width` elements, inner_step apart, of each of `height` rows, outer_step apart; zeros from the ends on (no capitals: kernels
+   have macros of their own). aligned:
    inner_step is 1, and inner_end, outer_step and the address `from` are multiples of 16 bytes. Otherwise it waits for what it reads. */
-template <class T, int ROWS, int WIDTH, int THREADS>
+template <class T, int height, int width, int threads>
 static __device__ __forceinline__ void tenon_fetch(unsigned to, const T *from, long long outer_step, long long inner_step, int outer, int outer_end,
                                                    int inner, int inner_end, bool aligned)
 {
-    constexpr int PITCH = tenon_pitch(WIDTH), VECTORS = WIDTH / 8, BATCH = 8; /* loads under way */
+    constexpr int pitch = tenon_pitch(width), vectors = width / 8, batch = 8; /* loads under way */
     if (aligned) {
 #pragma unroll
-        for (int j = 0; j < (ROWS * VECTORS + THREADS - 1) / THREADS; j++) {
-            const int i = threadIdx.x + j * THREADS, o = i / VECTORS, v = i % VECTORS * 8;
-            if (ROWS * VECTORS % THREADS && i >= ROWS * VECTORS) break;
+        for (int j = 0; j < (height * vectors + threads - 1) / threads; j++) {
+            const int i = threadIdx.x + j * threads, o = i / vectors, v = i % vectors * 8;
+            if (height * vectors % threads && i >= height * vectors) break;
             const bool inside = outer + o < outer_end && inner + v < inner_end;
-            tenon_copy_async<16>(to + (o * PITCH + v) * 2, inside ? from + (outer + o) * outer_step + inner + v : from, inside);
+            tenon_copy_async<16>(to + (o * pitch + v) * 2, inside ? from + (outer + o) * outer_step + inner + v : from, inside);
         }
         return;
     }
 #pragma unroll 1
-    for (int first = threadIdx.x; first < ROWS * WIDTH; first += BATCH * THREADS) {
-        unsigned short v[BATCH];
+    for (int first = threadIdx.x; first < height * width; first += batch * threads) {
+        unsigned short v[batch];
 #pragma unroll
-        for (int j = 0; j < BATCH; j++) {
-            const int i = first + j * THREADS, o = outer + i / WIDTH, k = inner + i % WIDTH;
-            v[j] = i < ROWS * WIDTH && o < outer_end && k < inner_end ? from[o * outer_step + k * inner_step].bits : 0;
+        for (int j = 0; j < batch; j++) {
+            const int i = first + j * threads, o = outer + i / width, k = inner + i % width;
+            v[j] = i < height * width && o < outer_end && k < inner_end ? from[o * outer_step + k * inner_step].bits : 0;
         }
 #pragma unroll
-        for (int j = 0; j < BATCH; j++) {
-            const int i = first + j * THREADS;
-            if (i < ROWS * WIDTH)
-                asm volatile("st.shared.u16 [%0], %1;" ::"r"(to + (i / WIDTH * PITCH + i % WIDTH) * 2), "h"(v[j]) : "memory");
+        for (int j = 0; j < batch; j++) {
+            const int i = first + j * threads;
+            if (i < height * width)
+                asm volatile("st.shared.u16 [%0], %1;" ::"r"(to + (i / width * pitch + i % width) * 2), "h"(v[j]) : "memory");
         }
     }
 }
