@@ -75,6 +75,9 @@ static const char *const cuda_case[] = {
     "scatter_elements:f16,4x9,i64:4x3,4x3,axis=1,reduction=\"add\"",
     "depth_to_space:f16,n1c64h3w5:cl,blocksize=2>_:cl",
     "p=split:f16,1x96x5x5:cl,axis=1,split=32+64,results=2>p.0:cl,p.1:cl",
+    "attention:f32,1x12x197x64:p0213:ld2304.2,1x12x197x64:p0213:ld2304.2,1x12x197x64:p0213:ld2304.2>_:p0213",
+    "attention:f32,1x4xa[1..300@64]x128,1x2xb[1..300@64]x128,1x2x(b)x128,is_causal=1|mul(_,{2})",
+    "attention:f32,2x2x5x20,2x2x19x20,2x2x19x13,bool:1x1x5x19",
 };
 
 #endif
