@@ -391,7 +391,8 @@ static double cost_of(const tenon_problem *p, const tenon_device *device, const 
     }                                                                                                                            \
     const tenon_tactic tenon_cuda_##id = {.name = id_name,                                                                       \
                                           .pattern = "matmul",                                                                   \
-                                          .flags = TENON_TACTIC_DETERMINISTIC | (tf32_ ? TENON_TACTIC_TF32 : 0),                 \
+                                          .flags = TENON_TACTIC_DETERMINISTIC |                                                  \
+                                                   (tf32_ ? TENON_TACTIC_TF32 | TENON_TACTIC_FINITE : 0),                        \
                                           .variants = variants,                                                                  \
                                           .reject = reject_##id,                                                                 \
                                           .plan = plan_##id,                                                                     \

@@ -328,7 +328,8 @@ static double cost_of(const tenon_problem *p, const tenon_device *device, const 
     }                                                                                                                            \
     const tenon_tactic tenon_cuda_##id = {.name = id_name,                                                                       \
                                           .pattern = "conv",                                                                     \
-                                          .flags = TENON_TACTIC_DETERMINISTIC | (tf32_ ? TENON_TACTIC_TF32 : 0),                 \
+                                          .flags = TENON_TACTIC_DETERMINISTIC | TENON_TACTIC_FINITE |                            \
+                                                   (tf32_ ? TENON_TACTIC_TF32 : 0),                                              \
                                           .variants = variants,                                                                  \
                                           .reject = reject_##id,                                                                 \
                                           .plan = plan_##id,                                                                     \

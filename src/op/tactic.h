@@ -78,6 +78,7 @@ enum {
     TENON_TACTIC_SERIAL = 1u << 3,        /* run by member 0 alone */
     TENON_TACTIC_HOST = 1u << 4,          /* CUDA: its run works on the host, so no graph can hold it */
     TENON_TACTIC_TF32 = 1u << 5,          /* f32 operands are rounded to 10 bits of mantissa: only where the build permits it */
+    TENON_TACTIC_FINITE = 1u << 6,        /* a library that promises nothing of results where operands hold Inf or NaN */
 };
 
 struct tenon_tactic {
@@ -158,8 +159,11 @@ typedef struct tenon_backend {
     tenon_status (*stream_create)(tenon_cx *cx, tenon_device *device, void **out);
     void (*stream_destroy)(tenon_device *device, void *stream);
     void *stream_default; /* the handle that a caller's own NULL stands for */
-    /* What is put in `stream` from now on runs after what is in `before` now. */
-    tenon_status (*stream_wait)(tenon_cx *cx, tenon_device *device, void *stream, void *before);
+    /* A mark stands for all that is in the stream now; what is put in another stream after stream_after runs behind that. Both may be
+       called between graph_begin and graph_end, to record branches: a stream that waits for a mark of a recording is part of it. */
+    tenon_status (*stream_mark)(tenon_cx *cx, tenon_device *device, void *stream, void **mark);
+    tenon_status (*stream_after)(tenon_cx *cx, tenon_device *device, void *stream, void *mark);
+    void (*mark_free)(tenon_device *device, void *mark); /* whoever waits for it still does */
     /* Whether its owner is recording what is put in it into a graph of his own. */
     tenon_status (*stream_capturing)(tenon_cx *cx, tenon_device *device, void *stream, bool *out);
     /* A copy in the order of the stream; `src` has been read when it returns. */

@@ -95,9 +95,10 @@ typedef struct trial {
     tenon_variant variant;
     const subject *s;
     bool tight, only_alloc;
+    bool impossible; /* out: a library cannot make the kernel, which is known no earlier; nothing was run */
 } trial;
 /* False with what went wrong. */
-bool trial_run(const trial *t, char *why, size_t why_bytes);
+bool trial_run(trial *t, char *why, size_t why_bytes);
 
 /* A step ready to launch, for the bench as well. */
 typedef struct bound {
@@ -109,6 +110,7 @@ typedef struct bound {
     void *kernel[TENON_MAX_KERNELS];
     size_t scratch_bytes;
     long allocations;
+    bool impossible;
 } bound;
 tenon_status bound_make(const trial *t, bound *b);
 tenon_status bound_launch(bound *b, int times); /* one list of so many equal steps, and waits */

@@ -316,7 +316,10 @@ static uint64_t hash_results(const bound *b)
 static bool run_and_judge(bound *b, char *why, size_t why_bytes)
 {
     const trial *t = b->t;
-    if (bound_make(t, b) != TENON_OK) return WRONG("binding: %s", t->cx->message);
+    const tenon_status made = bound_make(t, b);
+    b->impossible = made == TENON_UNSUPPORTED && b->plan.kernel_count && !t->tactic->source_hash_of;
+    if (b->impossible) return true;
+    if (made != TENON_OK) return WRONG("binding: %s", t->cx->message);
     const uint64_t record = XXH3_64bits(b->record.host, b->plan.record_bytes);
     if (bound_launch(b, 1) != TENON_OK) return WRONG("running: %s", t->cx->message);
     if (!pull(b, why, why_bytes) || !intact(b, why, why_bytes)) return false;
@@ -334,12 +337,13 @@ static bool run_and_judge(bound *b, char *why, size_t why_bytes)
     return results_match(b, why, why_bytes);
 }
 
-bool trial_run(const trial *t, char *why, size_t why_bytes)
+bool trial_run(trial *t, char *why, size_t why_bytes)
 {
     bound *b = tenon_alloc_zero(t->cx, sizeof *b);
     if (!b) return WRONG("no memory");
     b->t = t;
     const bool ok = run_and_judge(b, why, why_bytes);
+    t->impossible = b->impossible;
     bound_free(b);
     tenon_free(t->cx, b);
     return ok;

@@ -236,7 +236,8 @@ static void one_run(walk *w, place *at, const candidate *c, int threads)
         } else {
             ok = trial_run(&t, why, sizeof why);
         }
-        note_result(w, c->tactic->name, w->tag, ok, why, w->sh->repro);
+        if (t.impossible) w->sh->counts.skipped++;
+        else note_result(w, c->tactic->name, w->tag, ok, why, w->sh->repro);
     }
     *reports += !ok;
     alarm(0);
@@ -319,6 +320,7 @@ static void walk_place(walk *w, place *at, const candidate *c, size_t count, boo
     for (size_t i = 0; i < count; i++) {
         int threads[3];
         if (!variant_wanted(w, at, c, i, usual, large)) continue;
+        if (at->mode == MODE_NONFINITE && (c[i].tactic->flags & TENON_TACTIC_FINITE)) continue;
         const bool reference = (c[i].tactic->flags & TENON_TACTIC_REFERENCE) != 0;
         const int n = thread_counts(w, i + at->p->hash + (uint64_t)at->mode, rich && !reference, threads);
         for (int k = 0; k < n; k++) one_run(w, at, &c[i], threads[k]);
