@@ -227,7 +227,7 @@ def one(torch, library, model, batch, precision, args, known):
         except RuntimeError as error:
             result["ours_fails"] = str(error)[:400]
     if not args.ours_only and not args.skip_peer:
-        for name, make in (("eager", eager_graph), ("compile", compiled)):
+        for name, make in (("eager", eager_graph), ("compile", compiled))[: 1 if args.eager_only else 2]:
             try:
                 start = time.perf_counter()
                 run, outputs = make(case, stream)
@@ -285,6 +285,7 @@ def main():
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--skip-peer", action="store_true", help="take the peers' times from earlier results")
     parser.add_argument("--peer-only", action="store_true")
+    parser.add_argument("--eager-only", action="store_true", help="no torch.compile, which takes a minute or so a network")
     out = os.environ.get("OUT", os.path.join(TOP, "build", "gpu"))
     parser.add_argument("--peers", default=os.path.join(out, "gpu_peers.jsonl"), help="where results are kept, a line each")
     parser.add_argument("--cache", default=os.path.join(out, "gpu_peers.timing"), help="our timing cache")
