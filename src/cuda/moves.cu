@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operators that move elements: one thread a vector of the result, whose coordinates say where in the sources it comes from. What an
-   operator does is its tenon_pick alone, of which MOVE_NAME takes one. Indices out of range are brought into it, so that nothing is read that is not there. The sources
-   stand behind the tensors of the index space in the arguments; those of an index space without program have TENSORS == 1. */
+/* Operators that move elements: one thread a vector of the result, whose coordinates say where in the sources it comes from. What
+   an operator does is its tenon_pick alone, of which MOVE_NAME takes one. Indices out of range are brought into it, so that nothing
+   is read that is not there. The sources stand behind the tensors of the index space in the arguments. */
 enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP };
 enum { REDUCE_NONE, REDUCE_ADD, REDUCE_MUL, REDUCE_MIN, REDUCE_MAX };
 
 /* Element e of source s. */
-template <class T> static __device__ __forceinline__ const T *tenon_source(const tenon_args &args, int s) { return (const T *)args.at[TENSORS + s]; }
+template <class T> static __device__ __forceinline__ const T *tenon_source(const tenon_args &args,
+    int s) { return (const T *)args.at[TENSORS + s]; }
 
 static __device__ __forceinline__ void tenon_take(const tenon_args &args, int s, long long from, tenon_element *v)
 {
@@ -36,7 +37,8 @@ static __device__ __forceinline__ long long tenon_wrap(long long i, long long si
 }
 
 #ifdef INDEX_TYPE
-static __device__ __forceinline__ long long tenon_index(const tenon_args &args, long long at) { return (long long)tenon_source<INDEX_TYPE>(args, 1)[at]; }
+static __device__ __forceinline__ long long tenon_index(const tenon_args &args,
+    long long at) { return (long long)tenon_source<INDEX_TYPE>(args, 1)[at]; }
 #endif
 
 /* ---- gathers ---- */
@@ -78,7 +80,8 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const 
     for (int i = 0; i < BATCH; i++) from += (long long)c[i] * tenon_src_step(args, 0, i);
 #pragma unroll
     for (int k = 0; k < DEPTH; k++)
-        from += tenon_wrap(tenon_index(args, at + k * tenon_src_step(args, 1, RANK1 - 1)), tenon_src_dim(args, 0, BATCH + k)) * tenon_src_step(args, 0, BATCH + k);
+        from += tenon_wrap(tenon_index(args, at + k * tenon_src_step(args, 1, RANK1 - 1)), tenon_src_dim(args, 0,
+            BATCH + k)) * tenon_src_step(args, 0, BATCH + k);
 #pragma unroll
     for (int i = BATCH + DEPTH; i < RANK0; i++) from += (long long)c[RANK1 - 1 + i - BATCH - DEPTH] * tenon_src_step(args, 0, i);
     tenon_take(args, 0, from, v);
@@ -117,7 +120,8 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const 
     tenon_take(args, 0, source, v);
     const long long updates = inside ? tenon_src_dim(args, 1, AXIS) : 0;
     for (long long m = 0; m < updates; m++) {
-        if (tenon_wrap(tenon_index(args, at + m * tenon_src_step(args, 1, AXIS)), tenon_src_dim(args, 0, AXIS)) != c[AXIS]) continue;
+        if (tenon_wrap(tenon_index(args, at + m * tenon_src_step(args, 1, AXIS)), tenon_src_dim(args, 0,
+            AXIS)) != c[AXIS]) continue;
         v[0] = tenon_join(v[0], tenon_source<tenon_element>(args, 2)[from + m * tenon_src_step(args, 2, AXIS)]);
     }
 }
@@ -148,7 +152,8 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const 
         bool hit = true;
 #pragma unroll
         for (int k = 0; k < DEPTH; k++)
-            hit = hit && tenon_wrap(tenon_index(args, at + k * tenon_src_step(args, 1, RANK1 - 1)), tenon_src_dim(args, 0, k)) == c[k];
+            hit = hit && tenon_wrap(tenon_index(args, at + k * tenon_src_step(args, 1, RANK1 - 1)), tenon_src_dim(args, 0,
+                k)) == c[k];
         if (!hit) continue;
         tenon_element u[VECTOR];
         tenon_take(args, 2, from, u);
@@ -269,7 +274,8 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const 
 {
     unsigned channel, row, column;
     if (TO_SPACE) {
-        const unsigned channels = (unsigned)tenon_src_dim(args, 0, 1) / (BLOCK * BLOCK), block = c[2] % BLOCK * BLOCK + c[3] % BLOCK;
+        const unsigned channels = (unsigned)tenon_src_dim(args, 0, 1) / (BLOCK * BLOCK),
+            block = c[2] % BLOCK * BLOCK + c[3] % BLOCK;
         channel = CRD ? c[1] * (BLOCK * BLOCK) + block : block * channels + c[1];
         row = c[2] / BLOCK, column = c[3] / BLOCK;
     } else {
@@ -277,7 +283,8 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const 
         channel = CRD ? c[1] / (BLOCK * BLOCK) : c[1] % channels;
         row = c[2] * BLOCK + block / BLOCK, column = c[3] * BLOCK + block % BLOCK;
     }
-    tenon_take(args, 0, c[0] * tenon_src_step(args, 0, 0) + channel * tenon_src_step(args, 0, 1) + row * tenon_src_step(args, 0, 2) +
+    tenon_take(args, 0, c[0] * tenon_src_step(args, 0, 0) + channel * tenon_src_step(args, 0, 1) + row * tenon_src_step(args,
+        0, 2) +
                             column * tenon_src_step(args, 0, 3), v);
 }
 #endif
@@ -286,7 +293,8 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const 
 static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const unsigned *c, tenon_element *v)
 {
     long long from = 0;
-    const long long length = tenon_index(args, (long long)c[BATCH] * tenon_src_step(args, 1, 0)), size = tenon_src_dim(args, 0, AXIS);
+    const long long length = tenon_index(args, (long long)c[BATCH] * tenon_src_step(args, 1, 0)), size = tenon_src_dim(args,
+        0, AXIS);
     const long long clipped = length < 0 ? 0 : length < size ? length : size;
 #pragma unroll
     for (int i = 0; i < RANK0; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gathers, scatters, pads, repeats, parts, blocks of pixels, and tensors made of a few numbers, of any element type of plain storage.
-   The kernel walks the result's axes in the order of memory; where the innermost one runs along a source too, a thread moves a vector of it.
+   The kernel walks the result's axes in the order of memory; where the innermost one runs along a source too,
+       a thread moves a vector of it.
    A program on the result is printed into the kernel. Variants: {elements a thread}. */
 #include "cuda/moves_problem.h"
 
@@ -37,7 +38,8 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return m.bounded && tenon_cuda_space_most(&m.space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+    tenon_tactic_plan *out)
 {
     (void)device;
     tenon_cuda_moves *m = tenon_arena_alloc(p->graph->arena, sizeof *m);
@@ -61,7 +63,8 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
 
 static bool source_aligned(const tenon_tensor *t, int axis, int vector)
 {
-    if ((uintptr_t)t->data % TENON_MIN(tenon_dtype_bytes(t->dtype, (size_t)vector), 16) || axis < 0 || (t->dim[axis] > 1 && t->stride[axis] != 1)) return false;
+    if ((uintptr_t)t->data % TENON_MIN(tenon_dtype_bytes(t->dtype, (size_t)vector), 16) || axis < 0 || (t->dim[axis] > 1 &&
+        t->stride[axis] != 1)) return false;
     for (int k = 0; k < t->rank; k++)
         if (k != axis && t->dim[k] > 1 && t->stride[k] % vector) return false;
     return true;
@@ -92,7 +95,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     }
     tenon_cuda_space_sizes(s, tenon_cuda_moves_domain(b, m, true), size);
     for (int j = 0; j < s->rank; j++) total *= size[j];
-    if (total > INT32_MAX) return TENON_FAIL(cx, TENON_UNSUPPORTED, "cuda: a move of %lld elements, 32-bit indices reach %d", (long long)total, INT32_MAX);
+    if (total > INT32_MAX) return TENON_FAIL(cx, TENON_UNSUPPORTED, "cuda: a move of %lld elements, 32-bit indices reach %d",
+        (long long)total, INT32_MAX);
     r->args.shape = b->shape_device;
     r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
     r->grid[0] = (uint32_t)((total / vector + THREADS - 1) / THREADS);

@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum {
-    CONCAT, SPLIT, GATHER, GATHER_ELEMENTS, GATHER_ND, SCATTER_ELEMENTS, SCATTER_ND, PAD, TILE, EXPAND, DEPTH_TO_SPACE, SPACE_TO_DEPTH,
+    CONCAT, SPLIT, GATHER, GATHER_ELEMENTS, GATHER_ND, SCATTER_ELEMENTS, SCATTER_ND, PAD, TILE, EXPAND, DEPTH_TO_SPACE,
+        SPACE_TO_DEPTH,
     REVERSE_SEQUENCE, TRILU, ONE_HOT, EYE_LIKE, RANGE, CONSTANT_OF_SHAPE, KINDS
 };
 static const struct { const tenon_op *op; const char *name; } kinds[KINDS] = {
@@ -14,16 +15,21 @@ static const struct { const tenon_op *op; const char *name; } kinds[KINDS] = {
     [GATHER_ELEMENTS] = {&tenon_op_gather_elements, "GATHER_ELEMENTS"}, [GATHER_ND] = {&tenon_op_gather_nd, "GATHER_ND"},
     [SCATTER_ELEMENTS] = {&tenon_op_scatter_elements, "SCATTER_ELEMENTS"}, [SCATTER_ND] = {&tenon_op_scatter_nd, "SCATTER_ND"},
     [PAD] = {&tenon_op_pad, "PAD"}, [TILE] = {&tenon_op_tile, "TILE"}, [EXPAND] = {&tenon_op_expand, "EXPAND"},
-    [DEPTH_TO_SPACE] = {&tenon_op_depth_to_space, "DEPTH_TO_SPACE"}, [SPACE_TO_DEPTH] = {&tenon_op_space_to_depth, "SPACE_TO_DEPTH"},
+    [DEPTH_TO_SPACE] = {&tenon_op_depth_to_space, "DEPTH_TO_SPACE"}, [SPACE_TO_DEPTH] = {&tenon_op_space_to_depth,
+        "SPACE_TO_DEPTH"},
     [REVERSE_SEQUENCE] = {&tenon_op_reverse_sequence, "REVERSE_SEQUENCE"}, [TRILU] = {&tenon_op_trilu, "TRILU"},
-    [ONE_HOT] = {&tenon_op_one_hot, "ONE_HOT"}, [EYE_LIKE] = {&tenon_op_eye_like, "EYE_LIKE"}, [RANGE] = {&tenon_op_range, "RANGE"},
+    [ONE_HOT] = {&tenon_op_one_hot, "ONE_HOT"}, [EYE_LIKE] = {&tenon_op_eye_like, "EYE_LIKE"}, [RANGE] = {&tenon_op_range,
+        "RANGE"},
     [CONSTANT_OF_SHAPE] = {&tenon_op_constant_of_shape, "CONSTANT_OF_SHAPE"},
 };
 
 /* What moves.cu knows under these names; 0 where an operator has no such thing. */
 typedef struct names { int64_t batch, depth, axes, mode, block, crd, k, upper, reduction; } names;
 
-static int64_t attr_int(const tenon_node *n, const char *name) { return tenon_attr_find(n->op, name) < 0 ? 0 : tenon_node_int(n, name); }
+static int64_t attr_int(const tenon_node *n, const char *name)
+{
+    return tenon_attr_find(n->op, name) < 0 ? 0 : tenon_node_int(n, name);
+}
 static const tenon_value *src_of(const tenon_node *n, int i) { return i < n->src_count ? n->src[i] : NULL; }
 static int64_t const_size(const tenon_value *v, int axis)
 {
@@ -41,7 +47,8 @@ static int wrap_axis(int64_t axis, int rank) { return (int)(axis < 0 ? axis + ra
 
 static void find_names(const tenon_cuda_moves *m, const tenon_node *n, names *out)
 {
-    static const char *const pad_mode[] = {"constant", "reflect", "edge", "wrap"}, *const reduction[] = {"none", "add", "mul", "min", "max"};
+    static const char *const pad_mode[] = {"constant", "reflect", "edge", "wrap"}, *const reduction[] = {"none", "add", "mul",
+        "min", "max"};
     const int rank = n->src[0]->type.rank;
     *out = (names){.batch = attr_int(n, "batch_dims"), .block = attr_int(n, "blocksize"), .k = attr_int(n, "k"), .upper = attr_int(n, "upper")};
     if (m->kind == REVERSE_SEQUENCE) out->batch = wrap_axis(tenon_node_int(n, "batch_axis"), rank);
@@ -51,7 +58,8 @@ static void find_names(const tenon_cuda_moves *m, const tenon_node *n, names *ou
         out->axes = src_of(n, 3) ? const_size(n->src[3], 0) : rank;
     }
     if (m->kind == DEPTH_TO_SPACE || m->kind == SPACE_TO_DEPTH) out->crd = strcmp(tenon_node_attr(n, "mode")->s, "CRD") == 0;
-    if (m->kind == SCATTER_ELEMENTS || m->kind == SCATTER_ND) out->reduction = word_of(tenon_node_attr(n, "reduction")->s, reduction, 5);
+    if (m->kind == SCATTER_ELEMENTS || m->kind == SCATTER_ND) out->reduction = word_of(tenon_node_attr(n, "reduction")->s,
+        reduction, 5);
 }
 
 /* ---- the walk ---- */
@@ -88,7 +96,8 @@ static const char *make_space(const tenon_problem *p, const tenon_node *n, tenon
         if (why) return why;
         for (int i = 0; post && i < post->operand_count; i++)
             if (m->program.operand[i] >= 0) m->value[m->program.operand[i]] = post->operand[i];
-        for (int i = 0; i < (post ? post->result_count : 1); i++) m->value[m->program.result[i]] = post ? post->result[i] : n->dst[0];
+        for (int i = 0; i < (post ? post->result_count : 1); i++) m->value[m->program.result[i]] = post ?
+            post->result[i] : n->dst[0];
     }
     return tenon_cuda_space_finish(&m->space, m->domain->type.rank) ? NULL : "sizes too large to reckon with";
 }
@@ -120,7 +129,8 @@ static const char *add_sources(const tenon_problem *p, const tenon_node *n, cons
     const int last = m->space.rank ? m->space.order[m->space.rank - 1] : -1;
     int first = tenon_cuda_space_numbers(&m->space);
     m->source_count = m->kind == SPLIT ? n->dst_count : m->kind == CONSTANT_OF_SHAPE || m->kind == EYE_LIKE ? 0 : n->src_count;
-    if (m->source_count > TENON_CUDA_MOVE_SOURCES || m->space.count + m->source_count > TENON_CUDA_TENSORS) return "too many tensors";
+    if (m->source_count > TENON_CUDA_MOVE_SOURCES || m->space.count + m->source_count > TENON_CUDA_TENSORS)
+        return "too many tensors";
     for (int i = 0; i < m->source_count; i++) {
         tenon_cuda_move_source *s = &m->source[i];
         s->value = m->kind == SPLIT ? n->dst[i] : n->src[i];
@@ -131,7 +141,8 @@ static const char *add_sources(const tenon_problem *p, const tenon_node *n, cons
         }
         const int at = m->kind == SPLIT ? tenon_problem_dst(p, s->value) : tenon_problem_src(p, s->value);
         if (at < 0) return "an operand is neither a source nor a result";
-        s->tensor = (tenon_cuda_tensor){.type = &s->value->type, .format = m->kind == SPLIT ? &p->dst[at].format : &p->src[at].format};
+        s->tensor = (tenon_cuda_tensor){.type = &s->value->type,
+            .format = m->kind == SPLIT ? &p->dst[at].format : &p->src[at].format};
         s->first = first;
         first += 2 * s->value->type.rank;
         if (last >= 0) s->along = along(m, n, k, i, last);
@@ -148,7 +159,8 @@ static const char *check(const tenon_node *n, const names *k, const tenon_cuda_m
     const bool computes = program || k->reduction || m->kind == EYE_LIKE || m->kind == RANGE;
     if (computes && !tenon_cuda_type(x->type.dtype)) return "the element type";
     if (m->kind == ONE_HOT && !tenon_cuda_type(n->src[0]->type.dtype)) return "the type of the indices";
-    if (m->kind != ONE_HOT && m->kind != CONCAT && src_of(n, 1) && !tenon_cuda_type(n->src[1]->type.dtype)) return "the type of the indices";
+    if (m->kind != ONE_HOT && m->kind != CONCAT && src_of(n, 1) &&
+        !tenon_cuda_type(n->src[1]->type.dtype)) return "the type of the indices";
     if (k->depth < 0 || k->axes < 0) return "a rank that is not known";
     if (k->axes > TENON_MAX_RANK) return "more pads than axes";
     return NULL;
@@ -165,13 +177,15 @@ const char *tenon_cuda_moves_make(const tenon_problem *p, tenon_cuda_moves *m)
     for (int i = 0; i < (int)TENON_COUNTOF(a->pre); i++)
         if (a->pre[i]) return "a program before it";
     const int rank = n->src[0]->type.rank;
-    m->axis = m->kind == REVERSE_SEQUENCE ? wrap_axis(tenon_node_int(n, "time_axis"), rank) : wrap_axis(attr_int(n, "axis"), rank + (m->kind == ONE_HOT));
+    m->axis = m->kind == REVERSE_SEQUENCE ? wrap_axis(tenon_node_int(n, "time_axis"), rank) : wrap_axis(attr_int(n, "axis"),
+        rank + (m->kind == ONE_HOT));
     find_names(m, n, &k);
     const char *why = make_space(p, n, m);
     if (!why) why = check(n, &k, m, a->post != NULL);
     if (!why) why = add_sources(p, n, &k, m);
     m->bounded = true;
-    for (int i = 0; !why && i < m->domain->type.rank; i++) m->bounded &= !tenon_dim_depends_on_data(p->graph->dims, m->domain->type.dim[i]);
+    for (int i = 0; !why && i < m->domain->type.rank; i++) m->bounded &= !tenon_dim_depends_on_data(p->graph->dims,
+        m->domain->type.dim[i]);
     return why;
 }
 
@@ -186,7 +200,8 @@ static bool runs_whole(const tenon_cuda_moves *m, int vector)
         const tenon_cuda_move_source *f = &m->source[i];
         if (!f->value || f->along < 0) continue;
         any = true;
-        const bool part = ((m->kind == CONCAT || m->kind == SPLIT) && last == m->axis) || m->kind == TILE || m->kind == SPACE_TO_DEPTH;
+        const bool part = ((m->kind == CONCAT || m->kind == SPLIT) && last == m->axis) || m->kind == TILE ||
+            m->kind == SPACE_TO_DEPTH;
         if (part && f->value->type.dim[f->along]->divisor % vector) return false;
         if (tenon_cuda_known_stride(&f->tensor, f->along) != 1) return false;
     }
@@ -215,7 +230,8 @@ int tenon_cuda_moves_numbers(const tenon_cuda_moves *m)
 /* ---- text ---- */
 static void print_sources(const tenon_cuda_moves *m, tenon_buf *b, bool steps)
 {
-    tenon_buf_printf(b, "static __device__ __forceinline__ long long tenon_src_%s(const tenon_args &args, int source, int axis)\n{\n    switch (source * %d + axis) {\n",
+    tenon_buf_printf(b, "static __device__ __forceinline__ long long tenon_src_%s(const tenon_args &args, int source, int axis)\n"
+                        "{\n    switch (source * %d + axis) {\n",
                      steps ? "step" : "dim", TENON_MAX_RANK);
     for (int i = 0; i < m->source_count; i++) {
         const tenon_cuda_move_source *s = &m->source[i];
@@ -236,7 +252,8 @@ static void print_axes(const tenon_cuda_moves *m, tenon_buf *b)
     const tenon_cuda_space *s = &m->space;
     tenon_buf_str(b, "static __device__ __forceinline__ int tenon_axis(int place)\n{\n    switch (place) {\n");
     for (int j = 0; j < s->rank; j++) tenon_buf_printf(b, "    case %d: return %d;\n", j, s->order[j]);
-    tenon_buf_str(b, "    }\n    return 0;\n}\nstatic __device__ __forceinline__ long long tenon_domain(const tenon_args &args, int axis)\n{\n    switch (axis) {\n");
+    tenon_buf_str(b, "    }\n    return 0;\n}\n"
+                     "static __device__ __forceinline__ long long tenon_domain(const tenon_args &args, int axis)\n{\n    switch (axis) {\n");
     for (int j = 0; j < s->rank; j++) tenon_buf_printf(b, "    case %d: return tenon_size(args, %d);\n", s->order[j], j);
     tenon_buf_str(b, "    }\n    return 1;\n}\n");
 }
@@ -246,26 +263,32 @@ static void print_give(const tenon_cuda_moves *m, tenon_buf *b)
     if (m->kind == SPLIT) return;
     tenon_buf_str(b, "static __device__ __forceinline__ void tenon_give(const tenon_args &args, const long long *at, const tenon_element *v)\n{\n");
     if (m->program.program)
-        tenon_buf_str(b, "    tenon_class x[VECTOR];\n#pragma unroll\n    for (int i = 0; i < VECTOR; i++) x[i] = tenon_to<tenon_class>::value(v[i]);\n"
+        tenon_buf_str(b, "    tenon_class x[VECTOR];\n#pragma unroll\n"
+            "    for (int i = 0; i < VECTOR; i++) x[i] = tenon_to<tenon_class>::value(v[i]);\n"
                          "    tenon_body<VECTOR>(args, at, x);\n}\n");
     else
-        tenon_buf_str(b, "    tenon_element *p = (tenon_element *)args.at[0] + at[0];\n    if (VECTOR > 1 && (args.aligned & 1)) {\n"
-                         "        tenon_vector<tenon_element, VECTOR> all;\n#pragma unroll\n        for (int i = 0; i < VECTOR; i++) all.lane[i] = v[i];\n"
+        tenon_buf_str(b, "    tenon_element *p = (tenon_element *)args.at[0] + at[0];\n"
+            "    if (VECTOR > 1 && (args.aligned & 1)) {\n"
+                         "        tenon_vector<tenon_element, VECTOR> all;\n#pragma unroll\n"
+                             "        for (int i = 0; i < VECTOR; i++) all.lane[i] = v[i];\n"
                          "        *(tenon_vector<tenon_element, VECTOR> *)p = all;\n    } else {\n#pragma unroll\n"
                          "        for (int i = 0; i < VECTOR; i++) p[i * tenon_step(args, 0, RANK - 1)] = v[i];\n    }\n}\n");
 }
 
 static void print_types(const tenon_node *n, const names *k, const tenon_cuda_moves *m, tenon_buf *b)
 {
-    static const char *const word[] = {[1] = "unsigned char", [2] = "unsigned short", [4] = "unsigned", [8] = "unsigned long long"};
+    static const char *const word[] = {[1] = "unsigned char", [2] = "unsigned short", [4] = "unsigned",
+        [8] = "unsigned long long"};
     const tenon_dtype t = m->kind == SPLIT ? n->src[0]->type.dtype : n->dst[0]->type.dtype;
     const bool computes = m->program.program || k->reduction || m->kind == EYE_LIKE || m->kind == RANGE;
     const char *number = !tenon_is_float(t) ? "long long" : t == TENON_F64 || m->kind == RANGE ? "double" : "float";
-    tenon_buf_printf(b, "typedef %s tenon_element;\ntypedef %s tenon_number;\n", computes ? tenon_cuda_type(t) : word[tenon_dtype_get(t)->bits / 8], number);
+    tenon_buf_printf(b, "typedef %s tenon_element;\ntypedef %s tenon_number;\n",
+        computes ? tenon_cuda_type(t) : word[tenon_dtype_get(t)->bits / 8], number);
     if (m->kind == ONE_HOT)
         tenon_buf_printf(b, "#define X_TYPE %s\n#define ONE_HOT_NUMBER %s\n", tenon_cuda_type(n->src[0]->type.dtype),
                          tenon_is_float(n->src[0]->type.dtype) ? "double" : "long long");
-    else if (m->kind != CONCAT && src_of(n, 1)) tenon_buf_printf(b, "#define INDEX_TYPE %s\n", tenon_cuda_type(n->src[1]->type.dtype));
+    else if (m->kind != CONCAT && src_of(n, 1)) tenon_buf_printf(b, "#define INDEX_TYPE %s\n",
+        tenon_cuda_type(n->src[1]->type.dtype));
     if (m->kind == PAD && src_of(n, 3)) tenon_buf_printf(b, "#define AXES_TYPE %s\n", tenon_cuda_type(n->src[3]->type.dtype));
     tenon_buf_printf(b, "#define UNSIGNED64 %d\n", t == TENON_U64);
 }
@@ -286,12 +309,16 @@ void tenon_cuda_moves_print(const tenon_problem *p, const tenon_cuda_moves *m, t
     tenon_cuda_space_print(&m->space, b);
     if (m->program.program) tenon_cuda_program_print(&m->program, &m->space, b);
     print_types(n, &k, m, b);
-    tenon_buf_printf(b, "#define MOVE_%s\n#define SOURCES %d\n#define RANK0 %d\n#define RANK1 %d\n#define AXIS %d\n", kinds[m->kind].name, m->source_count,
+    tenon_buf_printf(b, "#define MOVE_%s\n#define SOURCES %d\n#define RANK0 %d\n#define RANK1 %d\n#define AXIS %d\n",
+        kinds[m->kind].name, m->source_count,
                      n->src[0]->type.rank, src_of(n, 1) ? n->src[1]->type.rank : 0, m->axis);
-    tenon_buf_printf(b, "#define BATCH %" PRId64 "\n#define DEPTH %" PRId64 "\n#define AXES %" PRId64 "\n#define MODE %" PRId64 "\n#define BLOCK %" PRId64 "\n#define CRD %" PRId64 "\n",
+    tenon_buf_printf(b, "#define BATCH %" PRId64 "\n#define DEPTH %" PRId64 "\n#define AXES %" PRId64 "\n"
+        "#define MODE %" PRId64 "\n#define BLOCK %" PRId64 "\n#define CRD %" PRId64 "\n",
                      k.batch, k.depth, k.axes, k.mode, k.block, k.crd);
-    tenon_buf_printf(b, "#define K %" PRId64 "ll\n#define UPPER %" PRId64 "\n#define REDUCTION %" PRId64 "\n#define HAS_K %d\n#define HAS_AXES %d\n#define HAS_VALUE %d\n", k.k,
-                     k.upper, k.reduction, m->kind == TRILU && src_of(n, 1) != NULL, src_of(n, 3) != NULL, m->kind == PAD && src_of(n, 2) != NULL);
+    tenon_buf_printf(b, "#define K %" PRId64 "ll\n#define UPPER %" PRId64 "\n#define REDUCTION %" PRId64 "\n#define HAS_K %d\n"
+        "#define HAS_AXES %d\n#define HAS_VALUE %d\n", k.k,
+                     k.upper, k.reduction, m->kind == TRILU && src_of(n, 1) != NULL, src_of(n, 3) != NULL, m->kind == PAD &&
+                         src_of(n, 2) != NULL);
     tenon_buf_printf(b, "#define REPEATS %d\n#define TO_SPACE %d\n", m->kind == TILE, m->kind == DEPTH_TO_SPACE);
     if (m->kind == CONSTANT_OF_SHAPE) print_fill(n, b);
     print_sources(m, b, false);

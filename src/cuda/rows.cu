@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows of a tensor, each reduced, or each made into a row by what it is as a whole (soft maxima, normalisations). A row is what lies along
-   the axes of ROW_MASK. SLICES threads share a row. Where a row is contiguous (COLUMNS 0) they are neighbours, and a block has several rows;
-   where the axis across rows is (COLUMNS 1) the neighbours are LANES vectors of columns, and a thread has VECTOR rows at once. With
+   the axes of ROW_MASK. SLICES threads share a row. Where a row is contiguous (COLUMNS 0) they are neighbours,
+       and a block has several rows;
+   where the axis across rows is (COLUMNS 1) the neighbours are LANES vectors of columns,
+       and a thread has VECTOR rows at once. With
    HOLD a thread's part of the row stays in registers between the passes, HOLD vectors of it; else each pass reads it again. */
 enum {
-    ROW_MEAN, ROW_SUM, ROW_MAX, ROW_MIN, ROW_PROD, ROW_L1, ROW_L2, ROW_SUM_SQUARE, ROW_LOG_SUM, ROW_LOG_SUM_EXP, ROW_ARG_MAX, ROW_ARG_MIN,
+    ROW_MEAN, ROW_SUM, ROW_MAX, ROW_MIN, ROW_PROD, ROW_L1, ROW_L2, ROW_SUM_SQUARE, ROW_LOG_SUM, ROW_LOG_SUM_EXP, ROW_ARG_MAX,
+        ROW_ARG_MIN,
     ROW_SOFTMAX, ROW_LOG_SOFTMAX, ROW_HARDMAX, ROW_LAYER_NORM, ROW_RMS_NORM, ROW_CHANNEL_NORM, ROW_BATCH_NORM, ROW_LP_NORM
 };
 #define IS_ROW(axis) (ROW_MASK >> (axis) & 1)
@@ -39,7 +42,8 @@ static __device__ __forceinline__ bool tenon_row(const tenon_args &args, unsigne
         const unsigned group = rest % GROUPS;
         rest /= GROUPS;
 #pragma unroll
-        for (int t = 0; t < TENSORS; t++) at[t] += (long long)(group * tenon_row_size(args, GROUP_AXIS)) * tenon_step(args, t, GROUP_AXIS);
+        for (int t = 0; t < TENSORS; t++) at[t] += (long long)(group * tenon_row_size(args, GROUP_AXIS)) * tenon_step(args, t,
+            GROUP_AXIS);
         if (BY_GROUP) at[1] += group, at[2] += group;
     }
 #pragma unroll
@@ -80,7 +84,8 @@ static __device__ __forceinline__ void tenon_within(const tenon_args &args, unsi
 }
 
 /* ---- the threads of a row agree ---- */
-template <class T> static __device__ __forceinline__ T tenon_other(T v, int distance) { return __shfl_xor_sync(0xffffffffu, v, distance); }
+template <class T> static __device__ __forceinline__ T tenon_other(T v, int distance) { return __shfl_xor_sync(0xffffffffu, v,
+    distance); }
 static __device__ __forceinline__ tenon_found tenon_other(tenon_found v, int distance)
 {
     return tenon_found{__shfl_xor_sync(0xffffffffu, v.value, distance), __shfl_xor_sync(0xffffffffu, v.at, distance)};
@@ -152,7 +157,8 @@ struct tenon_part {
     }
     /* join over the row of step(value); all threads of the row get it */
     template <class STEP, class JOIN>
-    __device__ __forceinline__ void fold(const tenon_args &args, tenon_number start, STEP step, JOIN join, tenon_number (&out)[ALONG]) const
+    __device__ __forceinline__ void fold(const tenon_args &args, tenon_number start, STEP step, JOIN join,
+        tenon_number (&out)[ALONG]) const
     {
 #pragma unroll
         for (int i = 0; i < ALONG; i++) out[i] = start;
@@ -166,7 +172,8 @@ struct tenon_part {
 
 /* ---- reductions ---- */
 /* Integers wrap to their type before a program sees them. */
-static __device__ __forceinline__ tenon_class tenon_result(tenon_number v) { return tenon_make<tenon_class>(WRAPS ? tenon_round<Y_TYPE>(v) : v); }
+static __device__ __forceinline__ tenon_class tenon_result(tenon_number v) { return tenon_make<tenon_class>(WRAPS ?
+    tenon_round<Y_TYPE>(v) : v); }
 
 static __device__ __forceinline__ tenon_number tenon_step_of(tenon_number v)
 {
@@ -174,7 +181,8 @@ static __device__ __forceinline__ tenon_number tenon_step_of(tenon_number v)
     return KIND == ROW_L2 || KIND == ROW_SUM_SQUARE ? v * v : v;
 }
 
-static __device__ __forceinline__ void tenon_reduce(const tenon_args &args, const tenon_part &part, tenon_number count, tenon_number (&v)[ALONG])
+static __device__ __forceinline__ void tenon_reduce(const tenon_args &args, const tenon_part &part, tenon_number count,
+    tenon_number (&v)[ALONG])
 {
     const bool whole = sizeof(tenon_number) == 8 && (tenon_number)0.5 == (tenon_number)0;
     const tenon_number huge = whole ? (tenon_number)0x7fffffffffffffffll : (tenon_number)__uint_as_float(0x7f800000u);
@@ -189,7 +197,8 @@ static __device__ __forceinline__ void tenon_reduce(const tenon_args &args, cons
         for (int i = 0; i < ALONG; i++) most[i] = v[i];
         part.fold(args, 0, [&](tenon_number x, int i) { return (tenon_number)TENON_EXP(x - most[i]); }, tenon_plus, v);
 #pragma unroll
-        for (int i = 0; i < ALONG; i++) v[i] = most[i] == huge || most[i] == -huge ? most[i] : most[i] + (tenon_number)TENON_LOG(v[i]);
+        for (int i = 0; i < ALONG; i++) v[i] = most[i] == huge ||
+            most[i] == -huge ? most[i] : most[i] + (tenon_number)TENON_LOG(v[i]);
     }
 #pragma unroll
     for (int i = 0; i < ALONG; i++) {
@@ -259,7 +268,8 @@ static __device__ __forceinline__ void tenon_soften(const tenon_args &args, cons
     });
 }
 
-static __device__ __forceinline__ void tenon_normalise(const tenon_args &args, const tenon_part &part, tenon_number count, bool writer)
+static __device__ __forceinline__ void tenon_normalise(const tenon_args &args, const tenon_part &part, tenon_number count,
+    bool writer)
 {
     tenon_number mean[ALONG], inverse[ALONG];
     if (KIND == ROW_LP_NORM) {

@@ -48,12 +48,14 @@ static tenon_variant in_rows(const tenon_cuda_rows *r, int vector, int64_t rows,
     return (tenon_variant){{vector, (int32_t)slices, (int32_t)threads}};
 }
 
-static tenon_variant in_columns(const tenon_cuda_rows *r, int vector, int64_t rows, int64_t columns, int64_t length, int multiprocessors)
+static tenon_variant in_columns(const tenon_cuda_rows *r, int vector, int64_t rows, int64_t columns, int64_t length,
+    int multiprocessors)
 {
     const int64_t units = TENON_MAX(columns / vector, 1), bytes = vector * tenon_dtype_get(r->space.tensor[0].type->dtype)->bits / 8;
     int64_t lanes = TENON_MIN(pow2_up(units), TENON_MIN(TENON_MAX(128 / bytes, 1), 32));
     int64_t slices = TENON_MIN(pow2_up((length + 7) / 8), BLOCK_MOST / lanes);
-    while (lanes * slices < BLOCK_MOST && slices < length && rows * tenon_ceil_div(units, lanes) * lanes * slices < multiprocessors * 128) slices *= 2;
+    while (lanes * slices < BLOCK_MOST && slices < length && rows * tenon_ceil_div(units,
+        lanes) * lanes * slices < multiprocessors * 128) slices *= 2;
     while (lanes * slices < 64 && lanes < 32 && lanes < units) lanes *= 2;
     slices = TENON_MAX(slices, 32 / lanes);
     return (tenon_variant){{vector, (int32_t)slices, (int32_t)(lanes * slices)}};
@@ -63,13 +65,15 @@ static tenon_variant modelled(const tenon_problem *p, const tenon_cuda_rows *r, 
 {
     int64_t rows, columns, length;
     tenon_cuda_rows_at_opt(p, r, &rows, &columns, &length);
-    return r->columns ? in_columns(r, vector, rows, columns, length, multiprocessors) : in_rows(r, vector, rows, length, multiprocessors);
+    return r->columns ? in_columns(r, vector, rows, columns, length, multiprocessors) : in_rows(r, vector, rows, length,
+        multiprocessors);
 }
 
 static bool good_variant(const tenon_cuda_rows *r, const tenon_variant *v)
 {
     const int vector = v->p[P_VECTOR], slices = v->p[P_SLICES], threads = v->p[P_THREADS];
-    if (vector < 1 || slices < 1 || threads < 32 || threads > BLOCK_MOST || threads % 32 || pow2_up(slices) != slices || pow2_up(threads) != threads ||
+    if (vector < 1 || slices < 1 || threads < 32 || threads > BLOCK_MOST || threads % 32 || pow2_up(slices) != slices ||
+        pow2_up(threads) != threads ||
         pow2_up(vector) != vector || slices > threads)
         return false;
     return (!r->columns || threads / slices <= 32) && vector <= widest(r);
@@ -85,7 +89,8 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
         const int vector = widest(&r);
         if (vector / change[i].vector < 1) continue;
         tenon_variant v = modelled(p, &r, vector / change[i].vector, tenon_cuda_multiprocessors(device));
-        const int lanes = v.p[P_THREADS] / v.p[P_SLICES], slices = change[i].by < 0 ? v.p[P_SLICES] / -change[i].by : v.p[P_SLICES] * change[i].by;
+        const int lanes = v.p[P_THREADS] / v.p[P_SLICES], slices = change[i].by < 0 ?
+            v.p[P_SLICES] / -change[i].by : v.p[P_SLICES] * change[i].by;
         v.p[P_THREADS] = TENON_MIN(TENON_MAX(r.columns ? lanes * slices : TENON_MAX(v.p[P_THREADS], slices), 32), BLOCK_MOST);
         v.p[P_SLICES] = slices;
         bool known = !good_variant(&r, &v);
@@ -119,7 +124,8 @@ static int holds(const own *o)
     return each <= HOLDS_MOST && each * o->vector <= HELD_MOST ? (int)each : 0;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
+    tenon_tactic_plan *out)
 {
     (void)device;
     own *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
@@ -133,7 +139,8 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_cuda_rows_print(p, &o->rows, &b);
     const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_rows, "tenon_rows", &out->kernel[0]);
     tenon_buf_free(&b);
-    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DSLICES=%d -DHOLD=%d", o->threads, o->vector, o->slices,
+    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DSLICES=%d -DHOLD=%d",
+        o->threads, o->vector, o->slices,
              holds(o));
     out->kernel_count = 1;
     out->record_bytes = sizeof(tenon_cuda_record);

@@ -10,11 +10,15 @@
 static const struct { const tenon_op *op; const char *kind; int passes; } kinds[] = {
     {&tenon_op_reduce_mean, "ROW_MEAN", 1}, {&tenon_op_reduce_sum, "ROW_SUM", 1}, {&tenon_op_reduce_max, "ROW_MAX", 1},
     {&tenon_op_reduce_min, "ROW_MIN", 1}, {&tenon_op_reduce_prod, "ROW_PROD", 1}, {&tenon_op_reduce_l1, "ROW_L1", 1},
-    {&tenon_op_reduce_l2, "ROW_L2", 1}, {&tenon_op_reduce_sum_square, "ROW_SUM_SQUARE", 1}, {&tenon_op_reduce_log_sum, "ROW_LOG_SUM", 1},
-    {&tenon_op_reduce_log_sum_exp, "ROW_LOG_SUM_EXP", 2}, {&tenon_op_arg_max, "ROW_ARG_MAX", 1}, {&tenon_op_arg_min, "ROW_ARG_MIN", 1},
+    {&tenon_op_reduce_l2, "ROW_L2", 1}, {&tenon_op_reduce_sum_square, "ROW_SUM_SQUARE", 1}, {&tenon_op_reduce_log_sum,
+        "ROW_LOG_SUM", 1},
+    {&tenon_op_reduce_log_sum_exp, "ROW_LOG_SUM_EXP", 2}, {&tenon_op_arg_max, "ROW_ARG_MAX", 1}, {&tenon_op_arg_min,
+        "ROW_ARG_MIN", 1},
     {&tenon_op_softmax, "ROW_SOFTMAX", 3}, {&tenon_op_log_softmax, "ROW_LOG_SOFTMAX", 3}, {&tenon_op_hardmax, "ROW_HARDMAX", 2},
-    {&tenon_op_layer_norm, "ROW_LAYER_NORM", 3}, {&tenon_op_rms_norm, "ROW_RMS_NORM", 2}, {&tenon_op_instance_norm, "ROW_CHANNEL_NORM", 3},
-    {&tenon_op_group_norm, "ROW_CHANNEL_NORM", 3}, {&tenon_op_batch_norm, "ROW_BATCH_NORM", 1}, {&tenon_op_lp_norm, "ROW_LP_NORM", 2},
+    {&tenon_op_layer_norm, "ROW_LAYER_NORM", 3}, {&tenon_op_rms_norm, "ROW_RMS_NORM", 2}, {&tenon_op_instance_norm,
+        "ROW_CHANNEL_NORM", 3},
+    {&tenon_op_group_norm, "ROW_CHANNEL_NORM", 3}, {&tenon_op_batch_norm, "ROW_BATCH_NORM", 1}, {&tenon_op_lp_norm,
+        "ROW_LP_NORM", 2},
 };
 
 static bool is_reduction(const tenon_op *op) { return strncmp(op->name, "reduce_", 7) == 0; }
@@ -65,7 +69,8 @@ static void walk(const tenon_problem *p, const tenon_node *n, const bool *row, t
             const int a = memory[i], which = i >= across ? 2 : row[a] ? 1 : 0;
             if (which != pass) continue;
             /* the channels of a group are a part of their axis, so this axis stays alone */
-            const bool alone = r->groups > 1 && a == 1, behind = which == 1 && r->groups > 1 && count > 0 && group[count - 1] >= ROW_CHANNEL;
+            const bool alone = r->groups > 1 && a == 1, behind = which == 1 && r->groups > 1 && count > 0 &&
+                group[count - 1] >= ROW_CHANNEL;
             group[count] = which == 0 ? OUTER : which == 2 ? ACROSS : alone ? ROW_CHANNEL : behind ? ROW_INNER : ROW;
             order[count++] = (uint8_t)a;
         }
@@ -95,7 +100,8 @@ static const char *add_parameters(const tenon_problem *p, const tenon_node *n, t
         *slot[i] = add_source(p, n, i, along_rows ? NULL : channel, r);
         if (*slot[i] < 0) return "a parameter is not a source";
         if (!tenon_cuda_type(n->src[i]->type.dtype)) return "a parameter's type";
-        if (r->by_group && tenon_cuda_known_stride(&r->space.tensor[*slot[i]], 0) != 1) return "parameters of groups with a stride";
+        if (r->by_group && tenon_cuda_known_stride(&r->space.tensor[*slot[i]],
+            0) != 1) return "parameters of groups with a stride";
     }
     return NULL;
 }
@@ -137,7 +143,8 @@ static const char *find_groups(const tenon_node *n, tenon_cuda_rows *r)
     if (n->op != &tenon_op_group_norm) return NULL;
     const int64_t groups = tenon_node_int(n, "num_groups");
     const tenon_dim *channels = n->src[0]->type.dim[1], *scale = n->src[1]->type.dim[0];
-    if (!tenon_dim_is_const(channels) || groups < 1 || groups > channels->value || channels->value % groups) return "channels that are no multiple of the groups";
+    if (!tenon_dim_is_const(channels) || groups < 1 || groups > channels->value ||
+        channels->value % groups) return "channels that are no multiple of the groups";
     r->groups = (int)groups;
     r->by_group = groups > 1 && scale->value == groups && groups != channels->value;
     if (tenon_dim_is(scale, 1) && !tenon_dim_is(channels, 1)) r->by_group = true; /* one group */
@@ -171,7 +178,8 @@ const char *tenon_cuda_rows_make(const tenon_problem *p, tenon_cuda_rows *r)
     if (why) return why;
     walk(p, n, row, r);
     if (add_source(p, n, 0, NULL, r) < 0) return "x is not a source";
-    if ((why = add_parameters(p, n, r)) != NULL || (why = add_program(p, n, row, r)) != NULL || (why = add_statistics(p, n, r)) != NULL) return why;
+    if ((why = add_parameters(p, n, r)) != NULL || (why = add_program(p, n, row, r)) != NULL || (why = add_statistics(p, n,
+        r)) != NULL) return why;
     if (!tenon_cuda_space_finish(&r->space, 0)) return "sizes too large to reckon with";
     for (int j = 0; j < r->space.rank; j++) {
         const int g = r->space.axis_group[j];
@@ -197,8 +205,10 @@ static void print_load(const tenon_cuda_rows *r, tenon_buf *b, const char *name,
         tenon_buf_printf(b, "#define TENON_LOAD_%s(args, where, out)\n", name);
         return;
     }
-    tenon_buf_printf(b, "#define TENON_LOAD_%s(args, where, out) tenon_load<%s, %s, %s>(args.at[%d], where[%d], tenon_step(args, %d, RANK - 1), args.aligned >> %d & 1, out)\n",
-                     name, tenon_cuda_type(r->space.tensor[t].type->dtype), count, r->by_group ? "TENON_ONE" : tenon_cuda_access(&r->space, t), t, t, t, t);
+    tenon_buf_printf(b, "#define TENON_LOAD_%s(args, where, out) "
+                        "tenon_load<%s, %s, %s>(args.at[%d], where[%d], tenon_step(args, %d, RANK - 1), args.aligned >> %d & 1, out)\n",
+                     name, tenon_cuda_type(r->space.tensor[t].type->dtype), count,
+                         r->by_group ? "TENON_ONE" : tenon_cuda_access(&r->space, t), t, t, t, t);
 }
 
 static void print_statistics(const tenon_cuda_rows *r, tenon_buf *b)
@@ -208,8 +218,10 @@ static void print_statistics(const tenon_cuda_rows *r, tenon_buf *b)
                      "const N *inverse)\n{\n");
     for (int i = 0; i < 2; i++)
         if (r->stats[i] >= 0)
-            tenon_buf_printf(b, "    tenon_store<%s, COLUMNS ? VECTOR : 1, %s>(args.at[%d], at[%d], tenon_step(args, %d, RANK - 1), args.aligned >> %d & 1, %s);\n",
-                             tenon_cuda_type(r->space.tensor[r->stats[i]].type->dtype), tenon_cuda_access(&r->space, r->stats[i]), r->stats[i], r->stats[i],
+            tenon_buf_printf(b, "    tenon_store<%s, COLUMNS ? VECTOR : 1, %s>(args.at[%d], at[%d], "
+                                "tenon_step(args, %d, RANK - 1), args.aligned >> %d & 1, %s);\n",
+                             tenon_cuda_type(r->space.tensor[r->stats[i]].type->dtype), tenon_cuda_access(&r->space,
+                                 r->stats[i]), r->stats[i], r->stats[i],
                              r->stats[i], r->stats[i], name[i]);
     tenon_buf_str(b, "}\n");
 }
@@ -223,12 +235,17 @@ void tenon_cuda_rows_print(const tenon_problem *p, const tenon_cuda_rows *r, ten
     if (tenon_attr_find(n->op, "epsilon") >= 0) epsilon = tenon_node_float(n, "epsilon");
     tenon_cuda_space_print(&r->space, b);
     tenon_cuda_program_print(&r->program, &r->space, b);
-    tenon_buf_printf(b, "#define KIND %s\n#define ROW_CLASS %s\n#define ROW_MASK %u\n#define COLUMNS %d\n#define GROUPS %d\n#define GROUP_AXIS %d\n#define BY_GROUP %d\n",
+    tenon_buf_printf(b, "#define KIND %s\n#define ROW_CLASS %s\n#define ROW_MASK %u\n#define COLUMNS %d\n#define GROUPS %d\n"
+        "#define GROUP_AXIS %d\n#define BY_GROUP %d\n",
                      r->kind, number, r->row_mask, r->columns, r->groups, r->group_axis, r->by_group);
-    tenon_buf_printf(b, "#define X_TYPE %s\n#define X_ACCESS %s\n#define Y_TYPE %s\n#define WRAPS %d\n#define LAST_INDEX %d\n#define LP %d\n#define EPSILON %a\n",
-                     tenon_cuda_type(n->src[0]->type.dtype), tenon_cuda_access(&r->space, 0), tenon_cuda_type(y), !tenon_is_float(y),
-                     is_arg(n->op) && tenon_node_int(n, "select_last_index") != 0, n->op == &tenon_op_lp_norm ? (int)tenon_node_int(n, "p") : 0, epsilon);
-    tenon_buf_printf(b, "#define TENON_EXP(v) exp%s((%s)(v))\n#define TENON_LOG(v) log%s((%s)(v))\n#define TENON_SQRT(v) sqrt%s((%s)(v))\n#define SCALE %d\n#define SHIFT %d\n", suffix,
+    tenon_buf_printf(b, "#define X_TYPE %s\n#define X_ACCESS %s\n#define Y_TYPE %s\n#define WRAPS %d\n#define LAST_INDEX %d\n"
+        "#define LP %d\n#define EPSILON %a\n",
+                     tenon_cuda_type(n->src[0]->type.dtype), tenon_cuda_access(&r->space, 0), tenon_cuda_type(y),
+                         !tenon_is_float(y),
+                     is_arg(n->op) && tenon_node_int(n, "select_last_index") != 0,
+                         n->op == &tenon_op_lp_norm ? (int)tenon_node_int(n, "p") : 0, epsilon);
+    tenon_buf_printf(b, "#define TENON_EXP(v) exp%s((%s)(v))\n#define TENON_LOG(v) log%s((%s)(v))\n"
+        "#define TENON_SQRT(v) sqrt%s((%s)(v))\n#define SCALE %d\n#define SHIFT %d\n", suffix,
                      real, suffix, real, suffix, real, r->scale >= 0, r->bias >= 0);
     print_load(r, b, "SCALE", r->scale, "VECTOR");
     print_load(r, b, "SHIFT", r->bias, "VECTOR");
