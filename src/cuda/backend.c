@@ -148,16 +148,29 @@ static void cuda_stream_destroy(tenon_device *d, void *stream)
     (void)d->driver.cuStreamDestroy_v2((tenon_cu_stream)stream);
 }
 
-static tenon_status cuda_stream_wait(tenon_cx *cx, tenon_device *d, void *stream, void *before)
+static tenon_status cuda_stream_mark(tenon_cx *cx, tenon_device *d, void *stream, void **mark)
 {
     const tenon_cuda_driver *u = &d->driver;
     tenon_cu_event event = NULL;
+    *mark = NULL;
     TENON_TRY(tenon_cuda_enter(cx, d));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuEventCreate(&event, TENON_CU_NO_TIMING), "event"));
-    int error = u->cuEventRecord(event, stream_of(d, before));
-    if (!error) error = u->cuStreamWaitEvent(stream_of(d, stream), event, 0);
-    (void)u->cuEventDestroy_v2(event); /* the driver keeps it until nobody waits for it */
-    return tenon_cuda_check(cx, u, error, "one stream waiting for another");
+    const int error = u->cuEventRecord(event, stream_of(d, stream));
+    if (error) (void)u->cuEventDestroy_v2(event);
+    else *mark = event;
+    return tenon_cuda_check(cx, u, error, "event");
+}
+
+static tenon_status cuda_stream_after(tenon_cx *cx, tenon_device *d, void *stream, void *mark)
+{
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuStreamWaitEvent(stream_of(d, stream), (tenon_cu_event)mark, 0), "one stream waiting for another");
+}
+
+static void cuda_mark_free(tenon_device *d, void *mark)
+{
+    (void)d->driver.cuCtxSetCurrent(d->context);
+    if (mark) (void)d->driver.cuEventDestroy_v2((tenon_cu_event)mark);
 }
 
 static tenon_status cuda_stream_capturing(tenon_cx *cx, tenon_device *d, void *stream, bool *out)
@@ -325,7 +338,8 @@ const tenon_backend tenon_backend_cuda = {
     .name = "cuda", .tactics = tenon_cuda_tactics, .open = tenon_cuda_device_open, .close = tenon_cuda_device_close, .info = cuda_info, .alloc = cuda_alloc,
     .release = cuda_release, .upload = cuda_upload, .download = cuda_download, .host_memory = false, .launch = cuda_launch,
     .synchronize = cuda_synchronize, .stream_create = cuda_stream_create,
-    .stream_destroy = cuda_stream_destroy, .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_wait = cuda_stream_wait, .stream_capturing = cuda_stream_capturing,
+    .stream_destroy = cuda_stream_destroy, .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_mark = cuda_stream_mark,
+    .stream_after = cuda_stream_after, .mark_free = cuda_mark_free, .stream_capturing = cuda_stream_capturing,
     .stream_upload = cuda_stream_upload, .kernel_compile = tenon_cuda_kernel_compile, .kernel_prepare = tenon_cuda_kernel_prepare, .kernel_load = cuda_kernel_load,
     .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts, .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,

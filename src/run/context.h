@@ -51,6 +51,7 @@ struct tenon_context {
     void *shape_device;
     int64_t *symbol_most, *dim_most; /* at the upper end of the bucket that the symbols' values lie in */
     uint64_t graphs_made, graph_launches, launches; /* segments captured; launched as a graph; all launched */
+    int lanes_most;              /* of the graphs made: how many branches run beside each other */
     bool shapes_dirty, binding_dirty;
     _Atomic(tenon_stream *) queue; /* host: the stream that it waits or runs in; set by its owner, cleared by the stream's thread */
     tenon_stream *own, *last;    /* device: the stream of tenon_context_run; where the last run was put, NULL when it was waited for */
@@ -78,6 +79,8 @@ tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i);
 tenon_status tenon_operands_fit(tenon_cx *cx, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
 /* Runs the prepared steps, or puts them in the stream that the context works in. */
 tenon_status tenon_context_launch(tenon_context *c);
+/* A device graph of the segment's steps, whose branches run beside each other (capture.c). */
+tenon_status tenon_segment_capture(tenon_context *c, const tenon_segment *s, void **graph);
 /* Index of a binding by name; message in c->cx when there is none. */
 tenon_status tenon_context_find(tenon_context *c, const char *name, uint32_t *out);
 

@@ -99,23 +99,6 @@ static tenon_status launch_direct(tenon_context *c, const tenon_segment *s, void
                               (size_t)c->profile->scratch_bytes);
 }
 
-static tenon_status capture(tenon_context *c, const tenon_segment *s, void **graph)
-{
-    tenon_engine *e = c->engine;
-    void *stream;
-    TENON_TRY(e->backend->graph_begin(&c->cx, e->device, &stream));
-    const tenon_status status = launch_direct(c, s, stream);
-    if (status == TENON_OK) {
-        c->graphs_made++;
-        return e->backend->graph_end(&c->cx, e->device, stream, graph);
-    }
-    tenon_cx quiet; /* the launch's message is the one to keep */
-    tenon_cx_init_child(&quiet, &c->cx);
-    void *broken = NULL;
-    if (e->backend->graph_end(&quiet, e->device, stream, &broken) == TENON_OK) e->backend->graph_destroy(e->device, broken);
-    return status;
-}
-
 /* Records seen for the first time are launched as they are; the second time they become a graph; after that the graph is
    launched. Sizes are in the shape block, so other sizes of the same bucket are the same records. */
 static tenon_status launch_captured(tenon_context *c, tenon_segment *s)
@@ -137,7 +120,7 @@ static tenon_status launch_captured(tenon_context *c, tenon_segment *s)
     entry->last_use = c->launches;
     if (entry->uses < 2) entry->uses++;
     if (entry->uses < 2) return launch_direct(c, s, c->stream);
-    if (!entry->graph) TENON_TRY(capture(c, s, &entry->graph));
+    if (!entry->graph) TENON_TRY(tenon_segment_capture(c, s, &entry->graph));
     c->graph_launches++;
     return e->backend->graph_launch(&c->cx, e->device, c->stream, entry->graph);
 }

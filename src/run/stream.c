@@ -66,7 +66,13 @@ static tenon_status follow(tenon_context *c, tenon_stream *s, bool capturing)
     tenon_stream *last = c->last;
     if (last == s) return TENON_OK;
     /* a recorded run is ordered by whoever launches the recording */
-    if (last && !last->gone && !capturing) TENON_TRY(e->backend->stream_wait(&c->cx, e->device, s->handle, last->handle));
+    if (last && !last->gone && !capturing) {
+        void *mark;
+        TENON_TRY(e->backend->stream_mark(&c->cx, e->device, last->handle, &mark));
+        const tenon_status status = e->backend->stream_after(&c->cx, e->device, s->handle, mark);
+        e->backend->mark_free(e->device, mark);
+        TENON_TRY(status);
+    }
     s->references++;
     c->last = s;
     if (last) drop(last);

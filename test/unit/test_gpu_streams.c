@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Streams on a GPU: contexts of one engine run beside each other from several threads, addresses change while a run is on its way, a
-   run in another stream comes after the one before, and the caller's own stream is used and can be captured by him. Exit 77
-   without a device. */
+   run in another stream comes after the one before, branches of a graph run beside each other, and the caller's own stream is used
+   and can be captured by him. Exit 77 without a device. */
 #include "check.h"
 #include "pb.h"
 
@@ -24,7 +24,7 @@ static float *numbers(tenon_heap *heap, size_t count, uint64_t seed, float scale
     return out;
 }
 
-/* A chain of products of one row or a few: each is far too small to fill a GPU. */
+/* A chain of products of one row or a few, each far too small to fill a GPU; every third layer has a branch beside it. */
 static void make_network(tenon_cx *cx, tenon_heap *heap, tenon_buf *model)
 {
     const int64_t dims[] = {WIDTH, WIDTH};
@@ -38,6 +38,17 @@ static void make_network(tenon_cx *cx, tenon_heap *heap, tenon_buf *model)
         snprintf(name[2], sizeof name[2], "m%d", i);
         snprintf(in, sizeof in, "%s,%s", name[0], name[1]);
         pb_node(&g, 1, "MatMul", "", in, name[2], NULL);
+        if (i % 3 == 0) {
+            char side[40], sum[40];
+            snprintf(side, sizeof side, "%s,v%d", name[0], i);
+            snprintf(name[3], sizeof name[3], "v%d", i);
+            pb_init(&g, name[3], 1, dims, 2, numbers(heap, WIDTH * WIDTH, (uint64_t)i + 100, 0.15f), WIDTH * WIDTH * 4);
+            snprintf(name[3], sizeof name[3], "s%d", i);
+            pb_node(&g, 1, "MatMul", "", side, name[3], NULL);
+            snprintf(sum, sizeof sum, "%s,%s", name[2], name[3]);
+            snprintf(name[2], sizeof name[2], "a%d", i);
+            pb_node(&g, 1, "Add", "", sum, name[2], NULL);
+        }
         snprintf(name[0], sizeof name[0], i == LAYERS - 1 ? "y" : "t%d", i);
         pb_node(&g, 1, "Tanh", "", name[2], name[0], NULL);
         pb_init(&g, name[1], 1, dims, 2, numbers(heap, WIDTH * WIDTH, (uint64_t)i + 1, 0.15f), WIDTH * WIDTH * 4);
@@ -162,6 +173,29 @@ static void test_beside(tenon_cx *cx, tenon_engine *e, sample *s)
     }
 }
 
+/* ---- branches ---- */
+static void test_branches(tenon_cx *cx, tenon_engine *e, sample *s)
+{
+    static const char *const lanes[] = {"1", "4"};
+    for (int k = 0; k < 2; k++) {
+        tenon_context *c = NULL;
+        double best = 1e30;
+        setenv("TENON_LANES", lanes[k], 1);
+        if (!CHECK_OK(cx, tenon_context_create(cx, e, NULL, &c)) || !aim(c, s)) return;
+        clear(cx, e, s);
+        for (int i = 0; i < RUNS; i++) {
+            const double begin = tenon_now();
+            if (!CHECK_OK(&c->cx, tenon_context_run(c))) break;
+            best = TENON_MIN(best, tenon_now() - begin);
+        }
+        CHECK(right(cx, e, s));
+        CHECK(k ? c->lanes_most > 1 : c->lanes_most == 1);
+        printf("%d lane(s): %.2f us\n", c->lanes_most, best * 1e6);
+        tenon_context_destroy(&c);
+    }
+    unsetenv("TENON_LANES");
+}
+
 /* ---- one context, no waiting ---- */
 static void test_changes(tenon_cx *cx, tenon_engine *e, sample *s, size_t count)
 {
@@ -261,6 +295,7 @@ int main(void)
     bool ready = CHECK_OK(cx, tenon_network_read(cx, model.data, model.length, NULL, &network)) && CHECK_OK(cx, build(cx, network, &engine));
     for (int i = 0; ready && i < STREAMS; i++) ready = make_sample(cx, &heap, network, engine, 1 + i / 2, 77 + (uint64_t)i, &s[i]);
     if (ready) {
+        test_branches(cx, engine, &s[0]);
         test_beside(cx, engine, s);
         test_changes(cx, engine, s, STREAMS);
         test_wrapped(cx, engine, s);
