@@ -206,6 +206,18 @@ tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out)
     return tenon_cuda_check(cx, out, out->cuDriverGetVersion(&out->version), "driver version");
 }
 
+/* NVRTC opens its second library by name alone when it first compiles, and not every package tells the loader that it lies beside it:
+   opened by its path before, it is found. Where it is missing NVRTC itself says so. */
+static void open_builtins(const tenon_cuda_nvrtc *n)
+{
+    char path[600], why[256];
+    const char *slash = strrchr(n->dl.path, '/');
+    tenon_dl beside; /* stays open with NVRTC */
+    if (!slash) return;
+    snprintf(path, sizeof path, "%.*s/libnvrtc-builtins.so.%d.%d", (int)(slash - n->dl.path), n->dl.path, n->major, n->minor);
+    (void)tenon_dl_open(&beside, (const char *const[]){path, NULL}, why, sizeof why);
+}
+
 tenon_status tenon_cuda_nvrtc_open(tenon_cx *cx, tenon_cuda_nvrtc *out)
 {
     static const char *const file[] = {"libnvrtc.so.13", "libnvrtc.so.12", NULL};
@@ -216,5 +228,7 @@ tenon_status tenon_cuda_nvrtc_open(tenon_cx *cx, tenon_cuda_nvrtc *out)
                           "or name the toolkit's folder in TENON_CUDA_PATH (%s)", why);
     TENON_TRY(tenon_cuda_library_symbols(cx, &out->dl, nvrtc_symbols, TENON_COUNTOF(nvrtc_symbols), out));
     const int error = out->nvrtcVersion(&out->major, &out->minor);
-    return error ? TENON_FAIL(cx, TENON_DEVICE, "cuda: nvrtcVersion: %s", out->nvrtcGetErrorString(error)) : TENON_OK;
+    if (error) return TENON_FAIL(cx, TENON_DEVICE, "cuda: nvrtcVersion: %s", out->nvrtcGetErrorString(error));
+    open_builtins(out);
+    return TENON_OK;
 }

@@ -75,7 +75,7 @@ static int in_child(const float *want)
     return 0;
 }
 
-static void test(int threads)
+TENON_UNUSED static void test(int threads) /* not under ThreadSanitizer */
 {
     static float want[BATCH * 10];
     tenon_engine *e = build(threads);
