@@ -78,6 +78,16 @@ static void find_begin(const tenon_node *n, tenon_cuda_conv *c)
     }
 }
 
+static void find_plain(const tenon_node *n, tenon_cuda_conv *c)
+{
+    const tenon_type *x = &n->src[0]->type;
+    for (int k = 0; k < 3; k++) {
+        const int i = k - (3 - c->axes);
+        c->kernel[k] = c->stride[k] = c->dilation[k] = 1;
+        c->number[CONV_IN + k] = i < 0 ? 1 : tenon_dim_is_const(x->dim[2 + i]) ? x->dim[2 + i]->value : TENON_CUDA_UNKNOWN;
+    }
+}
+
 static void find_steps(const tenon_problem *p, tenon_cuda_conv *c)
 {
     const tenon_cuda_tensor x = {.type = &c->x_value->type, .format = &p->src[c->src_x].format};
@@ -128,9 +138,10 @@ static const char *make_space(const tenon_problem *p, const tenon_value *extra, 
 static const char *make_rest(const tenon_problem *p, const int64_t *kernel, const tenon_value *extra, tenon_cuda_conv *c)
 {
     const tenon_node *n = p->anchor[0].node;
-    const char *why = find_window(n, kernel, c);
+    const char *why = c->plain ? NULL : find_window(n, kernel, c);
     if (why) return why;
-    find_begin(n, c);
+    if (c->plain) find_plain(n, c);
+    else find_begin(n, c);
     find_steps(p, c);
     if ((why = make_space(p, extra, c)) != NULL) return why;
     int64_t most = 1;
@@ -159,10 +170,10 @@ const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_
     return why ? why : make_rest(p, kernel, NULL, c);
 }
 
-const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *c)
+/* What pools and plain maps take: any type that f32 holds. */
+static const char *find_map(const tenon_problem *p, tenon_cuda_conv *c)
 {
     const tenon_node *n = p->anchor[0].node;
-    start(n, c);
     const char *why = find_x(p, false, c);
     if (why) return why;
     if (!n->dst[0]) return "no result but the indices";
@@ -172,7 +183,23 @@ const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extr
     if (!tenon_dim_is_const(channels)) return "a number of channels that varies";
     c->group = 1;
     c->channels = c->filters = channels->value;
-    return make_rest(p, tenon_node_attr(n, "kernel_shape")->ints, extra, c);
+    return NULL;
+}
+
+const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *c)
+{
+    start(p->anchor[0].node, c);
+    const char *why = find_map(p, c);
+    return why ? why : make_rest(p, tenon_node_attr(p->anchor[0].node, "kernel_shape")->ints, extra, c);
+}
+
+const char *tenon_cuda_map_make(const tenon_problem *p, tenon_cuda_conv *c)
+{
+    start(p->anchor[0].node, c);
+    if (c->axes < 1 || c->axes > 3) return "one to three spatial axes only";
+    c->plain = true;
+    const char *why = find_map(p, c);
+    return why ? why : make_rest(p, NULL, NULL, c);
 }
 
 int tenon_cuda_conv_numbers(const tenon_cuda_conv *c) { return tenon_cuda_space_numbers(&c->space) + CONV_NUMBERS; }
@@ -231,19 +258,19 @@ static void transposed_begin(const tenon_node *n, const tenon_cuda_conv *c, teno
 static tenon_status bind_x(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_bind *b, const tenon_tensor *x, int64_t *out)
 {
     const tenon_node *n = b->problem->anchor[0].node;
-    tenon_window w;
-    TENON_TRY(tenon_window_get(cx, n, x, &c->kernel[3 - c->axes], &b->dst[c->domain_dst], &w));
+    tenon_window w = {0};
+    if (!c->plain) TENON_TRY(tenon_window_get(cx, n, x, &c->kernel[3 - c->axes], &b->dst[c->domain_dst], &w));
     if (is_transposed(n)) transposed_begin(n, c, &w);
     for (int k = 0; k < 3; k++) {
         const int i = k - (3 - c->axes);
-        out[CONV_IN + k] = w.in[k];
+        out[CONV_IN + k] = i < 0 ? 1 : x->dim[2 + i];
         out[CONV_BEGIN + k] = w.begin[k];
         out[CONV_END + k] = w.end[k];
         out[CONV_STEP + k] = i < 0 ? 0 : x->stride[2 + i];
     }
     out[CONV_STEP_N] = x->stride[0];
     out[CONV_STEP_C] = x->stride[1];
-    const int64_t size[CONV_NUMBERS] = {2, 2, 2, 2, 2, 2, x->dim[0], x->dim[1], w.in[0], w.in[1], w.in[2], 2, 2, 2};
+    const int64_t size[CONV_NUMBERS] = {2, 2, 2, 2, 2, 2, x->dim[0], x->dim[1], out[CONV_IN], out[CONV_IN + 1], out[CONV_IN + 2], 2, 2, 2};
     for (int i = 0; i < CONV_NUMBERS; i++) { /* the step along an axis of one element does not matter */
         if (c->number[i] != TENON_CUDA_UNKNOWN && c->number[i] != out[i] && size[i] > 1)
             return TENON_FAIL(cx, TENON_INTERNAL, "cuda: number %d of a convolution is %" PRId64 " where its problem says %" PRId64, i, out[i], c->number[i]);

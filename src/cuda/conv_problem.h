@@ -23,6 +23,7 @@ typedef struct tenon_cuda_conv {
     int64_t kernel[3], stride[3], dilation[3];      /* leading ones 1 */
     int64_t group, channels, filters;               /* the latter two of one group */
     tenon_dtype dtype;                              /* of x (behind a cast), weight and result */
+    bool plain;                                     /* no window */
     bool point;                                     /* one tap, no padding */
     int64_t number[CONV_NUMBERS];                   /* TENON_CUDA_UNKNOWN: from the shape block */
 } tenon_cuda_conv;
@@ -31,6 +32,8 @@ typedef struct tenon_cuda_conv {
 const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *out);
 /* The same of a pool: kernel_shape instead of a weight; `extra`: a second result (NULL: none), whose tensor of the space is `bias`. */
 const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *out);
+/* The same of an operator that has no window but makes one map of another, whose images and channels stay: resize. */
+const char *tenon_cuda_map_make(const tenon_problem *p, tenon_cuda_conv *out);
 int tenon_cuda_conv_numbers(const tenon_cuda_conv *c); /* in the shape block */
 /* Prelude, mma.cu, space, program, geometry: tenon_x(args, number), KERNEL_D/H/W, STRIDE_*, DILATION_*, GROUPS, CHANNELS, FILTERS,
    BIAS_TENSOR, X_TYPE, W_TYPE, X_AT and W_AT (places in args.at), tenon_conv_finish of conv.cu. */

@@ -16,10 +16,10 @@ template <class T> static __device__ __forceinline__ tenon_vector<T, VC> fetch(c
     return v;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) tenon_dwconv(const __grid_constant__ tenon_args args)
+extern "C" __global__ void __launch_bounds__(BLOCK) tenon_dwconv(const __grid_constant__ tenon_args args)
 {
     const int oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1, ow = (int)tenon_size(args, RANK - 2), across = (ow + TW - 1) / TW;
-    unsigned rest = blockIdx.x * (unsigned)THREADS + threadIdx.x;
+    unsigned rest = blockIdx.x * (unsigned)BLOCK + threadIdx.x;
     const int c = (int)(rest % GROUPS_C) * VC;
     rest /= GROUPS_C;
     const int w0 = across ? (int)(rest % across) * TW : 0;

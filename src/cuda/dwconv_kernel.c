@@ -99,7 +99,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_str(&b, "#undef CHANNELS\n#define CHANNELS GROUPS\n");
     const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_dwconv, "tenon_dwconv", &out->kernel[0]);
     tenon_buf_free(&b);
-    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DTW=%d -DVC=%d", THREADS, v->p[P_WIDTH], v->p[P_VECTOR]);
+    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DTW=%d -DVC=%d", THREADS, v->p[P_WIDTH], v->p[P_VECTOR]);
     out->kernel_count = 1;
     /* (channels, 1, kernel) seen as one group of a transposed weight gives [tap][channel] */
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv_taps, .src = {c->src_w, -1}, .attr = {1, 1}};

@@ -4,14 +4,14 @@
 #define GROUPS_C ((CHANNELS + VC - 1) / VC)
 enum { MAXIMUM, AVERAGE, NORM };
 
-extern "C" __global__ void __launch_bounds__(THREADS) tenon_pool(const __grid_constant__ tenon_args args)
+extern "C" __global__ void __launch_bounds__(BLOCK) tenon_pool(const __grid_constant__ tenon_args args)
 {
     const int od = RANK > 4 ? (int)tenon_size(args, RANK - 4) : 1, oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1;
     const int ow = (int)tenon_size(args, RANK - 2), images = (int)tenon_size(args, 0);
     tenon_wait();
     tenon_trigger();
     if (!od || !oh || !ow) return;
-    unsigned rest = blockIdx.x * (unsigned)THREADS + threadIdx.x;
+    unsigned rest = blockIdx.x * (unsigned)BLOCK + threadIdx.x;
     int c = 0;
     if (!Y_PLANAR) {
         c = (int)(rest % GROUPS_C) * VC;

@@ -74,7 +74,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
                      norm ? tenon_node_int(n, "p") : 0, o->y_planar);
     const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_pool, "tenon_pool", &out->kernel[0]);
     tenon_buf_free(&b);
-    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVC=%d", THREADS, v->p[P_VECTOR]);
+    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DVC=%d", THREADS, v->p[P_VECTOR]);
     out->kernel_count = 1;
     out->record_bytes = sizeof(tenon_cuda_record);
     out->shape_count = tenon_cuda_conv_numbers(&o->conv);

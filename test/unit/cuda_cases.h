@@ -78,6 +78,9 @@ static const char *const cuda_case[] = {
     "attention:f32,1x12x197x64:p0213:ld2304.2,1x12x197x64:p0213:ld2304.2,1x12x197x64:p0213:ld2304.2>_:p0213",
     "attention:f32,1x4xa[1..300@64]x128,1x2xb[1..300@64]x128,1x2x(b)x128,is_causal=1|mul(_,{2})",
     "attention:f32,2x2x5x20,2x2x19x20,2x2x19x13,bool:1x1x5x19",
+    "resize:f16,1x32x10x10:cl,scales=1+1+2+2,coordinate_transformation_mode=\"asymmetric\",nearest_mode=\"floor\">_:cl",
+    "resize:f32,2x19x7x5:cl,sizes=2+19+11+13,mode=\"linear\"|relu>_:cl",
+    "resize:f32,1x5xa[4..9@7]x6,scales=1+1+2+1.5,mode=\"cubic\",exclude_outside=1",
 };
 
 #endif
