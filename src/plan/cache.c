@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #define MAGIC "tenon-timing-cache 1 "
+#define MOST_SECONDS 9e6 /* as picoseconds in 63 bits */
 
 typedef struct entry { char *key; size_t key_length; uint64_t hash; int64_t picoseconds; } entry;
 
@@ -117,7 +118,8 @@ tenon_status tenon_cache_add(tenon_cx *cx, tenon_timing_cache *cache, const char
     tenon_buf_init(&b, cx);
     key_of(&b, fingerprint, problem, tactic, variant);
     tenon_status status = tenon_buf_status(&b);
-    if (status == TENON_OK) status = add_key(cx, cache, b.data, b.length, (int64_t)(seconds * 1e12 + 0.5));
+    const int64_t picoseconds = (int64_t)(TENON_MIN(seconds, MOST_SECONDS) * 1e12 + 0.5);
+    if (status == TENON_OK) status = add_key(cx, cache, b.data, b.length, picoseconds);
     tenon_buf_free(&b);
     return status;
 }

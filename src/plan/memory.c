@@ -40,7 +40,7 @@ static tenon_status place_bytes(tenon_plan *plan, tenon_place *p)
     return TENON_OK;
 }
 
-static bool in_block(const tenon_place *root)
+bool tenon_plan_in_block(const tenon_place *root)
 {
     return root->binding < 0 && !root->host_only && !root->value->is_const && root->value->type.rank >= 0;
 }
@@ -97,11 +97,11 @@ static void share_operands(packer *k)
         const tenon_plan_step *s = &k->plan->step[i];
         if (!s->problem || s->conversion || !s->choice->plan.in_place) continue;
         tenon_place *dst = s->dst_place[0];
-        if (dst->kind != TENON_PLACE_OWN || !in_block(dst) || dst->first_step != (int)i) continue;
+        if (dst->kind != TENON_PLACE_OWN || !tenon_plan_in_block(dst) || dst->first_step != (int)i) continue;
         for (int j = 0; j < s->src_count; j++) {
             tenon_place *src = s->src_place[j];
-            if (src->kind != TENON_PLACE_OWN || !in_block(src) || src->last_step != (int)i || !program_operand_only(s, j) ||
-                !same_place(k->plan, dst, src))
+            if (src->kind != TENON_PLACE_OWN || !tenon_plan_in_block(src) || src->last_step != (int)i ||
+                !program_operand_only(s, j) || !same_place(k->plan, dst, src))
                 continue;
             const int from = item_of(k, src), to = item_of(k, dst);
             if (from < 0 || to < 0 || k->item[to].share >= 0) continue;
@@ -190,7 +190,7 @@ static tenon_status add_item(packer *k, size_t *capacity, const item *x)
 static tenon_status add_root(packer *k, size_t *capacity, tenon_place *p)
 {
     tenon_place *root = tenon_place_root(p);
-    if (!in_block(root) || item_of(k, root) >= 0) return TENON_OK;
+    if (!tenon_plan_in_block(root) || item_of(k, root) >= 0) return TENON_OK;
     TENON_TRY(place_bytes(k->plan, root));
     return add_item(
         k, capacity,

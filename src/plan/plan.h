@@ -8,6 +8,7 @@
      storage     where each value lies: own buffer, view of another, part of a concat; under a layout for each own buffer
      choose      layouts, formats and tactics together: the sum of step and conversion times is minimised
      memory      lifetimes are packed into one block
+     whole       near rivals of the hottest steps' tactics are tried in the whole list of steps
      emit        records of the engine (run/engine.h), weights evaluated and packed
 
    All times come from tenon_tuner (tuner.h): measured, or by the cost model when timing is off. */

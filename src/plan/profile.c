@@ -21,6 +21,7 @@ tenon_status tenon_plan_run(tenon_plan *plan)
     TENON_TRY(tenon_plan_steps(plan));
     TENON_TRY(tenon_progress(plan->cx, "plan", 3, 4));
     TENON_TRY(tenon_plan_memory(plan));
+    TENON_TRY(tenon_plan_whole(plan));
     TENON_TRY(note_results(plan));
     return tenon_progress(plan->cx, "plan", 4, 4);
 }

@@ -184,10 +184,10 @@ static bool is_out(const tenon_racer *r, const tenon_racer *best, double drop_at
     return r->rounds >= ROUNDS_LEAST && r->second <= r->seconds * drop_at && r->seconds > best->seconds * drop_at;
 }
 
-static tenon_status time_once(tenon_race *t, tenon_racer *r)
+tenon_status tenon_race_time(tenon_race *t, tenon_racer *r, double *out)
 {
-    double seconds;
-    TENON_TRY(t->backend->time(t->cx, t->device, r->step, r->count, r->scratch_bytes, CALL_SECONDS, &seconds));
+    TENON_TRY(t->backend->time(t->cx, t->device, r->step, r->count, r->scratch_bytes, CALL_SECONDS, out));
+    const double seconds = *out;
     if (!r->rounds++) {
         r->seconds = r->second = seconds;
     } else if (r->rounds == 2 || seconds < r->second) {
@@ -215,7 +215,8 @@ tenon_status tenon_race_run(tenon_race *t, tenon_racer *racer, size_t count, dou
         for (size_t i = 0; i < count; i++) {
             if (is_out(&racer[i], best, drop_at)) continue;
             TENON_TRY(tenon_progress(t->cx, "timing", 0, 0)); /* of how many is not known here */
-            TENON_TRY(time_once(t, &racer[i]));
+            double seconds;
+            TENON_TRY(tenon_race_time(t, &racer[i], &seconds));
             if (racer[i].seconds < best->seconds || !best->rounds) best = &racer[i];
         }
     }

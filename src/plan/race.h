@@ -45,8 +45,11 @@ void tenon_race_free(tenon_race *t);
 /* Device memory with harmless contents. */
 tenon_status tenon_race_buffer(tenon_race *t, tenon_dtype dtype, size_t bytes, void **out);
 tenon_status tenon_race_bind(tenon_race *t, tenon_race_step *s, tenon_launch *out);
+/* One round of one list. */
+tenon_status tenon_race_time(tenon_race *t, tenon_racer *racer, double *out);
 /* Times the lists until each that may still win is sure of its time: short ones more often. One that is surely slower than
-   drop_at times the best goes on no further, nor one of which a first time and the model both say that it is far behind. At most about `budget` seconds, but two rounds of all. */
+   drop_at times the best goes on no further, nor one of which a first time and the model both say that it is far behind.
+   At most about `budget` seconds, but two rounds of all. */
 tenon_status tenon_race_run(tenon_race *t, tenon_racer *racer, size_t count, double drop_at, double budget);
 /* Bytes that a tensor spans by its strides. */
 size_t tenon_race_span(const tenon_tensor *x);

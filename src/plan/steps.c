@@ -180,16 +180,25 @@ static tenon_status add_group(stepper *st, tenon_group *g)
     return TENON_OK;
 }
 
+void tenon_plan_scratch(tenon_plan *plan)
+{
+    plan->scratch_bytes = 0;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const tenon_choice *c = plan->step[i].choice;
+        if (c) plan->scratch_bytes = TENON_MAX(plan->scratch_bytes, tenon_round_up(c->plan.scratch_bytes, 64));
+    }
+}
+
 tenon_status tenon_plan_steps(tenon_plan *plan)
 {
     stepper st = {.plan = plan};
     for (size_t i = 0; i < plan->group_count; i++) TENON_TRY(add_group(&st, plan->group[i]));
     for (size_t i = 0; i < plan->step_count; i++) {
         const tenon_plan_step *s = &plan->step[i];
-        if (s->choice) plan->scratch_bytes = TENON_MAX(plan->scratch_bytes, tenon_round_up(s->choice->plan.scratch_bytes, 64));
         if (s->choice && (s->choice->tactic->flags & TENON_TACTIC_REFERENCE))
             tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s",
                       s->group->node[0]->name, s->problem->text);
     }
+    tenon_plan_scratch(plan);
     return TENON_OK;
 }

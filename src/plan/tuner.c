@@ -5,6 +5,7 @@
 #include "plan/tuner.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "plan/race.h"
 #include "run/load.h"
 
@@ -17,7 +18,7 @@ enum { MAX_VARIANTS = 32, MAX_TRIED = 96 };
 /* The references run at some 50 MFLOP/s: an estimate that never wins. */
 #define REFERENCE_FLOPS 5e7
 /* What turned out to be impossible when its kernel was made; kept like a time, so that nobody tries again. */
-#define IMPOSSIBLE 1e9
+#define IMPOSSIBLE 1e6
 /* Times that differ by less are the same; a candidate that is surely slower by this factor goes on no further. */
 #define SAME 1.03
 #define CLEARLY 1.25
@@ -35,6 +36,7 @@ struct tenon_tuner {
     tenon_tuner_options options;
     known *known; size_t known_count, known_capacity;
     size_t measured;
+    double seconds; /* spent on measuring */
 };
 
 tenon_status tenon_tuner_create(tenon_cx *cx, tenon_arena *arena, const tenon_backend *backend, tenon_device *device,
@@ -227,6 +229,7 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
     size_t runners = 0;
     tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
     tenon_status status = TENON_OK;
+    const double start = tenon_now();
     memcpy(src, s->src, sizeof src);
     memcpy(dst, s->dst, sizeof dst);
     for (int i = 0; i < s->problem->src_count; i++) tenon_format_strides(&s->problem->src[i].format, &src[i]);
@@ -244,7 +247,9 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
             status = TENON_OK;
             continue;
         }
-        racer[runners] = (tenon_racer){.step = &launch[runners], .count = 1, .scratch_bytes = tenon_round_up(c->plan.scratch_bytes, 64),
+        racer[runners] = (tenon_racer){.step = &launch[runners],
+                                       .count = 1,
+                                       .scratch_bytes = tenon_round_up(c->plan.scratch_bytes, 64),
                                        .expected = c->estimate};
         runner[runners++] = list[i];
     }
@@ -252,6 +257,7 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
     for (size_t i = 0; i < runners && status == TENON_OK; i++) runner[i]->seconds = racer[i].seconds;
     tenon_race_free(&trial);
     t->measured += runners;
+    t->seconds += tenon_now() - start;
     return status;
 }
 
@@ -305,6 +311,15 @@ static const candidate *best_of(const collection *col)
     return best;
 }
 
+/* A choice outlives the problem that it was made for. */
+static tenon_status own_plan(tenon_tuner *t, tenon_tactic_plan *plan)
+{
+    for (int i = 0; i < plan->kernel_count; i++)
+        if (!(plan->kernel[i].source = tenon_arena_strdup(t->arena, plan->kernel[i].source))) return TENON_NOMEM;
+    plan->own = NULL;
+    return TENON_OK;
+}
+
 static tenon_status decide(tenon_tuner *t, const sized *s, const char *text, collection *col, const tenon_choice **out)
 {
     if (!col->count)
@@ -319,9 +334,7 @@ static tenon_status decide(tenon_tuner *t, const sized *s, const char *text, col
         tried[i] = (tenon_timed){col->c[i].tactic, col->c[i].variant, col->c[i].seconds, col->c[i].timed};
     memcpy(rejected, col->rejected, col->rejected_count * sizeof *rejected);
     tenon_tactic_plan plan = best->plan;
-    for (int i = 0; i < plan.kernel_count; i++) /* printed for this problem, whose memory may not last as long as the choice */
-        if (!(plan.kernel[i].source = tenon_arena_strdup(t->arena, plan.kernel[i].source))) return TENON_NOMEM;
-    plan.own = NULL; /* of this problem's graph */
+    TENON_TRY(own_plan(t, &plan));
     *choice = (tenon_choice){.text = text,
                              .tactic = best->tactic,
                              .variant = best->variant,
@@ -405,6 +418,53 @@ tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *probl
     return answer(tuner, problem, false, out);
 }
 
+/* ---- for the whole engine ---- */
+tenon_status tenon_tuner_other(tenon_tuner *t, const tenon_problem *p, const tenon_choice *of, size_t tried,
+                               const tenon_choice **out)
+{
+    tenon_choice *c = tenon_arena_alloc(t->arena, sizeof *c);
+    if (!c) return TENON_NOMEM;
+    *c = *of;
+    c->tactic = of->tried[tried].tactic;
+    c->variant = of->tried[tried].variant;
+    c->seconds = of->tried[tried].seconds;
+    c->plan = (tenon_tactic_plan){0};
+    TENON_TRY(c->tactic->plan(t->cx, p, &c->variant, t->device, &c->plan));
+    TENON_TRY(own_plan(t, &c->plan));
+    *out = c;
+    return TENON_OK;
+}
+
+bool tenon_tuner_find(const tenon_tuner *t, const char *what, const tenon_choice *c, double *seconds)
+{
+    const timing_key k = key_of(t, what, c->tactic, &c->variant, &c->plan);
+    return find_time(t, &k, seconds);
+}
+
+tenon_status tenon_tuner_keep(tenon_tuner *t, const char *what, const tenon_choice *c, double *seconds)
+{
+    const timing_key k = key_of(t, what, c->tactic, &c->variant, &c->plan);
+    return keep_time(t, &k, seconds);
+}
+
+uint64_t tenon_tuner_hash(const tenon_tuner *t, const tenon_choice *c, uint64_t hash)
+{
+    const uint64_t source = source_hash(t, &c->plan);
+    hash = XXH3_64bits_withSeed(c->text, strlen(c->text), hash);
+    hash = XXH3_64bits_withSeed(c->tactic->name, strlen(c->tactic->name), hash);
+    hash = XXH3_64bits_withSeed(&c->variant, sizeof c->variant, hash);
+    return XXH3_64bits_withSeed(&source, sizeof source, hash);
+}
+
+double tenon_tuner_whole_budget(const tenon_tuner *t)
+{
+    const int level = t->options.level;
+    /* on a host's cores, whole networks scatter by more than near rivals differ: only for who asks for more */
+    if (!t->options.timed || level < (t->backend->host_memory ? 4 : 3)) return 0;
+    if (level == 3) return TENON_MAX(1.0, 0.2 * t->seconds);
+    return level == 4 ? TENON_MAX(5.0, t->seconds) : TENON_MAX(20.0, 2 * t->seconds);
+}
+
 /* ---- two ways to do the same ---- */
 enum { MAX_LINEUP = TENON_PROBLEM_ANCHORS };
 
@@ -481,14 +541,7 @@ static timing_key way_key(tenon_tuner *t, const tenon_lineup way[2], int which, 
 {
     uint64_t hash = 0;
     for (int i = 0; i < 2; i++)
-        for (int k = 0; k < way[i].count; k++) {
-            const tenon_choice *c = way[i].step[k].choice;
-            const uint64_t source = source_hash(t, &c->plan);
-            hash = XXH3_64bits_withSeed(c->text, strlen(c->text), hash + (uint64_t)i);
-            hash = XXH3_64bits_withSeed(c->tactic->name, strlen(c->tactic->name), hash);
-            hash = XXH3_64bits_withSeed(&c->variant, sizeof c->variant, hash);
-            hash = XXH3_64bits_withSeed(&source, sizeof source, hash);
-        }
+        for (int k = 0; k < way[i].count; k++) hash = tenon_tuner_hash(t, way[i].step[k].choice, hash + (uint64_t)i);
     snprintf(problem, bytes, "way %d of %016" PRIx64 ": %d steps", which, hash, way[which].count);
     const tenon_choice *first = way[which].step[0].choice;
     return key_of(t, problem, first->tactic, &first->variant, &first->plan);

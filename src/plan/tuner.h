@@ -53,6 +53,16 @@ typedef struct tenon_lineup { const tenon_lineup_step *step; int count; } tenon_
 /* Seconds of two ways to compute the same, each as one launch list, measured in the same rounds. The sums of the choices' seconds
    where something was not timed, or where they lie so far apart that it does not matter. */
 tenon_status tenon_tuner_compare(tenon_tuner *tuner, const tenon_lineup way[2], double seconds[2]);
+/* Another candidate that was tried for the problem, as a choice. */
+tenon_status tenon_tuner_other(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice *of, size_t tried,
+                               const tenon_choice **out);
+/* Times of other things than problems, by a text without tabs, for a choice. keep: *seconds becomes what will be found. */
+bool tenon_tuner_find(const tenon_tuner *tuner, const char *what, const tenon_choice *choice, double *seconds);
+tenon_status tenon_tuner_keep(tenon_tuner *tuner, const char *what, const tenon_choice *choice, double *seconds);
+/* Of text, tactic, variant and code of a choice. */
+uint64_t tenon_tuner_hash(const tenon_tuner *tuner, const tenon_choice *choice, uint64_t seed);
+/* Seconds for trying choices in the whole engine: a share of what timing took, by level; 0: not at all. */
+double tenon_tuner_whole_budget(const tenon_tuner *tuner);
 size_t tenon_tuner_measured(const tenon_tuner *tuner); /* how many launches lists were timed */
 
 #endif

@@ -184,19 +184,33 @@ tenon_status tenon_emit_constant(tenon_emitter *em, tenon_place *p)
     return tenon_emit_weight(em, t, &program, &p->weight);
 }
 
-static tenon_status evaluate_pack(tenon_emitter *em, const tenon_pack *pack, tenon_value *const *value, int count,
-                                  tenon_heap *heap, tenon_tensor *out)
+static tenon_status pack_sources(tenon_plan *plan, const tenon_plan_step *s, const tenon_pack *pack, tenon_value **value,
+                                 int *count)
 {
+    for (*count = 0; *count < 4 && pack->src[*count] >= 0; ++*count) {
+        tenon_value *v = value[*count] = s->src[pack->src[*count]];
+        if (!v->is_const)
+            return TENON_FAIL(plan->cx, TENON_INTERNAL, "step '%s' packs '%s', which is not constant", s->group->node[0]->name,
+                              v->name);
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_plan_pack(tenon_plan *plan, const tenon_plan_step *s, const tenon_pack *pack, tenon_heap *heap,
+                             tenon_tensor *out)
+{
+    tenon_value *value[4], *in[4];
     tenon_tensor src[4];
+    int count;
     tenon_graph *g;
     tenon_dim_pool pool;
-    tenon_dim_pool_init(&pool, em->arena);
-    TENON_TRY(tenon_graph_create(em->cx, em->arena, &pool, NULL, &g));
-    tenon_value *in[4];
+    TENON_TRY(pack_sources(plan, s, pack, value, &count));
+    tenon_dim_pool_init(&pool, plan->arena);
+    TENON_TRY(tenon_graph_create(plan->cx, plan->arena, &pool, NULL, &g));
     for (int i = 0; i < count; i++) {
         const tenon_tensor *t;
         tenon_type type;
-        TENON_TRY(tenon_eval_const(em->cx, em->plan->graph, value[i], &t));
+        TENON_TRY(tenon_eval_const(plan->cx, plan->graph, value[i], &t));
         src[i] = *t;
         TENON_TRY(clone_type(g, &value[i]->type, &type));
         TENON_TRY(tenon_graph_value(g, "w", &type, &in[i]));
@@ -204,29 +218,24 @@ static tenon_status evaluate_pack(tenon_emitter *em, const tenon_pack *pack, ten
     tenon_node *n;
     TENON_TRY(tenon_graph_node(g, pack->op, "pack", count, in, 1, &n));
     TENON_TRY(tenon_pack_attrs(g, n, pack));
-    TENON_TRY(tenon_infer_node(em->cx, g, n));
+    TENON_TRY(tenon_infer_node(plan->cx, g, n));
     out->dtype = n->dst[0]->type.dtype;
     out->data = NULL;
     tenon_eval_call call = {.node = n, .src_count = count, .dst_count = 1, .src = src, .dst = out, .heap = heap};
-    return tenon_eval_node(em->cx, &call);
+    return tenon_eval_node(plan->cx, &call);
 }
 
 tenon_status tenon_emit_pack(tenon_emitter *em, const tenon_plan_step *s, const tenon_pack *pack, uint32_t *out)
 {
     tenon_value *value[4];
-    int count = 0;
-    for (; count < 4 && pack->src[count] >= 0; count++) {
-        value[count] = s->src[pack->src[count]];
-        if (!value[count]->is_const)
-            return TENON_FAIL(em->cx, TENON_INTERNAL, "step '%s' packs '%s', which is not constant", s->group->node[0]->name,
-                              value[count]->name);
-    }
+    int count;
+    TENON_TRY(pack_sources(em->plan, s, pack, value, &count));
     tenon_rec_weight program = {.program = TENON_NONE};
     if (em->refit) TENON_TRY(weight_program(em, value, count, pack, &program));
     tenon_heap heap;
     tenon_tensor packed;
     tenon_heap_init(&heap, em->cx);
-    tenon_status status = evaluate_pack(em, pack, value, count, &heap, &packed);
+    tenon_status status = tenon_plan_pack(em->plan, s, pack, &heap, &packed);
     if (status == TENON_OK) status = tenon_emit_weight(em, &packed, &program, out);
     tenon_heap_free(&heap);
     return status;
