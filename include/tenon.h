@@ -155,8 +155,8 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *confi
 /* GPUs: f32 products may round their operands to TF32 (8 bits of exponent, 10 of mantissa) where that is faster; sums stay f32.
    Default true, as in TensorRT and onnxruntime. Nothing changes on a CPU. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted);
-/* True: TENON_UNSUPPORTED, with the reasons, where a step has no tactic of the device and would run on the slow reference (for a GPU: on
-   the host, between copies). Else that is logged, counted and listed by tenon_engine_inspect. */
+/* True: TENON_UNSUPPORTED, with the reasons, where a step has no tactic of the device and would run on the slow reference (for a
+   GPU: on the host, between copies). Else that is logged, counted and listed by tenon_engine_inspect. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_strict(tenon_config *config, bool strict);
 /* Profiles. A profile fixes a range for each dynamic input dimension. Returns its index in *out. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *config, int *out);
@@ -237,23 +237,24 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *c
 /* For outputs whose size depends on data: data pointer of the last run, owned by the context. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *context, const char *binding, const void **data,
                                                            size_t *bytes);
-/* Runs on the caller's thread and returns when the outputs are there. Allocates nothing, save for steps whose values are not plain
-   tensors or have sizes that depend on data. */
+/* Runs on the caller's thread and returns when the outputs are there. Allocates nothing, save for steps whose values are not
+   plain tensors or have sizes that depend on data. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_run(tenon_context *context);
 /* Puts the run in the stream's queue and returns. An error inside is given by the next call on the stream. On the CPU a context
-   may stand in one queue at a time, as often as there is room. On a GPU it is launched by the caller's thread: nothing is allocated
-   and nothing waits, save that the second run with the same shapes and addresses makes a graph of it, and for steps that run on the
-   host (tenon_engine_inspect says which). Shapes and addresses may be set again while a run is on its way; a run in another
-   stream comes after it. */
+   may stand in one queue at a time, as often as there is room. On a GPU it is launched by the caller's thread: nothing is
+   allocated and nothing waits, save that the second run with the same shapes and addresses makes a graph of it, and for steps
+   that run on the host (tenon_engine_inspect says which). Shapes and addresses may be set again while a run is on its way; a run
+   in another stream comes after it. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_enqueue(tenon_context *context, tenon_stream *stream);
 
 /* An in-order queue: a thread on the CPU, a CUDA stream on a GPU. In the child of a fork it can only be destroyed; contexts and
    engines of the CPU work there. A GPU's stream may be used by all engines of that GPU. */
 TENON_API TENON_MUST_USE tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out);
-/* The caller's own queue, a cudaStream_t or CUstream of the device's primary context; NULL: the default stream. It must outlive the
-   wrapper, whose destruction waits for it. Where the caller captures it into a graph, the run is recorded instead: enqueue once
-   before with the same shapes, and keep the context while the graph is used. TENON_UNSUPPORTED on the CPU. */
-TENON_API TENON_MUST_USE tenon_status tenon_stream_wrap(tenon_cx *cx, const tenon_engine *engine, void *native, tenon_stream **out);
+/* The caller's own queue, a cudaStream_t or CUstream of the device's primary context; NULL: the default stream. It must outlive
+   the wrapper, whose destruction waits for it. Where the caller captures it into a graph, the run is recorded instead: enqueue
+   once before with the same shapes, and keep the context while the graph is used. TENON_UNSUPPORTED on the CPU. */
+TENON_API TENON_MUST_USE tenon_status tenon_stream_wrap(tenon_cx *cx, const tenon_engine *engine, void *native,
+                                                        tenon_stream **out);
 /* The handle on a GPU, to record events or launch kernels in it; NULL on the CPU. */
 TENON_API void *tenon_stream_native(const tenon_stream *stream);
 TENON_API TENON_MUST_USE tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *stream);

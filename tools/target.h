@@ -8,7 +8,8 @@
 
 #define CLI_OPTION_THREADS {"--threads", CLI_COUNT, false, "N", "processor cores to use; 0: all usable ones"}
 #define CLI_OPTION_DEVICE                                                                                                   \
-    {"--device", CLI_TEXT, false, "NAME[:INDEX]", "cpu, cuda, cuda:sm_90 (for a GPU that is not here), null or auto (the default)"}
+    {"--device", CLI_TEXT, false, "NAME[:INDEX]",                                                                           \
+     "cpu, cuda, cuda:sm_90 (for a GPU that is not here), null or auto (the default)"}
 
 /* ---- shapes ---- */
 typedef struct cli_range {

@@ -93,7 +93,8 @@ static int split_device(cli_session *s, const char *text, char backend[16], int 
     const bool whole = !text[length] || (end != text + length + 1 && *end == 0 && *index >= 0);
     for (size_t i = 0; whole && length < 16 && i < CLI_COUNTOF(known); i++)
         if (strcmp(known[i], backend) == 0) return CLI_OK;
-    return cli_wrong(s, "--device '%s': cpu, cuda, null or auto is wanted, with an index where there are several: cuda:1; or cuda:sm_90 for a GPU that is not here", text);
+    return cli_wrong(s, "--device '%s': cpu, cuda, null or auto is wanted, with an index where there are several: cuda:1; or "
+                        "cuda:sm_90 for a GPU that is not here", text);
 }
 
 int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A GPU as a device. Whoever has no stream uses the device's. Copies go through that one too and are waited for, so a pageable upload is
-   on the device before any kernel launched later, in whatever stream. Nothing here takes turns: the driver's calls may come from any
-   thread, a launch is made from its record alone, and a capture sees the launches of its own thread into its own stream only. */
+/* A GPU as a device. Whoever has no stream uses the device's. Copies go through that one too and are waited for, so a pageable
+   upload is on the device before any kernel launched later, in whatever stream. Nothing here takes turns: the driver's calls may
+   come from any thread, a launch is made from its record alone, and a capture sees the launches of its own thread into its own
+   stream only. */
 #include "cuda/device.h"
 
 #include "base/clock.h"
@@ -30,12 +31,14 @@ static tenon_status cuda_alloc(tenon_cx *cx, tenon_device *d, size_t bytes, void
     tenon_cu_address address = 0;
     *out = NULL;
     TENON_TRY(tenon_cuda_enter(cx, d));
-    const int error = bytes > tenon_cuda_memory_limit() ? TENON_CU_OUT_OF_MEMORY : d->driver.cuMemAlloc_v2(&address, bytes ? bytes : 1);
+    int error = TENON_CU_OUT_OF_MEMORY;
+    if (bytes <= tenon_cuda_memory_limit()) error = d->driver.cuMemAlloc_v2(&address, bytes ? bytes : 1);
     if (error == TENON_CU_OUT_OF_MEMORY) {
         size_t rest = 0, total = d->info.memory_bytes;
         if (d->driver.cuMemGetInfo_v2) (void)d->driver.cuMemGetInfo_v2(&rest, &total);
-        return TENON_FAIL(cx, TENON_NOMEM, "cuda: out of GPU memory: %zu bytes are wanted, %zu MiB of %zu MiB are free; a smaller maximum shape in the "
-                          "profile, fewer contexts, or memory of your own in tenon_context_options need less", bytes, rest >> 20, total >> 20);
+        return TENON_FAIL(cx, TENON_NOMEM, "cuda: out of GPU memory: %zu bytes are wanted, %zu MiB of %zu MiB are free; a "
+                          "smaller maximum shape in the profile, fewer contexts, or memory of your own in tenon_context_options "
+                          "need less", bytes, rest >> 20, total >> 20);
     }
     TENON_TRY(tenon_cuda_check(cx, &d->driver, error, "memory"));
     *out = (void *)(uintptr_t)address;
@@ -56,14 +59,16 @@ static tenon_status wait_stream(tenon_cx *cx, const tenon_cuda_driver *u, tenon_
 tenon_status tenon_cuda_write(const tenon_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     if (!bytes) return TENON_OK;
-    TENON_TRY(tenon_cuda_check(q->cx, q->driver, q->driver->cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, q->stream), "copy to the device"));
+    TENON_TRY(tenon_cuda_check(q->cx, q->driver, q->driver->cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, q->stream),
+                               "copy to the device"));
     return wait_stream(q->cx, q->driver, q->stream);
 }
 
 tenon_status tenon_cuda_read(const tenon_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     if (!bytes) return TENON_OK;
-    TENON_TRY(tenon_cuda_check(q->cx, q->driver, q->driver->cuMemcpyDtoHAsync_v2(dst, (uintptr_t)src, bytes, q->stream), "copy from the device"));
+    TENON_TRY(tenon_cuda_check(q->cx, q->driver, q->driver->cuMemcpyDtoHAsync_v2(dst, (uintptr_t)src, bytes, q->stream),
+                               "copy from the device"));
     return wait_stream(q->cx, q->driver, q->stream);
 }
 
@@ -98,14 +103,17 @@ tenon_status tenon_cuda_run(const void *record, void *exec)
     if (q->programmatic || r->cluster > 1) {
         tenon_cu_launch_attribute attribute[2];
         unsigned count = 0;
-        if (q->programmatic) attribute[count++] = (tenon_cu_launch_attribute){.id = TENON_CU_PROGRAMMATIC_SERIALIZATION, .value.flag = 1};
-        if (r->cluster > 1) attribute[count++] = (tenon_cu_launch_attribute){.id = TENON_CU_CLUSTER_DIMENSION, .value.cluster = {r->cluster, 1, 1}};
+        if (q->programmatic) attribute[count++] = (tenon_cu_launch_attribute){.id = TENON_CU_PROGRAMMATIC_SERIALIZATION,
+                                                                              .value.flag = 1};
+        if (r->cluster > 1) attribute[count++] = (tenon_cu_launch_attribute){.id = TENON_CU_CLUSTER_DIMENSION,
+                                                                             .value.cluster = {r->cluster, 1, 1}};
         const tenon_cu_launch_config config = {.grid = {r->grid[0], r->grid[1], r->grid[2]}, .block = {r->threads, 1, 1},
                                                .shared_bytes = r->shared_bytes, .stream = q->stream, .attribute = attribute,
                                                .attribute_count = count};
         error = q->driver->cuLaunchKernelEx(&config, r->function, args, NULL);
     } else {
-        error = q->driver->cuLaunchKernel(r->function, r->grid[0], r->grid[1], r->grid[2], r->threads, 1, 1, r->shared_bytes, q->stream, args, NULL);
+        error = q->driver->cuLaunchKernel(r->function, r->grid[0], r->grid[1], r->grid[2], r->threads, 1, 1, r->shared_bytes,
+                                          q->stream, args, NULL);
     }
     return tenon_cuda_check(q->cx, q->driver, error, "kernel launch");
 }
@@ -116,7 +124,8 @@ static tenon_status launch_steps(const tenon_cuda_queue *q, const tenon_launch *
     return TENON_OK;
 }
 
-static tenon_status cuda_launch(tenon_cx *cx, tenon_device *d, void *stream, const tenon_launch *step, size_t count, void *scratch,
+static tenon_status cuda_launch(tenon_cx *cx, tenon_device *d, void *stream, const tenon_launch *step, size_t count,
+                                void *scratch,
                                 size_t scratch_bytes)
 {
     (void)scratch, (void)scratch_bytes;
@@ -164,7 +173,8 @@ static tenon_status cuda_stream_mark(tenon_cx *cx, tenon_device *d, void *stream
 static tenon_status cuda_stream_after(tenon_cx *cx, tenon_device *d, void *stream, void *mark)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
-    return tenon_cuda_check(cx, &d->driver, d->driver.cuStreamWaitEvent(stream_of(d, stream), (tenon_cu_event)mark, 0), "one stream waiting for another");
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuStreamWaitEvent(stream_of(d, stream), (tenon_cu_event)mark, 0),
+                            "one stream waiting for another");
 }
 
 static void cuda_mark_free(tenon_device *d, void *mark)
@@ -178,7 +188,8 @@ static tenon_status cuda_stream_capturing(tenon_cx *cx, tenon_device *d, void *s
     int status = TENON_CU_NOT_CAPTURING;
     *out = false;
     TENON_TRY(tenon_cuda_enter(cx, d));
-    TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuStreamIsCapturing(stream_of(d, stream), &status), "the caller's stream"));
+    TENON_TRY(tenon_cuda_check(cx, &d->driver, d->driver.cuStreamIsCapturing(stream_of(d, stream), &status),
+                               "the caller's stream"));
     *out = status != TENON_CU_NOT_CAPTURING;
     return TENON_OK;
 }
@@ -188,7 +199,8 @@ static tenon_status cuda_stream_upload(tenon_cx *cx, tenon_device *d, void *stre
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
     if (!bytes) return TENON_OK;
-    return tenon_cuda_check(cx, &d->driver, d->driver.cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, stream_of(d, stream)), "copy to the device");
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, stream_of(d, stream)),
+                            "copy to the device");
 }
 
 /* ---- kernels ---- */
@@ -203,8 +215,8 @@ static void cuda_kernel_unload(tenon_device *d, void *kernel)
     tenon_free(&cx, k);
 }
 
-/* All kernels ask for the same split of L1 and shared memory: a multiprocessor that has to change it drains first, and programmatic
-   launches would then overlap nothing. */
+/* All kernels ask for the same split of L1 and shared memory: a multiprocessor that has to change it drains first, and
+   programmatic launches would then overlap nothing. */
 static tenon_status load_kernel(tenon_cx *cx, tenon_device *d, const void *image, const char *entry, tenon_cuda_kernel *k)
 {
     const tenon_cuda_driver *u = &d->driver;
@@ -215,21 +227,25 @@ static tenon_status load_kernel(tenon_cx *cx, tenon_device *d, const void *image
     int shared = 0;
     TENON_TRY(tenon_cuda_check(cx, u, u->cuFuncGetAttribute(&shared, TENON_CU_STATIC_SHARED, k->function), what));
     if ((size_t)shared < d->shared_most)
-        TENON_TRY(tenon_cuda_check(cx, u, u->cuFuncSetAttribute(k->function, TENON_CU_MAX_DYNAMIC_SHARED, (int)d->shared_most - shared), what));
+        TENON_TRY(tenon_cuda_check(cx, u, u->cuFuncSetAttribute(k->function, TENON_CU_MAX_DYNAMIC_SHARED,
+                                                                (int)d->shared_most - shared), what));
     return tenon_cuda_check(cx, u, u->cuFuncSetAttribute(k->function, TENON_CU_CARVEOUT, 100), what);
 }
 
-static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *image, size_t bytes, const char *entry, void **kernel)
+static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *image, size_t bytes, const char *entry,
+                                     void **kernel)
 {
     *kernel = NULL;
     const tenon_cuda_library *library = tenon_cuda_library_of_image(image, bytes);
-    if (!library && (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0)) return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
+    if (!library && (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0))
+        return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
     TENON_TRY(tenon_cuda_enter(cx, d));
     tenon_cx own;
     tenon_cx_init_child(&own, &d->cx);
     tenon_cuda_kernel *k = tenon_alloc_zero(&own, sizeof *k);
     if (!k) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a kernel");
-    const tenon_status status = library ? library->load(cx, d->libraries, image, bytes, &k->loaded) : load_kernel(cx, d, image, entry, k);
+    const tenon_status status = library ? library->load(cx, d->libraries, image, bytes, &k->loaded)
+                                        : load_kernel(cx, d, image, entry, k);
     if (status != TENON_OK) {
         cuda_kernel_unload(d, k);
         return status;
@@ -254,9 +270,11 @@ static tenon_status cuda_graph_end(tenon_cx *cx, tenon_device *d, void *stream, 
     tenon_cu_graph captured = NULL;
     tenon_cu_graph_exec exec = NULL;
     *graph = NULL;
-    tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamEndCapture((tenon_cu_stream)stream, &captured), "graph capture");
+    tenon_status status = tenon_cuda_check(cx, &d->driver, d->driver.cuStreamEndCapture((tenon_cu_stream)stream, &captured),
+                                           "graph capture");
     cuda_stream_destroy(d, stream);
-    if (status == TENON_OK) status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphInstantiateWithFlags(&exec, captured, 0), "graph");
+    if (status == TENON_OK) status = tenon_cuda_check(cx, &d->driver, d->driver.cuGraphInstantiateWithFlags(&exec, captured, 0),
+                                                      "graph");
     if (captured) (void)d->driver.cuGraphDestroy(captured);
     *graph = exec;
     return status;
@@ -265,7 +283,8 @@ static tenon_status cuda_graph_end(tenon_cx *cx, tenon_device *d, void *stream, 
 static tenon_status cuda_graph_launch(tenon_cx *cx, tenon_device *d, void *stream, void *graph)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
-    return tenon_cuda_check(cx, &d->driver, d->driver.cuGraphLaunch((tenon_cu_graph_exec)graph, stream_of(d, stream)), "graph launch");
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuGraphLaunch((tenon_cu_graph_exec)graph, stream_of(d, stream)),
+                            "graph launch");
 }
 
 static void cuda_graph_destroy(tenon_device *d, void *graph)
@@ -285,7 +304,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /* A graph of REPEATS launches one after another, as they stand in an engine; the median of some launches of that graph. */
-static tenon_status time_graph(tenon_cx *cx, tenon_device *d, void *graph, const tenon_cu_event *event, double budget, double *out)
+static tenon_status time_graph(tenon_cx *cx, tenon_device *d, void *graph, const tenon_cu_event *event, double budget,
+                               double *out)
 {
     const tenon_cuda_driver *u = &d->driver;
     const double begin = tenon_now();
@@ -315,7 +335,8 @@ static tenon_status capture_repeats(tenon_cx *cx, tenon_device *d, const tenon_l
     return status == TENON_OK ? ended : status;
 }
 
-static tenon_status cuda_time(tenon_cx *cx, tenon_device *d, const tenon_launch *step, size_t count, size_t scratch_bytes, double budget, double *out)
+static tenon_status cuda_time(tenon_cx *cx, tenon_device *d, const tenon_launch *step, size_t count, size_t scratch_bytes,
+                              double budget, double *out)
 {
     (void)scratch_bytes;
     void *graph = NULL;
@@ -335,12 +356,14 @@ done:
 }
 
 const tenon_backend tenon_backend_cuda = {
-    .name = "cuda", .tactics = tenon_cuda_tactics, .open = tenon_cuda_device_open, .close = tenon_cuda_device_close, .info = cuda_info, .alloc = cuda_alloc,
-    .release = cuda_release, .upload = cuda_upload, .download = cuda_download, .host_memory = false, .launch = cuda_launch,
-    .synchronize = cuda_synchronize, .stream_create = cuda_stream_create,
-    .stream_destroy = cuda_stream_destroy, .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_mark = cuda_stream_mark,
-    .stream_after = cuda_stream_after, .mark_free = cuda_mark_free, .stream_capturing = cuda_stream_capturing,
-    .stream_upload = cuda_stream_upload, .kernel_compile = tenon_cuda_kernel_compile, .kernel_prepare = tenon_cuda_kernel_prepare, .kernel_load = cuda_kernel_load,
-    .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts, .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
+    .name = "cuda", .tactics = tenon_cuda_tactics, .open = tenon_cuda_device_open, .close = tenon_cuda_device_close,
+    .info = cuda_info, .alloc = cuda_alloc, .release = cuda_release, .upload = cuda_upload, .download = cuda_download,
+    .host_memory = false, .launch = cuda_launch, .synchronize = cuda_synchronize,
+    .stream_create = cuda_stream_create, .stream_destroy = cuda_stream_destroy,
+    .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_mark = cuda_stream_mark, .stream_after = cuda_stream_after,
+    .mark_free = cuda_mark_free, .stream_capturing = cuda_stream_capturing, .stream_upload = cuda_stream_upload,
+    .kernel_compile = tenon_cuda_kernel_compile, .kernel_prepare = tenon_cuda_kernel_prepare, .kernel_load = cuda_kernel_load,
+    .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts,
+    .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
 };

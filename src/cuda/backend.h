@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CUDA backend: one GPU, its memory, streams and graphs, and the tactics of tactic.def. Kernels get one argument, tenon_cuda_args,
-   by value; the launch record holds it, so a step is enqueued from its record alone. */
+/* The CUDA backend: one GPU, its memory, streams and graphs, and the tactics of tactic.def. Kernels get one argument,
+   tenon_cuda_args, by value; the launch record holds it, so a step is enqueued from its record alone. */
 #ifndef TENON_CUDA_BACKEND_H
 #define TENON_CUDA_BACKEND_H
 
@@ -10,7 +10,11 @@ extern const tenon_backend tenon_backend_cuda;
 extern const tenon_tactic *const tenon_cuda_tactics[]; /* in order of preference, `cuda.ref` last; NULL-terminated */
 
 /* What kernel_load gives: a loaded kernel, or what a library makes of its image (cuda/libraries.h). */
-typedef struct tenon_cuda_kernel { tenon_cu_module module; tenon_cu_function function; struct tenon_cuda_loaded *loaded; } tenon_cuda_kernel;
+typedef struct tenon_cuda_kernel {
+    tenon_cu_module module;
+    tenon_cu_function function;
+    struct tenon_cuda_loaded *loaded;
+} tenon_cuda_kernel;
 
 /* As struct tenon_args in prelude.cu. */
 enum { TENON_CUDA_TENSORS = 24 };
@@ -30,8 +34,8 @@ typedef struct tenon_cuda_record {
     tenon_cuda_args args;
 } tenon_cuda_record;
 
-/* What a tactic's run gets. Several threads may be in the `run` of one tactic at once, each with its own stream: state that is not in the
-   record (handles of libraries) is the tactic's to lock. */
+/* What a tactic's run gets. Several threads may be in the `run` of one tactic at once, each with its own stream: state that is
+   not in the record (handles of libraries) is the tactic's to lock. */
 typedef struct tenon_cuda_queue {
     tenon_cx *cx;
     tenon_device *device;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Images of kernels for a device: in its memory if it made them before, in the folder of compiled kernels if anybody did, else made
-   now. NVRTC may compile several programs at once, so the kernels that a step of the tuner or an engine wants are compiled by
-   as many threads as there are cores; plans of libraries are made one after another. */
+/* Images of kernels for a device: in its memory if it made them before, in the folder of compiled kernels if anybody did, else
+   made now. NVRTC may compile several programs at once, so the kernels that a step of the tuner or an engine wants are compiled
+   by as many threads as there are cores; plans of libraries are made one after another. */
 #include "cuda/device.h"
 #include "cuda/kernel_cache.h"
 
@@ -73,7 +73,8 @@ static void keep_image(tenon_device *d, const image_key *key, const void *image,
     pthread_mutex_unlock(&d->lock);
 }
 
-static tenon_status make_image(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, const image_key *key, tenon_buf *image)
+static tenon_status make_image(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *source, const image_key *key,
+                               tenon_buf *image)
 {
     const size_t before = image->length;
     const tenon_cuda_library *library = tenon_cuda_library_of_entry(source->entry);
@@ -134,7 +135,9 @@ tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *d, const teno
     pthread_t thread[MOST_THREADS];
     size_t started = 0;
     tenon_status status = tenon_cuda_can_build(cx, d);
-    if (status != TENON_OK || !(w.list = tenon_alloc(cx, (count + 1) * sizeof *w.list))) return status == TENON_OK ? TENON_NOMEM : status;
+    TENON_TRY(status);
+    w.list = tenon_alloc(cx, (count + 1) * sizeof *w.list);
+    if (!w.list) return TENON_NOMEM;
     for (size_t i = 0; i < count && status == TENON_OK; i++) {
         image_key key;
         if (tenon_cuda_library_of_entry(source[i]->entry)) continue;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finding libcuda and libnvrtc and their symbols. Tried in this order: the folder TENON_CUDA_PATH, what the loader knows, the usual
-   places of the toolkit and of the driver, and the folders that pip's nvidia packages make beside this library, in the
+/* Finding libcuda and libnvrtc and their symbols. Tried in this order: the folder TENON_CUDA_PATH, what the loader knows, the
+   usual places of the toolkit and of the driver, and the folders that pip's nvidia packages make beside this library, in the
    active virtual environment, in PYTHONPATH, in the user's and in the system's Python.
 
-   TENON_CUDA_ABSENT names what is to be taken for absent, so that every message can be seen on a machine that has it all: driver, nvrtc,
-   cudnn, cublaslt, symbol:NAME, and memory:BYTES, above which no allocation succeeds; separated by commas. */
+   TENON_CUDA_ABSENT names what is to be taken for absent, so that every message can be seen on a machine that has it all:
+   driver, nvrtc, cudnn, cublaslt, symbol:NAME, and memory:BYTES, above which no allocation succeeds; separated by commas. */
 #include "cuda/cuda_api.h"
 
 #include <dlfcn.h>
@@ -114,7 +114,8 @@ static void add_pip(names *n, const char *file)
         at += length + (at[length] == ':');
     }
     const char *home = getenv("HOME");
-    static const char *const python[] = {"/usr/local/lib/python3*/dist-packages", "/usr/local/lib/python3*/site-packages", "/usr/lib/python3*/dist-packages"};
+    static const char *const python[] = {"/usr/local/lib/python3*/dist-packages", "/usr/local/lib/python3*/site-packages",
+                                         "/usr/lib/python3*/dist-packages"};
     if (home && *home) {
         snprintf(pattern, sizeof pattern, "%.512s/.local/lib/python3*/site-packages/nvidia/*/lib/%s", home, file);
         add_matches(n, pattern);
@@ -127,7 +128,8 @@ static void add_pip(names *n, const char *file)
 
 static void add_places(names *n, const char *const *file, const char *pip_pattern)
 {
-    static const char *const folder[] = {"/usr/local/cuda/lib64", "/usr/local/cuda/lib", "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib"};
+    static const char *const folder[] = {"/usr/local/cuda/lib64", "/usr/local/cuda/lib", "/usr/local/nvidia/lib64",
+                                         "/usr/local/nvidia/lib", "/usr/lib/wsl/lib"};
     const char *own = getenv("TENON_CUDA_PATH");
     for (int i = 0; own && *own && file[i]; i++) {
         add(n, "%s/%s", own, file[i]);
@@ -144,7 +146,8 @@ static void add_places(names *n, const char *const *file, const char *pip_patter
     add_pip(n, pip_pattern);
 }
 
-bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes)
+bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why,
+                             size_t why_bytes)
 {
     names n = {.cx = cx};
     if (absent_file(file[0])) {
@@ -176,11 +179,13 @@ static const char *advice(int error)
 {
     switch (error) {
     case 200: case 209: case 218: case 222: /* image, no binary for this GPU, PTX, its version */
-        return "; its code was made for another GPU, or by an NVRTC that is newer than this driver: build the engine here, or update the driver";
+        return "; its code was made for another GPU, or by an NVRTC that is newer than this driver: build the engine here, or "
+               "update the driver";
     case 700: case 714: case 715: case 716: case 717: case 718: case 719: /* faults of a kernel */
         return "; no work is possible on this device any more in this process: end it, and run it again under compute-sanitizer";
     case 803: case 804: /* driver and library of different versions; no forward compatibility */
-        return "; the driver's library and its kernel module are of different versions: restart the machine or install the driver again";
+        return "; the driver's library and its kernel module are of different versions: restart the machine or install the "
+               "driver again";
     default: return "";
     }
 }
@@ -190,7 +195,8 @@ tenon_status tenon_cuda_check(tenon_cx *cx, const tenon_cuda_driver *driver, int
     const char *text = NULL;
     if (TENON_LIKELY(error == 0)) return TENON_OK;
     if (driver->cuGetErrorString(error, &text) != 0 || !text) text = "unknown error";
-    return TENON_FAIL(cx, error == TENON_CU_OUT_OF_MEMORY ? TENON_NOMEM : TENON_DEVICE, "cuda: %s: %s (error %d)%s", what, text, error, advice(error));
+    return TENON_FAIL(cx, error == TENON_CU_OUT_OF_MEMORY ? TENON_NOMEM : TENON_DEVICE, "cuda: %s: %s (error %d)%s", what, text,
+                      error, advice(error));
 }
 
 tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out)
@@ -199,15 +205,15 @@ tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out)
     char why[512];
     *out = (tenon_cuda_driver){.version = 0};
     if (!tenon_cuda_library_open(cx, &out->dl, file, NULL, why, sizeof why))
-        return TENON_FAIL(cx, TENON_DEVICE, "cuda: NVIDIA's driver library libcuda.so.1 does not open: install the driver, or name its folder "
-                          "in TENON_CUDA_PATH (%s)", why);
+        return TENON_FAIL(cx, TENON_DEVICE, "cuda: NVIDIA's driver library libcuda.so.1 does not open: install the driver, or "
+                          "name its folder in TENON_CUDA_PATH (%s)", why);
     TENON_TRY(tenon_cuda_library_symbols(cx, &out->dl, driver_symbols, TENON_COUNTOF(driver_symbols), out));
     TENON_TRY(tenon_cuda_check(cx, out, out->cuInit(0), "the driver does not start"));
     return tenon_cuda_check(cx, out, out->cuDriverGetVersion(&out->version), "driver version");
 }
 
-/* NVRTC opens its second library by name alone when it first compiles, and not every package tells the loader that it lies beside it:
-   opened by its path before, it is found. Where it is missing NVRTC itself says so. */
+/* NVRTC opens its second library by name alone when it first compiles, and not every package tells the loader that it lies
+   beside it: opened by its path before, it is found. Where it is missing NVRTC itself says so. */
 static void open_builtins(const tenon_cuda_nvrtc *n)
 {
     char path[600], why[256];
@@ -224,8 +230,8 @@ tenon_status tenon_cuda_nvrtc_open(tenon_cx *cx, tenon_cuda_nvrtc *out)
     char why[512];
     *out = (tenon_cuda_nvrtc){.major = 0};
     if (!tenon_cuda_library_open(cx, &out->dl, file, "libnvrtc.so.1[0-9]", why, sizeof why))
-        return TENON_FAIL(cx, TENON_DEVICE, "cuda: NVRTC, which compiles the kernels of an engine, does not open: `pip install nvidia-cuda-nvrtc`, "
-                          "or name the toolkit's folder in TENON_CUDA_PATH (%s)", why);
+        return TENON_FAIL(cx, TENON_DEVICE, "cuda: NVRTC, which compiles the kernels of an engine, does not open: `pip install "
+                          "nvidia-cuda-nvrtc`, or name the toolkit's folder in TENON_CUDA_PATH (%s)", why);
     TENON_TRY(tenon_cuda_library_symbols(cx, &out->dl, nvrtc_symbols, TENON_COUNTOF(nvrtc_symbols), out));
     const int error = out->nvrtcVersion(&out->major, &out->minor);
     if (error) return TENON_FAIL(cx, TENON_DEVICE, "cuda: nvrtcVersion: %s", out->nvrtcGetErrorString(error));

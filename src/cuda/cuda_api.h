@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The driver and NVRTC as tables of function pointers, filled at run time from sym/NAME.def, with our own declarations of what they
-   take: the build needs no CUDA header, and a machine without the libraries gets a message, not a link error. */
+/* The driver and NVRTC as tables of function pointers, filled at run time from sym/NAME.def, with our own declarations of what
+   they take: the build needs no CUDA header, and a machine without the libraries gets a message, not a link error. */
 #ifndef TENON_CUDA_CUDA_API_H
 #define TENON_CUDA_CUDA_API_H
 
@@ -25,7 +25,8 @@ enum {
     TENON_CU_L2_BYTES = 38, TENON_CU_MAJOR = 75, TENON_CU_MINOR = 76,                /* device attributes */
     TENON_CU_SHARED_OPTIN = 97,
     TENON_CU_STATIC_SHARED = 1, TENON_CU_MAX_DYNAMIC_SHARED = 8, TENON_CU_CARVEOUT = 9, /* function attributes */
-    TENON_CU_NON_BLOCKING = 1, TENON_CU_CAPTURE_THREAD = 1, TENON_CU_NOT_CAPTURING = 0, TENON_CU_NO_TIMING = 2, /* streams, events */
+    /* streams, events */
+    TENON_CU_NON_BLOCKING = 1, TENON_CU_CAPTURE_THREAD = 1, TENON_CU_NOT_CAPTURING = 0, TENON_CU_NO_TIMING = 2,
     TENON_CU_CLUSTER_DIMENSION = 4, TENON_CU_PROGRAMMATIC_SERIALIZATION = 6,          /* launch attributes */
 };
 
@@ -56,18 +57,20 @@ typedef struct tenon_cuda_nvrtc {
 } tenon_cuda_nvrtc;
 #undef SYMBOL
 
-/* Any library of NVIDIA's: the first of `file` (NULL-terminated) that opens in the places named in cuda_api.c; pip_pattern: its file in
-   pip's packages, or NULL. Then its symbols into the structure of pointers `out`. */
+/* Any library of NVIDIA's: the first of `file` (NULL-terminated) that opens in the places named in cuda_api.c; pip_pattern: its
+   file in pip's packages, or NULL. Then its symbols into the structure of pointers `out`. */
 typedef struct tenon_cuda_symbol { const char *name; size_t offset; bool required; } tenon_cuda_symbol;
-bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why, size_t why_bytes);
-tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const tenon_cuda_symbol *table, size_t count, void *out);
+bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why,
+                             size_t why_bytes);
+tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const tenon_cuda_symbol *table, size_t count,
+                                        void *out);
 
 /* TENON_CUDA_ABSENT: whether `what` is to be taken for absent, and the largest allocation that may succeed. */
 bool tenon_cuda_absent(const char *what);
 size_t tenon_cuda_memory_limit(void);
 
-/* TENON_DEVICE with what is missing and what to do. The libraries stay open until the process ends: the driver's own threads live in
-   them, and opening them again is free. */
+/* TENON_DEVICE with what is missing and what to do. The libraries stay open until the process ends: the driver's own threads
+   live in them, and opening them again is free. */
 tenon_status tenon_cuda_driver_open(tenon_cx *cx, tenon_cuda_driver *out);
 tenon_status tenon_cuda_nvrtc_open(tenon_cx *cx, tenon_cuda_nvrtc *out);
 /* TENON_OK, or the driver's error as a status, with the driver's words. */

@@ -32,8 +32,8 @@ size_t tenon_cuda_shared_most(const tenon_device *device) { return device ? devi
 tenon_status tenon_cuda_enter(tenon_cx *cx, const tenon_device *d)
 {
     if (d->offline)
-        return TENON_FAIL(cx, TENON_DEVICE, "cuda: this engine is for %s, which is not here (offline build): save it and run it on a machine "
-                          "with such a GPU", d->info.name);
+        return TENON_FAIL(cx, TENON_DEVICE, "cuda: this engine is for %s, which is not here (offline build): save it and run it "
+                          "on a machine with such a GPU", d->info.name);
     return tenon_cuda_check(cx, &d->driver, d->driver.cuCtxSetCurrent(d->context), "the device's context");
 }
 
@@ -55,13 +55,15 @@ static tenon_status limit_sm(tenon_cx *cx, tenon_device *d)
     if (!text || !*text) return TENON_OK;
     const int sm = sm_of_text(text);
     if (!sm) return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%.16s: one of 75, 80, 86, 89, 90, 100, 120", text);
-    if (sm > d->sm) return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%s: this device has compute capability %d.%d", text, d->sm / 10, d->sm % 10);
+    if (sm > d->sm) return TENON_FAIL(cx, TENON_INVALID, "TENON_SM=%s: this device has compute capability %d.%d", text,
+                                      d->sm / 10, d->sm % 10);
     d->sm = sm;
     return TENON_OK;
 }
 
 /* What follows from name, chip, multiprocessors and the numbers of a card. */
-static tenon_status describe(tenon_cx *cx, tenon_device *d, const char *name, double hertz, double bandwidth, size_t memory, size_t shared)
+static tenon_status describe(tenon_cx *cx, tenon_device *d, const char *name, double hertz, double bandwidth, size_t memory,
+                             size_t shared)
 {
     char driver[32];
     d->sm = d->chip;
@@ -70,7 +72,8 @@ static tenon_status describe(tenon_cx *cx, tenon_device *d, const char *name, do
     d->shared_most = TENON_MIN(shared, shared_by_sm(d->sm));
     snprintf(driver, sizeof driver, "%d.%d", d->driver.version / 1000, d->driver.version % 1000 / 10);
     snprintf(d->info.name, sizeof d->info.name, "%.56s, %s, %d SMs", name, d->arch, d->multiprocessors);
-    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cuda;%s;%s;as %d;%d SMs;driver %s;nvrtc %d.%d;tenon %d.%d.%d", name, d->arch,
+    snprintf(d->info.fingerprint, sizeof d->info.fingerprint, "cuda;%s;%s;as %d;%d SMs;driver %s;nvrtc %d.%d;tenon %d.%d.%d",
+             name, d->arch,
              d->sm, d->multiprocessors, d->offline ? "none" : driver, d->nvrtc.major, d->nvrtc.minor, TENON_VERSION_MAJOR,
              TENON_VERSION_MINOR, TENON_VERSION_PATCH);
     d->info.peak_flops = 0.7 * 2 * 128 * (double)d->multiprocessors * hertz;
@@ -97,7 +100,8 @@ static tenon_status start_offline(tenon_cx *cx, tenon_device *d, int sm)
     const model *m = models;
     while (m < models + TENON_COUNTOF(models) && m->sm != sm) m++;
     if (m == models + TENON_COUNTOF(models))
-        return TENON_FAIL(cx, TENON_INVALID, "cuda: no GPU of compute capability %d is known: one of 75, 80, 86, 89, 90, 100, 120", sm);
+        return TENON_FAIL(cx, TENON_INVALID, "cuda: no GPU of compute capability %d is known: one of 75, 80, 86, 89, 90, 100, "
+                                             "120", sm);
     d->offline = true;
     d->index = -sm;
     d->chip = sm;
@@ -115,7 +119,8 @@ static tenon_status ask_driver(tenon_cx *cx, tenon_device *d)
     TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetName(name, sizeof name, d->index), "device name"));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&major, TENON_CU_MAJOR, d->index), "compute capability"));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&minor, TENON_CU_MINOR, d->index), "compute capability"));
-    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&d->multiprocessors, TENON_CU_MULTIPROCESSORS, d->index), "multiprocessors"));
+    TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&d->multiprocessors, TENON_CU_MULTIPROCESSORS, d->index),
+                               "multiprocessors"));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceTotalMem_v2(&memory, d->index), "memory"));
     TENON_TRY(tenon_cuda_check(cx, u, u->cuDeviceGetAttribute(&shared, TENON_CU_SHARED_OPTIN, d->index), "shared memory"));
     /* for the cost model alone: some drivers report 0 */
@@ -123,7 +128,8 @@ static tenon_status ask_driver(tenon_cx *cx, tenon_device *d)
     if (u->cuDeviceGetAttribute(&memory_clock, TENON_CU_MEMORY_CLOCK, d->index) != 0 || memory_clock <= 0) memory_clock = 1000000;
     if (u->cuDeviceGetAttribute(&bus, TENON_CU_MEMORY_BUS, d->index) != 0 || bus <= 0) bus = 256;
     d->chip = major * 10 + minor;
-    if (d->chip < 75) return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s has compute capability %d.%d, Tenon needs 7.5 or newer", name, major, minor);
+    if (d->chip < 75) return TENON_FAIL(cx, TENON_DEVICE, "cuda: %s has compute capability %d.%d, Tenon needs 7.5 or newer",
+                                        name, major, minor);
     return describe(cx, d, name, clock * 1e3, 2 * memory_clock * 1e3 * bus / 8, memory, (size_t)shared);
 }
 
@@ -164,8 +170,9 @@ tenon_status tenon_cuda_accepts(tenon_cx *cx, const tenon_device *d, const char 
     const bool exact = end && *end == 'a';
     if (made <= 0) return TENON_FAIL(cx, TENON_CORRUPT, "the engine does not say for which GPU it is");
     if (exact ? made == d->chip : made / 10 == d->chip / 10 && made <= d->chip) return TENON_OK;
-    return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine was built for a GPU of compute capability %ld.%ld (%.160s), this one is %s: build it again here, or "
-                      "for this one with --device cuda:sm_%d", made / 10, made % 10, fingerprint, d->info.name, d->chip);
+    return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine was built for a GPU of compute capability %ld.%ld (%.160s), this one is %s: "
+                      "build it again here, or for this one with --device cuda:sm_%d", made / 10, made % 10, fingerprint,
+                      d->info.name, d->chip);
 }
 
 void tenon_cuda_parts(tenon_cx *cx, tenon_part_fn give, void *user)
@@ -177,8 +184,10 @@ void tenon_cuda_parts(tenon_cx *cx, tenon_part_fn give, void *user)
     char text[TENON_MESSAGE_BYTES + 128];
     tenon_cx_init_child(&quiet, cx);
     const bool has_driver = tenon_cuda_driver_open(&quiet, &driver) == TENON_OK;
-    if (has_driver) snprintf(text, sizeof text, "for CUDA %d.%d, %s", driver.version / 1000, driver.version % 1000 / 10, driver.dl.path);
-    else snprintf(text, sizeof text, "%s; without it engines can be built for a GPU elsewhere (--device cuda:sm_90), not run", quiet.message);
+    if (has_driver) snprintf(text, sizeof text, "for CUDA %d.%d, %s", driver.version / 1000, driver.version % 1000 / 10,
+                             driver.dl.path);
+    else snprintf(text, sizeof text, "%s; without it engines can be built for a GPU elsewhere (--device cuda:sm_90), not run",
+                  quiet.message);
     give(user, "driver", has_driver, text);
     const bool has_nvrtc = tenon_cuda_nvrtc_open(&quiet, &nvrtc) == TENON_OK;
     if (has_nvrtc) snprintf(text, sizeof text, "%d.%d, %s", nvrtc.major, nvrtc.minor, nvrtc.dl.path);
@@ -229,8 +238,9 @@ tenon_status tenon_cuda_device_open(tenon_cx *cx, int index, int threads, tenon_
         tenon_cuda_device_close(&d);
         return status;
     }
-    tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "cuda: %s%s; driver %s, NVRTC %s", d->info.name, d->offline ? ", offline" : "",
-              d->offline ? "none" : d->driver.dl.path, d->has_nvrtc ? d->nvrtc.dl.path : d->nvrtc_missing);
+    tenon_log(cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "cuda: %s%s; driver %s, NVRTC %s", d->info.name,
+              d->offline ? ", offline" : "", d->offline ? "none" : d->driver.dl.path,
+              d->has_nvrtc ? d->nvrtc.dl.path : d->nvrtc_missing);
     *out = d;
     return TENON_OK;
 }

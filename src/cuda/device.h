@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside cuda/: the device object. An offline device stands for a GPU that is not here: it has a compute capability and numbers for the
-   cost model, plans and compiles for it, and refuses whatever needs the driver. */
+/* Inside cuda/: the device object. An offline device stands for a GPU that is not here: it has a compute capability and numbers
+   for the cost model, plans and compiles for it, and refuses whatever needs the driver. */
 #ifndef TENON_CUDA_DEVICE_H
 #define TENON_CUDA_DEVICE_H
 
@@ -10,7 +10,12 @@
 #include <pthread.h>
 
 /* Images compiled by this device object: the tuner compiles what the engine writer compiles again. */
-typedef struct tenon_cuda_compiled { struct tenon_cuda_compiled *next; uint64_t key[2]; size_t bytes; char image[]; } tenon_cuda_compiled;
+typedef struct tenon_cuda_compiled {
+    struct tenon_cuda_compiled *next;
+    uint64_t key[2];
+    size_t bytes;
+    char image[];
+} tenon_cuda_compiled;
 
 struct tenon_device {
     tenon_cx cx;               /* sinks and allocator of whoever opened it; never written after that */
@@ -39,7 +44,8 @@ tenon_status tenon_cuda_accepts(tenon_cx *cx, const tenon_device *device, const 
 void tenon_cuda_parts(tenon_cx *cx, tenon_part_fn give, void *user);
 tenon_status tenon_cuda_can_build(tenon_cx *cx, tenon_device *device);
 tenon_status tenon_cuda_kernel_compile(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
-tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *const *source, size_t count);
+tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *const *source,
+                                       size_t count);
 /* Every entry: this device's context on this thread; TENON_DEVICE when it is offline. */
 tenon_status tenon_cuda_enter(tenon_cx *cx, const tenon_device *device);
 

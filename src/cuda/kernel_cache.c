@@ -47,10 +47,12 @@ bool tenon_kernel_cache_get(tenon_cx *cx, const uint64_t key[2], tenon_buf *out)
     tenon_file_map map;
     head h;
     tenon_cx_init_child(&quiet, cx);
-    if (!path_of(key, folder, path) || access(path, R_OK) != 0 || tenon_file_map_open(&quiet, path, &map) != TENON_OK) return false;
+    if (!path_of(key, folder, path) || access(path, R_OK) != 0) return false;
+    if (tenon_file_map_open(&quiet, path, &map) != TENON_OK) return false;
     bool whole = map.bytes >= sizeof h;
     if (whole) memcpy(&h, map.data, sizeof h);
-    whole = whole && memcmp(h.magic, MAGIC, sizeof h.magic) == 0 && memcmp(h.key, key, sizeof h.key) == 0 && h.bytes == map.bytes - sizeof h &&
+    whole = whole && memcmp(h.magic, MAGIC, sizeof h.magic) == 0 && memcmp(h.key, key, sizeof h.key) == 0 &&
+            h.bytes == map.bytes - sizeof h &&
             XXH3_64bits(map.data + sizeof h, (size_t)h.bytes) == h.hash;
     if (whole) tenon_buf_bytes(out, map.data + sizeof h, (size_t)h.bytes);
     tenon_file_map_close(&map);
@@ -103,7 +105,8 @@ static entry *entries_of(tenon_cx *cx, DIR *dir, size_t *count)
     return list;
 }
 
-/* Down to three quarters, so that this is seldom. Temporary files that a killed process left are entries too, and go with the oldest. */
+/* Down to three quarters, so that this is seldom. Temporary files that a killed process left are entries too, and go with the
+   oldest. */
 static void clean(tenon_cx *cx, const char *folder)
 {
     const unsigned long long most = most_bytes();

@@ -30,7 +30,8 @@ static int split_options(char *text, const char **out, int count)
     return count;
 }
 
-static tenon_status compile_failed(tenon_cx *cx, const tenon_cuda_nvrtc *n, tenon_nvrtc_program program, const tenon_kernel_source *source,
+static tenon_status compile_failed(tenon_cx *cx, const tenon_cuda_nvrtc *n, tenon_nvrtc_program program,
+                                   const tenon_kernel_source *source,
                                    const char *arch, int error)
 {
     size_t bytes = 0;
@@ -38,7 +39,8 @@ static tenon_status compile_failed(tenon_cx *cx, const tenon_cuda_nvrtc *n, teno
     if (n->nvrtcGetProgramLogSize(program, &bytes) == 0 && bytes > 1 && (log = tenon_alloc(cx, bytes)) != NULL &&
         n->nvrtcGetProgramLog(program, log) != 0)
         log[0] = '\0';
-    const tenon_status status = TENON_FAIL(cx, TENON_INTERNAL, "cuda: kernel %s does not compile for %s (%s): %.1500s", source->name, arch,
+    const tenon_status status = TENON_FAIL(cx, TENON_INTERNAL, "cuda: kernel %s does not compile for %s (%s): %.1500s",
+                                           source->name, arch,
                                            n->nvrtcGetErrorString(error), log ? log : "");
     tenon_free(cx, log);
     return status;
@@ -49,7 +51,8 @@ static tenon_status take_image(tenon_cx *cx, const tenon_cuda_nvrtc *n, tenon_nv
     size_t bytes = 0;
     const size_t before = image->length;
     int error = n->nvrtcGetCUBINSize(program, &bytes);
-    if (error || bytes == 0) return TENON_FAIL(cx, TENON_INTERNAL, "cuda: NVRTC gave no image: %s", n->nvrtcGetErrorString(error));
+    if (error || bytes == 0) return TENON_FAIL(cx, TENON_INTERNAL, "cuda: NVRTC gave no image: %s",
+                                               n->nvrtcGetErrorString(error));
     tenon_buf_zeros(image, bytes);
     TENON_TRY(tenon_buf_status(image));
     error = n->nvrtcGetCUBIN(program, image->data + before);

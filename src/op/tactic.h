@@ -137,17 +137,17 @@ typedef struct tenon_backend {
     tenon_status (*upload)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes);   /* synchronous */
     tenon_status (*download)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes); /* synchronous */
     bool host_memory;                          /* device pointers are host pointers */
-    /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done; callers in several threads
-       take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on `stream`; the
-       `run` of a tactic is called by several threads at once, for different streams: what it shares it must lock.
+    /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done; callers in several
+       threads take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on
+       `stream`; the `run` of a tactic is called by several threads at once, for different streams: what it shares it must lock.
        scratch: the caller's, info->threads pieces of scratch_bytes (a multiple of 64), 64-byte aligned; NULL when 0. */
     tenon_status (*launch)(tenon_cx *cx, tenon_device *device, void *stream, const tenon_launch *step, size_t count,
                            void *scratch, size_t scratch_bytes);
     tenon_status (*synchronize)(tenon_cx *cx, tenon_device *device, void *stream);
     /* Kernels: compile to an image at build (stored in the engine), load the image at run. NULL: the backend has none. */
     tenon_status (*kernel_compile)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *source, tenon_buf *image);
-    /* Compiles those that are not there yet, at the same time, so that kernel_compile finds them; NULL: nothing is gained. A source that does
-       not compile is told by kernel_compile. */
+    /* Compiles those that are not there yet, at the same time, so that kernel_compile finds them; NULL: nothing is gained. A
+       source that does not compile is told by kernel_compile. */
     tenon_status (*kernel_prepare)(tenon_cx *cx, tenon_device *device, const tenon_kernel_source *const *source, size_t count);
     tenon_status (*kernel_load)(tenon_cx *cx, tenon_device *device, const void *image, size_t bytes, const char *entry,
                                 void **kernel);
@@ -159,8 +159,9 @@ typedef struct tenon_backend {
     tenon_status (*stream_create)(tenon_cx *cx, tenon_device *device, void **out);
     void (*stream_destroy)(tenon_device *device, void *stream);
     void *stream_default; /* the handle that a caller's own NULL stands for */
-    /* A mark stands for all that is in the stream now; what is put in another stream after stream_after runs behind that. Both may be
-       called between graph_begin and graph_end, to record branches: a stream that waits for a mark of a recording is part of it. */
+    /* A mark stands for all that is in the stream now; what is put in another stream after stream_after runs behind that. Both
+       may be called between graph_begin and graph_end, to record branches: a stream that waits for a mark of a recording is part
+       of it. */
     tenon_status (*stream_mark)(tenon_cx *cx, tenon_device *device, void *stream, void **mark);
     tenon_status (*stream_after)(tenon_cx *cx, tenon_device *device, void *stream, void *mark);
     void (*mark_free)(tenon_device *device, void *mark); /* whoever waits for it still does */

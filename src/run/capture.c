@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A segment's steps as one device graph. Steps that touch nothing in common are recorded in streams of their own (lanes.h), joined by
-   marks, so that branches run beside each other; TENON_LANES=1 records them one after another. */
+/* A segment's steps as one device graph. Steps that touch nothing in common are recorded in streams of their own (lanes.h),
+   joined by marks, so that branches run beside each other; TENON_LANES=1 records them one after another. */
 #include "run/context.h"
 #include "run/lanes.h"
 
@@ -78,7 +78,8 @@ static tenon_status launch(const recording *r, uint32_t i, uint32_t count, void 
 {
     tenon_context *c = r->context;
     tenon_engine *e = c->engine;
-    return e->backend->launch(&c->cx, e->device, stream, &c->launch[r->segment->first + i], count, c->scratch, (size_t)c->profile->scratch_bytes);
+    return e->backend->launch(&c->cx, e->device, stream, &c->launch[r->segment->first + i], count, c->scratch,
+                              (size_t)c->profile->scratch_bytes);
 }
 
 /* The other lanes enter the recording by waiting for its begin, which is nothing yet. */

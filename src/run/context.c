@@ -361,8 +361,8 @@ tenon_status tenon_context_upload(tenon_context *c, void *dst, const void *src, 
 {
     const tenon_engine *e = c->engine;
     if (c->capturing)
-        return TENON_FAIL(&c->cx, TENON_INVALID, "the stream is being captured, and sizes are not on the device yet: enqueue the context once "
-                          "with these shapes before the capture");
+        return TENON_FAIL(&c->cx, TENON_INVALID, "the stream is being captured, and sizes are not on the device yet: enqueue the "
+                          "context once with these shapes before the capture");
     if (e->backend->stream_upload) return e->backend->stream_upload(&c->cx, e->device, c->stream, dst, src, bytes);
     return e->backend->upload(&c->cx, e->device, dst, src, bytes);
 }

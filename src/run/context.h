@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside run/: the context. All of its memory is allocated at creation, sized by the engine's records; setting shapes and addresses
-   evaluates the shape program, resolves slots to tensors and binds steps into launch records; a run only launches those.
+/* Inside run/: the context. All of its memory is allocated at creation, sized by the engine's records; setting shapes and
+   addresses evaluates the shape program, resolves slots to tensors and binds steps into launch records; a run only launches
+   those.
 
    State: shapes_dirty -> (evaluate, resolve, bind) -> ready -> run. Setting an address only rebinds. */
 #ifndef TENON_RUN_CONTEXT_H
@@ -53,8 +54,10 @@ struct tenon_context {
     uint64_t graphs_made, graph_launches, launches; /* segments captured; launched as a graph; all launched */
     int lanes_most;              /* of the graphs made: how many branches run beside each other */
     bool shapes_dirty, binding_dirty;
-    _Atomic(tenon_stream *) queue; /* host: the stream that it waits or runs in; set by its owner, cleared by the stream's thread */
-    tenon_stream *own, *last;    /* device: the stream of tenon_context_run; where the last run was put, NULL when it was waited for */
+    /* host: the stream that it waits or runs in; set by its owner, cleared by the stream's thread */
+    _Atomic(tenon_stream *) queue;
+    /* device: the stream of tenon_context_run; where the last run was put, NULL when it was waited for */
+    tenon_stream *own, *last;
     void *stream;                /* device: the handle that the call in progress works in... */
     bool capturing;              /* ...and its owner records it: nothing may wait, copy from the host or launch a graph */
     uint64_t shape_hash;         /* of the shape block on the device; 0: none there yet */

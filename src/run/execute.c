@@ -132,7 +132,8 @@ static tenon_status check_recordable(tenon_context *c)
     const tenon_engine *e = c->engine;
     for (uint32_t s = 0; s < c->segment_count; s++)
         if (!c->segment[s].captured)
-            return TENON_FAIL(&c->cx, TENON_INVALID, "step '%s' runs on the host, so the engine cannot be captured into a graph: enqueue it outside",
+            return TENON_FAIL(&c->cx, TENON_INVALID, "step '%s' runs on the host, so the engine cannot be captured into a graph: "
+                                                     "enqueue it outside",
                               tenon_engine_string(e, e->step[c->profile->step_first + c->segment[s].first].name));
     return TENON_OK;
 }
@@ -184,7 +185,8 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
         if (r->flags & TENON_STEP_GRAPH) TENON_TRY(run_graph_step(c, i));
         else
             TENON_TRY(
-                e->backend->launch(&c->cx, e->device, c->stream, &c->launch[i], 1, c->scratch, (size_t)c->profile->scratch_bytes));
+                e->backend->launch(&c->cx, e->device, c->stream, &c->launch[i], 1, c->scratch,
+                                   (size_t)c->profile->scratch_bytes));
         TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
         fn(user, i, tenon_engine_string(e, r->name), tenon_now() - start);
     }

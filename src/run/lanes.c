@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dealing steps to lanes. `reach` holds, for each step, all steps that are surely done when it begins; the order of the list is one in
-   which every dependency points back, so one walk does. */
+/* Dealing steps to lanes. `reach` holds, for each step, all steps that are surely done when it begins; the order of the list is
+   one in which every dependency points back, so one walk does. */
 #include "run/lanes.h"
 
 #include <string.h>
@@ -38,8 +38,8 @@ static uint32_t find_needs(const tenon_touch *step, uint32_t i, uint64_t *reach,
     return count;
 }
 
-/* Behind a step that it needs, if that is the last of its lane; else in an empty lane; else behind one that is done anyway; else in the
-   first. */
+/* Behind a step that it needs, if that is the last of its lane; else in an empty lane; else behind one that is done anyway; else
+   in the first. */
 static int choose(const int64_t *tail, int most, const uint64_t *own, const uint32_t *need, uint32_t needs)
 {
     for (uint32_t k = 0; k < needs; k++)
@@ -52,7 +52,8 @@ static int choose(const int64_t *tail, int most, const uint64_t *own, const uint
     return 0;
 }
 
-static tenon_status deal(tenon_cx *cx, const tenon_touch *step, int most, uint64_t *reach, size_t words, uint32_t *need, tenon_lanes *l)
+static tenon_status deal(tenon_cx *cx, const tenon_touch *step, int most, uint64_t *reach, size_t words, uint32_t *need,
+                         tenon_lanes *l)
 {
     int64_t tail[TENON_LANES] = {NOBODY, NOBODY, NOBODY, NOBODY};
     uint32_t waits = 0, room = 0;

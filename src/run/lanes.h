@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Branches of a step list: which steps may run beside each other, found from the bytes that each reads and writes, so it holds for
-   whatever the memory plan and the caller's addresses are. Steps are dealt to a few lanes; a lane runs its steps in order, and a step
-   waits for the steps of other lanes that it depends on and that nothing it waits for has waited for already. */
+/* Branches of a step list: which steps may run beside each other, found from the bytes that each reads and writes, so it holds
+   for whatever the memory plan and the caller's addresses are. Steps are dealt to a few lanes; a lane runs its steps in order,
+   and a step waits for the steps of other lanes that it depends on and that nothing it waits for has waited for already. */
 #ifndef TENON_RUN_LANES_H
 #define TENON_RUN_LANES_H
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams. On devices with queues of their own a stream is one of these: enqueue fills it on the caller's thread. On host backends a
-   stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the caller's thread (so that errors in
-   shapes and addresses are told there), puts it in the queue and returns. An error inside a run is kept and given by the next
-   call on the stream. A forked child has no such thread, and the lock may be held for ever: there a stream is only good for being
-   destroyed.
+/* Streams. On devices with queues of their own a stream is one of these: enqueue fills it on the caller's thread. On host
+   backends a stream is a thread with an in-order queue of fixed size: enqueue prepares the context on the caller's thread (so
+   that errors in shapes and addresses are told there), puts it in the queue and returns. An error inside a run is kept and given
+   by the next call on the stream. A forked child has no such thread, and the lock may be held for ever: there a stream is only
+   good for being destroyed.
 
-   On a device everything that a run needs is put in the stream, its shape block too, so a context may be changed while its last run
-   is on its way. Only another stream has to wait for that, and a stream that was destroyed has been waited for: contexts keep the
-   object, not the handle (`last`). */
+   On a device everything that a run needs is put in the stream, its shape block too, so a context may be changed while its last
+   run is on its way. Only another stream has to wait for that, and a stream that was destroyed has been waited for: contexts
+   keep the object, not the handle (`last`). */
 #include "run/context.h"
 
 #include <pthread.h>
@@ -44,14 +44,21 @@ static void drop(tenon_stream *s)
     alloc.free(alloc.user, s);
 }
 
+/* Unless its owner captures it: then nothing is in it. An error of the work in it has been told, or is nobody's any more. */
+static void drain(const tenon_stream *s)
+{
+    tenon_cx quiet;
+    bool capturing = false;
+    const tenon_engine *e = s->engine;
+    tenon_cx_init_child(&quiet, &s->cx);
+    if (s->wrapped && e->backend->stream_capturing(&quiet, e->device, s->handle, &capturing) != TENON_OK) return;
+    if (!capturing) (void)e->backend->synchronize(&quiet, e->device, s->handle);
+}
+
 static void destroy_on_device(tenon_stream *s)
 {
-    tenon_cx quiet; /* an error of the work in it has been told, or is nobody's any more */
-    bool capturing = false;
     tenon_engine *e = s->engine;
-    tenon_cx_init_child(&quiet, &s->cx);
-    if (!s->wrapped || (e->backend->stream_capturing(&quiet, e->device, s->handle, &capturing) == TENON_OK && !capturing))
-        (void)e->backend->synchronize(&quiet, e->device, s->handle);
+    drain(s);
     if (!s->wrapped) e->backend->stream_destroy(e->device, s->handle);
     s->gone = true;
     s->engine = NULL;
@@ -251,14 +258,7 @@ tenon_status tenon_context_idle(tenon_context *c)
 
 void tenon_stream_release(tenon_context *c)
 {
-    if (c->last && !c->last->gone) { /* its memory is in use until then */
-        tenon_cx quiet;
-        bool capturing = false;
-        const tenon_engine *e = c->engine;
-        tenon_cx_init_child(&quiet, &c->cx);
-            if (!c->last->wrapped || (e->backend->stream_capturing(&quiet, e->device, c->last->handle, &capturing) == TENON_OK && !capturing))
-            (void)e->backend->synchronize(&quiet, e->device, c->last->handle);
-    }
+    if (c->last && !c->last->gone) drain(c->last); /* the memory is in use until then */
     forget(c);
     tenon_stream_destroy(&c->own);
     tenon_stream *s = atomic_load(&c->queue);
@@ -274,7 +274,8 @@ tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 {
     TENON_NEED(NULL, c);
     if (!s) return TENON_FAIL(&c->cx, TENON_INVALID, "tenon_context_enqueue: stream is NULL");
-    if (s->engine != c->engine && (s->engine->backend != c->engine->backend || device_index(s->engine) != device_index(c->engine)))
+    if (s->engine != c->engine && (s->engine->backend != c->engine->backend ||
+                                   device_index(s->engine) != device_index(c->engine)))
         return TENON_FAIL(&c->cx, TENON_INVALID, "the stream was made for another engine's device than the context's");
     if (s->on_device) return enqueue_on_device(c, s);
     TENON_TRY(check_process(&c->cx, s));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams on a GPU: contexts of one engine run beside each other from several threads, addresses change while a run is on its way, a
-   run in another stream comes after the one before, branches of a graph run beside each other, and the caller's own stream is used
-   and can be captured by him. Exit 77 without a device. */
+/* Streams on a GPU: contexts of one engine run beside each other from several threads, addresses change while a run is on its
+   way, a run in another stream comes after the one before, branches of a graph run beside each other, and the caller's own
+   stream is used and can be captured by him. Exit 77 without a device. */
 #include "check.h"
 #include "pb.h"
 
@@ -80,10 +80,12 @@ done:
 /* One input and its result by the reference, on the device and here. */
 typedef struct sample { float *x, *want, *y; void *dx, *dy; int64_t rows; } sample;
 
-static bool make_sample(tenon_cx *cx, tenon_heap *heap, tenon_network *network, const tenon_engine *e, int64_t rows, uint64_t seed, sample *s)
+static bool make_sample(tenon_cx *cx, tenon_heap *heap, tenon_network *network, const tenon_engine *e, int64_t rows,
+                        uint64_t seed, sample *s)
 {
     const size_t bytes = (size_t)rows * WIDTH * sizeof(float);
-    *s = (sample){.x = numbers(heap, (size_t)rows * WIDTH, seed, 1), .y = tenon_heap_alloc(heap, bytes), .want = tenon_heap_alloc(heap, bytes), .rows = rows};
+    *s = (sample){.x = numbers(heap, (size_t)rows * WIDTH, seed, 1), .y = tenon_heap_alloc(heap, bytes),
+                  .want = tenon_heap_alloc(heap, bytes), .rows = rows};
     tenon_host_tensor in = {.name = "x", .dtype = TENON_F32, .rank = 2, .dim = {rows, WIDTH}, .data = s->x}, out = {.name = "y"};
     if (!CHECK_OK(cx, tenon_network_run_reference(cx, network, &in, 1, &out, 1))) return false;
     memcpy(s->want, out.data, bytes);
@@ -112,11 +114,19 @@ static bool aim(tenon_context *c, const sample *s)
 {
     const size_t bytes = (size_t)s->rows * WIDTH * sizeof(float);
     return CHECK_OK(&c->cx, tenon_context_set_shape(c, "x", 2, (int64_t[]){s->rows, WIDTH})) &&
-           CHECK_OK(&c->cx, tenon_context_set_address(c, "x", s->dx, bytes)) && CHECK_OK(&c->cx, tenon_context_set_address(c, "y", s->dy, bytes));
+           CHECK_OK(&c->cx, tenon_context_set_address(c, "x", s->dx, bytes)) && CHECK_OK(&c->cx, tenon_context_set_address(c,
+                   "y", s->dy, bytes));
 }
 
 /* ---- threads ---- */
-typedef struct lane { tenon_cx *cx; tenon_context *context; tenon_stream *stream; tenon_status status; pthread_barrier_t *gate; double begin, end; } lane;
+typedef struct lane {
+    tenon_cx *cx;
+    tenon_context *context;
+    tenon_stream *stream;
+    tenon_status status;
+    pthread_barrier_t *gate;
+    double begin, end;
+} lane;
 
 static void *work(void *arg)
 {
@@ -158,7 +168,9 @@ static void test_beside(tenon_cx *cx, tenon_engine *e, sample *s)
     lane l[STREAMS] = {{NULL}};
     for (int i = 0; i < STREAMS; i++) {
         CHECK_OK(cx, tenon_cx_create(NULL, &l[i].cx));
-        if (!CHECK_OK(cx, tenon_context_create(cx, e, NULL, &l[i].context)) || !CHECK_OK(cx, tenon_stream_create(cx, e, &l[i].stream))) return;
+        if (!CHECK_OK(cx, tenon_context_create(cx, e, NULL, &l[i].context)) || !CHECK_OK(cx,
+                                                                                         tenon_stream_create(cx, e,
+                                                                                                 &l[i].stream))) return;
         if (!aim(l[i].context, &s[i])) return;
         clear(cx, e, &s[i]);
     }
@@ -292,8 +304,10 @@ int main(void)
     backend->close(&device);
     tenon_heap_init(&heap, cx);
     make_network(cx, &heap, &model);
-    bool ready = CHECK_OK(cx, tenon_network_read(cx, model.data, model.length, NULL, &network)) && CHECK_OK(cx, build(cx, network, &engine));
-    for (int i = 0; ready && i < STREAMS; i++) ready = make_sample(cx, &heap, network, engine, 1 + i / 2, 77 + (uint64_t)i, &s[i]);
+    bool ready = CHECK_OK(cx, tenon_network_read(cx, model.data, model.length, NULL, &network)) && CHECK_OK(cx, build(cx,
+            network, &engine));
+    for (int i = 0; ready && i < STREAMS; i++) ready = make_sample(cx, &heap, network, engine, 1 + i / 2, 77 + (uint64_t)i,
+                                                                   &s[i]);
     if (ready) {
         test_branches(cx, engine, &s[0]);
         test_beside(cx, engine, s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lanes: a chain stays in one, branches get their own, nothing runs beside what it conflicts with; random step lists are played in
-   every order that lanes and waits permit, and every pair that conflicts must keep its order. */
+/* Lanes: a chain stays in one, branches get their own, nothing runs beside what it conflicts with; random step lists are played
+   in every order that lanes and waits permit, and every pair that conflicts must keep its order. */
 #include "check.h"
 
 #include "run/lanes.h"
@@ -14,8 +14,10 @@ static void test_shapes(tenon_cx *cx)
 {
     const tenon_span chain[4][2] = {{rd(0, 8), wr(8, 8)}, {rd(8, 8), wr(16, 8)}, {rd(16, 8), wr(8, 8)}, {rd(8, 8), wr(24, 8)}};
     /* a residual block: x -> a -> b, x -> c, b + c */
-    const tenon_span block[5][3] = {{rd(0, 8), wr(8, 8)}, {rd(8, 8), wr(16, 8)}, {rd(16, 8), wr(24, 8)}, {rd(8, 8), wr(32, 8)}, {rd(24, 8), rd(32, 8), wr(40, 8)}};
-    const tenon_span reuse[3][2] = {{rd(0, 8), wr(8, 8)}, {rd(8, 8), wr(16, 8)}, {rd(32, 8), wr(8, 8)}}; /* the third overwrites what the second reads */
+    const tenon_span block[5][3] = {{rd(0, 8), wr(8, 8)}, {rd(8, 8), wr(16, 8)}, {rd(16, 8), wr(24, 8)}, {rd(8, 8), wr(32, 8)},
+                                    {rd(24, 8), rd(32, 8), wr(40, 8)}};
+    /* the third overwrites what the second reads */
+    const tenon_span reuse[3][2] = {{rd(0, 8), wr(8, 8)}, {rd(8, 8), wr(16, 8)}, {rd(32, 8), wr(8, 8)}};
     tenon_touch t[5];
     tenon_lanes l;
     for (int i = 0; i < 4; i++) t[i] = (tenon_touch){chain[i], 2};
@@ -25,7 +27,8 @@ static void test_shapes(tenon_cx *cx)
     for (int i = 0; i < 5; i++) t[i] = (tenon_touch){block[i], i == 4 ? 3 : 2};
     CHECK_OK(cx, tenon_lanes_plan(cx, t, 5, TENON_LANES, &l));
     CHECK(l.count == 2 && l.lane[0] == 0 && l.lane[1] == 0 && l.lane[2] == 0 && l.lane[3] == 1);
-    CHECK(l.wait_first[3] == 0 && l.wait_first[4] == 1 && l.wait[0] == 0 && l.marked[0]);            /* the fork, behind x alone */
+    /* the fork, behind x alone */
+    CHECK(l.wait_first[3] == 0 && l.wait_first[4] == 1 && l.wait[0] == 0 && l.marked[0]);
     CHECK(l.wait_first[5] == 2 && l.wait[1] == (l.lane[4] ? 2u : 3u) && !l.marked[1]);               /* the join */
     tenon_lanes_free(cx, &l);
     CHECK_OK(cx, tenon_lanes_plan(cx, t, 5, 1, &l));
@@ -57,11 +60,13 @@ static bool touches(const tenon_touch *a, const tenon_touch *b)
 {
     for (uint32_t i = 0; i < a->count; i++)
         for (uint32_t k = 0; k < b->count; k++)
-            if ((a->span[i].written || b->span[k].written) && a->span[i].begin < b->span[k].end && b->span[k].begin < a->span[i].end) return true;
+            if ((a->span[i].written || b->span[k].written) && a->span[i].begin < b->span[k].end &&
+                b->span[k].begin < a->span[i].end) return true;
     return false;
 }
 
-/* Any step whose lane and waits permit it is run next; each must find done all that it conflicts with before it, and none after it. */
+/* Any step whose lane and waits permit it is run next; each must find done all that it conflicts with before it, and none after
+   it. */
 static bool play(const tenon_touch *t, const tenon_lanes *l)
 {
     bool done[STEPS] = {false};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Building for GPUs that are not here: every compute capability, what such an engine refuses, which GPUs take which code, the messages
-   when libraries are absent, and the folder of compiled kernels: found again, damaged, limited. Exit 77 without NVRTC. */
+/* Building for GPUs that are not here: every compute capability, what such an engine refuses, which GPUs take which code, the
+   messages when libraries are absent, and the folder of compiled kernels: found again, damaged, limited. Exit 77 without NVRTC.
+   */
 #include "check.h"
 
 #include "cuda/device.h"
@@ -61,7 +62,8 @@ static size_t folder(const char *path, bool damage, size_t *bytes)
 
 static void test_chips(tenon_cx *cx)
 {
-    static const char *const device[] = {"cuda:sm_75", "cuda:sm_80", "cuda:sm_86", "cuda:sm_89", "cuda:sm_90", "cuda:sm_100", "cuda:sm_120"};
+    static const char *const device[] = {"cuda:sm_75", "cuda:sm_80", "cuda:sm_86", "cuda:sm_89", "cuda:sm_90", "cuda:sm_100",
+                                         "cuda:sm_120"};
     for (size_t i = 0; i < TENON_COUNTOF(device); i++) {
         tenon_engine *e = NULL;
         tenon_context *c = NULL;
@@ -89,7 +91,8 @@ static void test_chips(tenon_cx *cx)
 static void test_other_gpus(tenon_cx *cx)
 {
     static const struct { const char *made; int chip; bool runs; } row[] = {
-        {"cuda:sm_80", 80, true}, {"cuda:sm_80", 86, true}, {"cuda:sm_80", 89, true},  {"cuda:sm_86", 80, false}, {"cuda:sm_80", 90, false},
+        {"cuda:sm_80", 80, true}, {"cuda:sm_80", 86, true}, {"cuda:sm_80", 89, true},  {"cuda:sm_86", 80, false}, {"cuda:sm_80",
+                90, false},
         {"cuda:sm_75", 80, false}, {"cuda:sm_90", 90, true}, {"cuda:sm_90", 100, false}, {"cuda:sm_100", 90, false}};
     for (size_t i = 0; i < TENON_COUNTOF(row); i++) {
         tenon_engine *e = NULL, *again = NULL;
@@ -133,7 +136,8 @@ static void test_absent(tenon_cx *cx)
     setenv("TENON_CUDA_ABSENT", "driver,symbol:nvrtcGetCUBIN", 1);
     CHECK_FAILS(cx, build(cx, "cuda:sm_90", &e), TENON_DEVICE, "lacks nvrtcGetCUBIN: it is too old");
     setenv("TENON_CUDA_ABSENT", "memory:1000,symbol:cuX", 1);
-    CHECK(tenon_cuda_memory_limit() == 1000 && tenon_cuda_absent("symbol:cuX") && !tenon_cuda_absent("symbol:cu") && !tenon_cuda_absent("memory"));
+    CHECK(tenon_cuda_memory_limit() == 1000 && tenon_cuda_absent("symbol:cuX") && !tenon_cuda_absent("symbol:cu") &&
+          !tenon_cuda_absent("memory"));
     unsetenv("TENON_CUDA_ABSENT");
     CHECK(tenon_cuda_memory_limit() == SIZE_MAX && !tenon_cuda_absent("driver"));
 }
@@ -151,7 +155,8 @@ static void test_kernel_cache(tenon_cx *cx, const char *path)
     CHECK(folder(path, true, &bytes) > 0);
     CHECK_OK(cx, build(cx, "cuda:sm_90", &second)); /* every entry of it is damaged now */
     CHECK(strstr(logged, "is damaged: it is compiled again") != NULL);
-    if (first && second && CHECK_OK(cx, tenon_engine_data(cx, first, &a, &a_bytes)) && CHECK_OK(cx, tenon_engine_data(cx, second, &b, &b_bytes)))
+    if (first && second && CHECK_OK(cx, tenon_engine_data(cx, first, &a, &a_bytes)) && CHECK_OK(cx,
+            tenon_engine_data(cx, second, &b, &b_bytes)))
         CHECK(a_bytes == b_bytes && memcmp(a, b, a_bytes) == 0);
     tenon_engine_destroy(&second);
     CHECK_OK(cx, build(cx, "cuda:sm_90", &second));
@@ -180,7 +185,8 @@ int main(void)
     tenon_cx *cx = NULL;
     char path[] = "/tmp/tenon_offline_XXXXXX", command[64];
     tenon_cuda_nvrtc nvrtc;
-    if (tenon_cx_create(&(tenon_cx_options){.log = on_log, .severity = TENON_WARNING}, &cx) != TENON_OK || !mkdtemp(path)) return 1;
+    if (tenon_cx_create(&(tenon_cx_options){.log = on_log, .severity = TENON_WARNING}, &cx) != TENON_OK ||
+        !mkdtemp(path)) return 1;
     unsetenv("TENON_CUDA_ABSENT");
     if (tenon_cuda_nvrtc_open(cx, &nvrtc) != TENON_OK) {
         printf("SKIP: %s\n", cx->message);
