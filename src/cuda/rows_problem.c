@@ -109,9 +109,9 @@ static const char *add_parameters(const tenon_problem *p, const tenon_node *n, t
 static const char *add_statistics(const tenon_problem *p, const tenon_node *n, tenon_cuda_rows *r)
 {
     for (int i = 1; i < n->dst_count; i++) {
-        if (!n->dst[i]) continue;
-        const int dst = tenon_problem_dst(p, n->dst[i]);
-        if (i > 2 || dst < 0) return "statistics that are not results";
+        const int dst = n->dst[i] ? tenon_problem_dst(p, n->dst[i]) : -1;
+        if (dst < 0) continue; /* nobody asked for it */
+        if (i > 2) return "more results than the statistics";
         if (!tenon_cuda_type(n->dst[i]->type.dtype)) return "the statistics' type";
         const int t = tenon_cuda_space_add(&r->space, &n->dst[i]->type, &p->dst[dst].format, NULL);
         if (t < 0) return "too many tensors";

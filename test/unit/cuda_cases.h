@@ -81,6 +81,10 @@ static const char *const cuda_case[] = {
     "resize:f16,1x32x10x10:cl,scales=1+1+2+2,coordinate_transformation_mode=\"asymmetric\",nearest_mode=\"floor\">_:cl",
     "resize:f32,2x19x7x5:cl,sizes=2+19+11+13,mode=\"linear\"|relu>_:cl",
     "resize:f32,1x5xa[4..9@7]x6,scales=1+1+2+1.5,mode=\"cubic\",exclude_outside=1",
+    "t=top_k:f32,1x8400,k=300,results=2>t.0,t.1",
+    "top_k:i64,2x90,k=40,largest=0,results=2>_",
+    "cum_sum:f16,3x70,axis=1,reverse=1",
+    "cum_sum:f32,a[1..9]x70x4,axis=1,exclusive=1",
 };
 
 #endif
