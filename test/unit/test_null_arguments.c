@@ -92,6 +92,7 @@ static void test_config(void)
     CHECK(tenon_config_set_timing_cache(config, NULL) == TENON_OK);
     INVALID(tenon_config_set_refit(NULL, false));
     INVALID(tenon_config_set_tf32(NULL, false));
+    INVALID(tenon_config_set_strict(NULL, false));
     INVALID(tenon_config_add_profile(NULL, &profile));
     REFUSES(config_said, "out", tenon_config_add_profile(config, NULL));
     INVALID(tenon_config_set_shape(NULL, 0, "x", 4, one, one, one));
