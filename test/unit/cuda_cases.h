@@ -85,6 +85,8 @@ static const char *const cuda_case[] = {
     "top_k:i64,2x90,k=40,largest=0,results=2>_",
     "cum_sum:f16,3x70,axis=1,reverse=1",
     "cum_sum:f32,a[1..9]x70x4,axis=1,exclusive=1",
+    "transpose:f16,a[1..8]x197x768,perm=0+2+1",
+    "copy:f16,2x40x9x8>_:cl",
 };
 
 #endif
