@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { P_RANK = 0, P_VERSION = 7 };
+enum { P_RANK = 0, P_NOT_AT_THIS_LEVEL = 1, P_VERSION = 7 };
 enum { WORKSPACE_MOST = 16 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
 
 typedef struct own {
@@ -198,6 +198,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     if (tf32 ? type != TENON_F32 : type != TENON_F32 && type != TENON_F16 && type != TENON_BF16)
         return tf32 ? "not f32" : "neither f32 nor f16 nor bf16";
     if (v->p[P_RANK] < 0 || v->p[P_RANK] >= TENON_DNN_RANKS) return "no such variant";
+    if (v->p[P_NOT_AT_THIS_LEVEL]) return "cuDNN takes a second for a plan: from optimization level 3 on";
     const char *why = make(p, &o);
     if (why) return why;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
@@ -212,15 +213,16 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return NULL;
 }
 
-/* One plan where the level permits three variants, then more. */
+/* By how many variants the level permits: none below eight, then a few plans. */
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
     const char *missing;
     (void)p;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
     const tenon_cudnn *dnn = l ? tenon_cudnn_open(&l->cx, &missing) : NULL;
-    const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 4 : max >= 8 ? 2 : 1, count = TENON_MIN(dnn ? wanted : 1, max);
-    for (int i = 0; i < count; i++) out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_VERSION] = dnn ? dnn->version : 0}};
+    const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : 1, count = TENON_MIN(dnn ? wanted : 1, max);
+    for (int i = 0; i < count; i++)
+        out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_NOT_AT_THIS_LEVEL] = max < 8, [P_VERSION] = dnn ? dnn->version : 0}};
     return count;
 }
 
@@ -293,7 +295,8 @@ static tenon_status run(const void *launch, void *exec)
     return tenon_dnn_execute(q->cx, r->plan, (int)r->count, r->id, r->address, r->workspace, q->stream);
 }
 
-/* Roofline with tensor cores for the small types; grouped convolutions use little of them. */
+/* Roofline with tensor cores for the small types; grouped convolutions use little of them. Three times that: whether cuDNN can do
+   a problem at all shows when its plan is made, so where nothing is timed it is taken only where the others are far worse. */
 static double cost_of(const tenon_problem *p, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst,
                       bool tf32)
 {
@@ -306,7 +309,7 @@ static double cost_of(const tenon_problem *p, const tenon_device *device, const 
     double bytes = 0;
     for (int i = 0; i < p->src_count; i++) bytes += (double)tenon_dtype_bytes(src[i].dtype, (size_t)tenon_tensor_count(&src[i]));
     for (int i = 0; i < p->dst_count; i++) bytes += (double)tenon_dtype_bytes(dst[i].dtype, (size_t)tenon_tensor_count(&dst[i]));
-    return 5e-6 + TENON_MAX(tenon_problem_flops(p, src, dst) / (info->peak_flops * gain), bytes / info->bandwidth);
+    return 5e-6 + 3 * TENON_MAX(tenon_problem_flops(p, src, dst) / (info->peak_flops * gain), bytes / info->bandwidth);
 }
 
 #define CONV(id, id_name, tf32_)                                                                                                 \
