@@ -38,7 +38,7 @@ static double model(const tile *t, int stages, const tenon_cuda_attention *o, co
     const double active = TENON_MIN(resident, ceil(blocks / multiprocessors));
     const double nt = (double)t->bt / t->wt, products = nt / 8 * (whole(o->head) + whole(o->value_head)) / 16.0;
     const double chain = (products * 12 + nt * 8 + 250) / 1.7e9; /* one warp: products, weights, barrier */
-    const double tensor = 2.0 * queries * t->bt * (whole(o->head) + whole(o->value_head)) / 3.2e12 * active;
+    const double tensor = 2.0 * queries * t->bt * (whole(o->head) + whole(o->value_head)) / 1.4e12 * active;
     const double cache = 2.0 * t->bt * (o->head + o->value_head) / 40e9 * active;
     const double joined = queries * o->value_head * 4.0 * (t->wt + 1) / 80e9;
     return 2.3e-6 + rounds * (chunks * TENON_MAX(chain, TENON_MAX(tensor, cache)) + joined);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix product by m16n8k16 on tensor cores: f16 and bf16, sums in f32. A block computes BM x BN results; its WM x WN warps have a
+/* Matrix product on tensor cores, sums in f32: f16 and bf16 by m16n8k16, f32 rounded to TF32 by m16n8k8. A block computes BM x BN results; its WM x WN warps have a
    part of them each, and WK such groups share the depth of every chunk of BK. Chunks of A and B come through STAGES places in shared
    memory; those of a constant B that fit are asked for before the step before has ended. SPLIT blocks, a cluster, share the whole
    depth: each pushes its sums to the block that finishes those rows.
@@ -9,20 +9,25 @@
    rows; tiles beyond the rows there are now leave.
 
    Shared memory: [SPLIT > 1: sums pushed here, SPLIT x BM * BN / SPLIT floats] [STAGES x (A, B); after the loop WK x BM x PITCH_C floats]
-   Rows of a chunk are tenon_pitch elements apart. */
+   Rows of a chunk are an odd number of 16 bytes apart, for ldmatrix; those of 32-bit elements that do not run along the depth, which single
+   loads take, 8 elements more than a multiple of 16: four rows of eight neighbours then lie in different banks. */
 #define THREADS (WM * WN * WK * 32)
 #define TM (BM / WM)
 #define TN (BN / WN)
 #define WIDTH_A (A_ALONG_DEPTH ? BK : BM)
 #define WIDTH_B (B_ALONG_DEPTH ? BK : BN)
-#define PITCH(width) tenon_pitch(width)
-#define STAGE_A ((A_ALONG_DEPTH ? BM : BK) * PITCH(WIDTH_A) * 2)
-#define STAGE_BYTES (STAGE_A + (B_ALONG_DEPTH ? BN : BK) * PITCH(WIDTH_B) * 2)
+#define BYTES ((int)sizeof(A_TYPE))
+#define KS (32 / BYTES) /* depth of one product */
+#define PITCH(width, along) (BYTES == 4 && !(along) ? (width) + 8 : ((width) * BYTES / 16 | 1) * 16 / BYTES)
+#define PITCH_A PITCH(WIDTH_A, A_ALONG_DEPTH)
+#define PITCH_B PITCH(WIDTH_B, B_ALONG_DEPTH)
+#define STAGE_A ((A_ALONG_DEPTH ? BM : BK) * PITCH_A * BYTES)
+#define STAGE_BYTES (STAGE_A + (B_ALONG_DEPTH ? BN : BK) * PITCH_B * BYTES)
 #define PITCH_C (BN + 8)
 #define VECTORS (BM * BN / 8)
 #define SLOT_BYTES (SPLIT > 1 ? BM * BN * 4 : 0)
 #define GROUPED 8 /* tiles of rows that share columns of B while these are in the second cache */
-static_assert(TM % 16 == 0 && TN % 16 == 0 && BK % (16 * WK) == 0 && STAGES >= 2, "whole products");
+static_assert(TM % 16 == 0 && TN % 16 == 0 && BK % (KS * WK) == 0 && STAGES >= 2, "whole products");
 static_assert(VECTORS % SPLIT == 0, "blocks of a cluster finish the same number of vectors");
 
 struct matrices { /* of this block */
@@ -33,41 +38,75 @@ struct matrices { /* of this block */
 static __device__ __forceinline__ void fetch_a(const tenon_args &args, const matrices &x, unsigned stage, int k0)
 {
     const long long by_row = tenon_step(args, 0, RANK - 2), by_depth = tenon_step_a(args);
-    if (A_ALONG_DEPTH) tenon_fetch<A_TYPE, BM, BK, THREADS>(stage, x.a, by_row, by_depth, x.m0, x.rows, k0, x.depth, args.aligned & 1);
-    else tenon_fetch<A_TYPE, BK, BM, THREADS>(stage, x.a, by_depth, by_row, k0, x.depth, x.m0, x.rows, args.aligned & 1);
+    if (A_ALONG_DEPTH) tenon_fetch<A_TYPE, BM, BK, THREADS, PITCH_A>(stage, x.a, by_row, by_depth, x.m0, x.rows, k0, x.depth, args.aligned & 1);
+    else tenon_fetch<A_TYPE, BK, BM, THREADS, PITCH_A>(stage, x.a, by_depth, by_row, k0, x.depth, x.m0, x.rows, args.aligned & 1);
 }
 static __device__ __forceinline__ void fetch_b(const tenon_args &args, const matrices &x, unsigned stage, int k0)
 {
     const long long by_column = tenon_step(args, 1, RANK - 1), by_depth = tenon_step_b(args);
-    if (B_ALONG_DEPTH) tenon_fetch<A_TYPE, BN, BK, THREADS>(stage + STAGE_A, x.b, by_column, by_depth, x.n0, x.columns, k0, x.depth, args.aligned & 2);
-    else tenon_fetch<A_TYPE, BK, BN, THREADS>(stage + STAGE_A, x.b, by_depth, by_column, k0, x.depth, x.n0, x.columns, args.aligned & 2);
+    if (B_ALONG_DEPTH) tenon_fetch<A_TYPE, BN, BK, THREADS, PITCH_B>(stage + STAGE_A, x.b, by_column, by_depth, x.n0, x.columns, k0, x.depth, args.aligned & 2);
+    else tenon_fetch<A_TYPE, BK, BN, THREADS, PITCH_B>(stage + STAGE_A, x.b, by_depth, by_column, k0, x.depth, x.n0, x.columns, args.aligned & 2);
+}
+
+/* Fragments of one product: 16 rows of A from m on, 16 columns of B from n on, both from depth k on. */
+static __device__ __forceinline__ void read_a(unsigned *a, unsigned stage, int m, int k, int lane)
+{
+    if (A_ALONG_DEPTH) tenon_ldmatrix4(a, stage + ((m + lane % 16) * PITCH_A + k + lane / 16 * (KS / 2)) * BYTES);
+    else if (BYTES == 2) tenon_ldmatrix4_trans(a, stage + ((k + lane / 16 * 8 + lane % 8) * PITCH_A + m + lane / 8 % 2 * 8) * 2);
+    else
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            a[i] = __float_as_uint(tenon_lds4(stage + ((k + lane % 4 + i / 2 * 4) * PITCH_A + m + lane / 4 + i % 2 * 8) * 4));
+}
+static __device__ __forceinline__ void read_b(unsigned *b, unsigned at, int n, int k, int lane)
+{
+    if (B_ALONG_DEPTH) tenon_ldmatrix4(b, at + ((n + lane / 16 * 8 + lane % 8) * PITCH_B + k + lane / 8 % 2 * (KS / 2)) * BYTES);
+    else if (BYTES == 2) tenon_ldmatrix4_trans(b, at + ((k + lane / 8 % 2 * 8 + lane % 8) * PITCH_B + n + lane / 16 * 8) * 2);
+    else
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            b[i] = __float_as_uint(tenon_lds4(at + ((k + lane % 4 + i % 2 * 4) * PITCH_B + n + lane / 4 + i / 2 * 8) * 4));
+}
+
+/* 16 x 16 results. */
+template <class T> static __device__ __forceinline__ void product(float (*d)[4], unsigned *a, unsigned *b)
+{
+    if constexpr (sizeof(T) == 2) {
+        tenon_mma<T>::k16(d[0], a, b[0], b[1]);
+        tenon_mma<T>::k16(d[1], a, b[2], b[3]);
+    } else {
+        tenon_mma<T>::k8(d[0], a, b[0], b[1]);
+        tenon_mma<T>::k8(d[1], a, b[2], b[3]);
+    }
+}
+template <class T> static __device__ __forceinline__ void round_all(unsigned *v)
+{
+    if constexpr (sizeof(T) == 4)
+#pragma unroll
+        for (int i = 0; i < 4; i++) v[i] = tenon_tf32(__uint_as_float(v[i]));
 }
 
 /* One chunk. m, n: where this warp's part begins; group: which of WK shares of the depth. */
 static __device__ __forceinline__ void multiply(unsigned stage, int m, int n, int group, int lane, float (&sum)[TM / 16][TN / 8][4])
 {
 #pragma unroll
-    for (int s = 0; s < BK / 16 / WK; s++) {
-        const int k = (s * WK + group) * 16;
+    for (int s = 0; s < BK / KS / WK; s++) {
+        const int k = (s * WK + group) * KS;
         unsigned a[TM / 16][4], b[TN / 16][4];
 #pragma unroll
         for (int i = 0; i < TM / 16; i++) {
-            if (A_ALONG_DEPTH) tenon_ldmatrix4(a[i], stage + ((m + i * 16 + lane % 16) * PITCH(WIDTH_A) + k + lane / 16 * 8) * 2);
-            else tenon_ldmatrix4_trans(a[i], stage + ((k + lane / 16 * 8 + lane % 8) * PITCH(WIDTH_A) + m + i * 16 + lane / 8 % 2 * 8) * 2);
+            read_a(a[i], stage, m + i * 16, k, lane);
+            round_all<A_TYPE>(a[i]);
         }
 #pragma unroll
         for (int j = 0; j < TN / 16; j++) {
-            const unsigned at = stage + STAGE_A;
-            if (B_ALONG_DEPTH) tenon_ldmatrix4(b[j], at + ((n + j * 16 + lane / 16 * 8 + lane % 8) * PITCH(WIDTH_B) + k + lane / 8 % 2 * 8) * 2);
-            else tenon_ldmatrix4_trans(b[j], at + ((k + lane / 8 % 2 * 8 + lane % 8) * PITCH(WIDTH_B) + n + j * 16 + lane / 16 * 8) * 2);
+            read_b(b[j], stage + STAGE_A, n + j * 16, k, lane);
+            round_all<A_TYPE>(b[j]);
         }
 #pragma unroll
         for (int i = 0; i < TM / 16; i++)
 #pragma unroll
-            for (int j = 0; j < TN / 16; j++) {
-                tenon_mma<A_TYPE>::k16(sum[i][2 * j], a[i], b[j][0], b[j][1]);
-                tenon_mma<A_TYPE>::k16(sum[i][2 * j + 1], a[i], b[j][2], b[j][3]);
-            }
+            for (int j = 0; j < TN / 16; j++) product<A_TYPE>(&sum[i][2 * j], a[i], b[j]);
     }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products of f16 and bf16 on tensor cores by mma.sync, from one row to thousands. A variant is a tile, how many blocks share the
+/* Matrix products of f16, bf16 and (where TF32 is permitted) f32 on tensor cores by mma.sync, from one row to thousands. A variant is a tile, how many blocks share the
    depth (clusters, compute capability 9.0) and how many chunks are in shared memory; a model of a round of blocks puts them in order. */
 #include "cuda/gemm_mma.h"
 
@@ -21,16 +21,26 @@ enum { TILES = TENON_COUNTOF(tiles), P_TILE = 0, P_SPLIT, P_STAGES, STAGES_MOST 
 
 static int threads_of(const tile *t) { return t->wm * t->wn * t->wk * 32; }
 
-/* As in gemm_mma.cu. */
-static int pitch(int width) { return (width / 8 | 1) * 8; }
-static int stage_bytes(const tile *t, bool a_along, bool b_along)
+/* How operands lie: bytes of an element, and whether they run along the depth. */
+typedef struct layout { int bytes; bool a_along, b_along; } layout;
+
+static layout layout_of(const tenon_cuda_product *o)
 {
-    return 2 * ((a_along ? t->bm : t->bk) * pitch(a_along ? t->bk : t->bm) + (b_along ? t->bn : t->bk) * pitch(b_along ? t->bk : t->bn));
+    return (layout){(int)tenon_dtype_bytes(o->space.tensor[0].type->dtype, 1), o->step_a == 1,
+                    o->step_b == 1 && o->space.tensor[1].stride[o->space.rank - 1] != 1};
+}
+
+/* As in gemm_mma.cu. */
+static int pitch(int width, bool along, int bytes) { return bytes == 4 && !along ? width + 8 : (width * bytes / 16 | 1) * 16 / bytes; }
+static int stage_bytes(const tile *t, layout l)
+{
+    const int a = (l.a_along ? t->bm : t->bk) * pitch(l.a_along ? t->bk : t->bm, l.a_along, l.bytes);
+    return l.bytes * (a + (l.b_along ? t->bn : t->bk) * pitch(l.b_along ? t->bk : t->bn, l.b_along, l.bytes));
 }
 static int slot_bytes(const tile *t, int split) { return split > 1 ? t->bm * t->bn * 4 : 0; }
-static int shared_bytes(const tile *t, int split, int stages, bool a_along, bool b_along)
+static int shared_bytes(const tile *t, int split, int stages, layout l)
 {
-    const int chunks = stages * stage_bytes(t, a_along, b_along), sums = t->wk * t->bm * (t->bn + 8) * 4;
+    const int chunks = stages * stage_bytes(t, l), sums = t->wk * t->bm * (t->bn + 8) * 4;
     return slot_bytes(t, split) + TENON_MAX(chunks, sums);
 }
 
@@ -38,23 +48,24 @@ typedef struct choice { const tile *tile; int split, stages, shared; double seco
 
 /* Seconds by a model: rounds of blocks that fit the multiprocessors, each limited by the tensor cores, by what the second cache
    delivers, or by the chain of products and barriers of one block. The rates are an H100's (1.7 GHz, mma.sync). */
-static double model(const choice *c, const tenon_cuda_extent *e, int multiprocessors, size_t shared_most)
+static double model(const choice *c, const tenon_cuda_extent *e, int bytes, int multiprocessors, size_t shared_most)
 {
     const tile *t = c->tile;
     const double blocks = ceil(e->m / t->bm) * ceil(e->n / t->bn) * e->batch * c->split;
+    const bool alone = t->bm * t->bn >= 128 * 256; /* nothing computes while it finishes a tile */
     const double chunks = ceil(ceil(e->k / t->bk) / c->split);
-    const int by_shared = (int)((shared_most + 1024) / ((size_t)c->shared + 1024)), by_threads = t->bm * t->bn >= 128 * 256 ? 1 : 1024 / threads_of(t);
+    const int by_shared = (int)((shared_most + 1024) / ((size_t)c->shared + 1024)), by_threads = alone ? 1 : 1024 / threads_of(t);
     const double resident = TENON_MAX(1, TENON_MIN(by_shared, by_threads)), active = TENON_MIN(resident, ceil(blocks / multiprocessors));
     const double rounds = blocks / multiprocessors <= resident ? active : blocks / multiprocessors;
     const double warp_tile = (double)(t->bm / t->wm) * (t->bn / t->wn);
-    const double tensor = 2.0 * t->bm * t->bn * t->bk / (5.0e12 * warp_tile / (warp_tile + 600)); /* a small tile of a warp reads more than it computes */
-    const double cache = (double)(t->bm + t->bn) * t->bk * 2 / 40e9;
-    const double products = ceil(t->bm / t->wm / 16.0) * (t->bn / t->wn / 8.0) * (t->bk / 16 / t->wk);
-    const double chain = (products * 8 + t->bk / 16 / t->wk * 35 + 60) / 1.7e9;
+    const double tensor = 2.0 * t->bm * t->bn * t->bk / (6e12 * (alone ? 0.72 : 1) / bytes * warp_tile / (warp_tile + 600)); /* small ones read more */
+    const double cache = (double)(t->bm + t->bn) * t->bk * bytes / 60e9;
+    const double products = ceil(t->bm / t->wm / 16.0) * (t->bn / t->wn / 8.0) * (t->bk * bytes / 32.0 / t->wk);
+    const double chain = (products * 8 + t->bk * bytes / 32.0 / t->wk * 35 + 60) / 1.7e9;
     const double chunk = TENON_MAX(chain, TENON_MAX(tensor, cache) * active) / active;
-    const double outputs = t->bm * t->bn * (4.0 * t->wk + 8) / 100e9, weights = e->k * e->n * e->batch * 2 / 3e12;
-    const double results = e->m * e->n * e->batch * 2 / 2.5e12, rows = e->m * e->k * e->batch * 2 / 5e12;
-    return 1.9e-6 + (c->split > 1 ? 0.5e-6 : 0) + TENON_MAX(rounds * (chunks * chunk + outputs), weights + results + rows);
+    const double outputs = t->bm * t->bn * (4.0 * t->wk + 8) / 100e9, weights = e->k * e->n * e->batch * bytes / 3e12;
+    const double results = e->m * e->n * e->batch * bytes / 2.5e12, rows = e->m * e->k * e->batch * bytes / 5e12;
+    return 1.9e-6 + (c->split > 1 ? 0.9e-6 : 0) + TENON_MAX(rounds * (chunks * chunk + outputs), weights + results + rows);
 }
 
 /* As many chunks as there are, as far as the blocks that one multiprocessor gets have room. */
@@ -73,33 +84,27 @@ static bool is_16_bits(const tenon_problem *p)
     return type == TENON_F16 || type == TENON_BF16;
 }
 
-static void along(const tenon_cuda_product *o, bool *a, bool *b)
-{
-    *a = o->step_a == 1;
-    *b = o->step_b == 1 && o->space.tensor[1].stride[o->space.rank - 1] != 1;
-}
-
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
     const int multiprocessors = tenon_cuda_multiprocessors(device), sm = tenon_cuda_sm(device);
     const size_t most = tenon_cuda_shared_most(device);
     tenon_cuda_product o;
     choice best[VARIANTS];
-    bool a_along, b_along;
     int count = 0;
-    if (tenon_cuda_product_make(p, &o) || !is_16_bits(p)) return 0;
+    if (tenon_cuda_product_make(p, &o)) return 0;
+    const layout l = layout_of(&o);
+    if (l.bytes != 2 && l.bytes != 4) return 0;
     const tenon_cuda_extent e = tenon_cuda_product_extent(p);
-    along(&o, &a_along, &b_along);
     max = TENON_MIN(max, (int)VARIANTS);
     for (int i = 0; i < (int)TILES; i++)
         for (int split = 1; split <= (sm >= 90 ? 8 : 1); split *= 2) {
             const tile *t = &tiles[i];
             choice c = {.tile = t, .split = split};
             if (split > 1 && (e.k < 2.0 * t->bk * split || ceil(e.m / t->bm) * ceil(e.n / t->bn) * e.batch > multiprocessors)) break;
-            c.stages = stages_of(t, split, &e, multiprocessors, most, stage_bytes(t, a_along, b_along));
-            c.shared = shared_bytes(t, split, c.stages, a_along, b_along);
+            c.stages = stages_of(t, split, &e, multiprocessors, most, stage_bytes(t, l));
+            c.shared = shared_bytes(t, split, c.stages, l);
             if ((size_t)c.shared > most) continue;
-            c.seconds = model(&c, &e, multiprocessors, most);
+            c.seconds = model(&c, &e, l.bytes, multiprocessors, most);
             int at = count < max ? count++ : max;
             for (; at > 0 && best[at - 1].seconds > c.seconds; at--)
                 if (at < max) best[at] = best[at - 1];
@@ -112,32 +117,40 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
 static double cost(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst)
 {
     tenon_cuda_product o;
-    bool a_along, b_along;
     (void)src, (void)dst;
     if (tenon_cuda_product_make(p, &o)) return INFINITY;
-    along(&o, &a_along, &b_along);
+    const layout l = layout_of(&o);
     const tenon_cuda_extent e = tenon_cuda_product_extent(p);
     choice c = {.tile = &tiles[v->p[P_TILE]], .split = v->p[P_SPLIT], .stages = v->p[P_STAGES]};
-    c.shared = shared_bytes(c.tile, c.split, c.stages, a_along, b_along);
-    return model(&c, &e, tenon_cuda_multiprocessors(device), tenon_cuda_shared_most(device));
+    c.shared = shared_bytes(c.tile, c.split, c.stages, l);
+    return model(&c, &e, l.bytes, tenon_cuda_multiprocessors(device), tenon_cuda_shared_most(device));
 }
 
 /* ---- the tactic ---- */
-static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+static const char *reject_tile(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
 {
     tenon_cuda_product o;
-    bool a_along, b_along;
     const int tile_at = v->p[P_TILE], split = v->p[P_SPLIT], stages = v->p[P_STAGES];
-    if (!is_16_bits(p)) return "neither f16 nor bf16";
-    if (p->anchor[0].node->src[0]->type.dtype == TENON_BF16 && tenon_cuda_sm(device) < 80) return "products of bf16 need compute capability 8.0";
     const char *why = tenon_cuda_product_rejects(p, &o, scratch);
     if (why) return why;
     if (tile_at < 0 || tile_at >= (int)TILES || split < 1 || split > 8 || (split & (split - 1)) || stages < 2 || stages > STAGES_MOST)
         return "no such variant";
     if (split > 1 && tenon_cuda_sm(device) < 90) return "clusters need compute capability 9.0";
-    along(&o, &a_along, &b_along);
-    if ((size_t)shared_bytes(&tiles[tile_at], split, stages, a_along, b_along) > tenon_cuda_shared_most(device)) return "too much shared memory";
+    if ((size_t)shared_bytes(&tiles[tile_at], split, stages, layout_of(&o)) > tenon_cuda_shared_most(device)) return "too much shared memory";
     return NULL;
+}
+
+static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    if (!is_16_bits(p)) return "neither f16 nor bf16";
+    if (p->anchor[0].node->src[0]->type.dtype == TENON_BF16 && tenon_cuda_sm(device) < 80) return "products of bf16 need compute capability 8.0";
+    return reject_tile(p, v, device, scratch);
+}
+
+static const char *reject_tf32(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    if (p->anchor[0].node->src[0]->type.dtype != TENON_F32) return "not f32";
+    return reject_tile(p, v, device, scratch);
 }
 
 static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
@@ -170,18 +183,17 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     const tile *t = &tiles[b->variant->p[P_TILE]];
     const int split = b->variant->p[P_SPLIT], rank = o->space.rank;
     int64_t size[TENON_MAX_RANK], batch = 1;
-    bool a_along, b_along;
+    const layout l = layout_of(o);
     memset(r, 0, sizeof *r);
-    TENON_TRY(tenon_cuda_product_bind(cx, b, o, 8, r));
+    TENON_TRY(tenon_cuda_product_bind(cx, b, o, 16 / l.bytes, r));
     tenon_cuda_product_most(b, o, size);
     for (int j = 0; j < rank - 2; j++) batch *= size[j];
-    along(o, &a_along, &b_along);
     r->grid[0] = (uint32_t)((size[rank - 2] + t->bm - 1) / t->bm * ((size[rank - 1] + t->bn - 1) / t->bn) * split);
     r->grid[1] = 1;
     r->grid[2] = (uint32_t)batch;
     if (!r->grid[2]) r->grid[0] = 0;
     r->threads = (uint32_t)threads_of(t);
-    r->shared_bytes = (uint32_t)shared_bytes(t, split, b->variant->p[P_STAGES], a_along, b_along);
+    r->shared_bytes = (uint32_t)shared_bytes(t, split, b->variant->p[P_STAGES], l);
     r->cluster = split > 1 ? (uint32_t)split : 0;
     return TENON_OK;
 }
@@ -189,4 +201,9 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
 const tenon_tactic tenon_cuda_matmul_mma = {
     .name = "cuda.matmul_mma", .pattern = "matmul", .flags = TENON_TACTIC_DETERMINISTIC, .variants = variants, .reject = reject, .plan = plan,
     .bind = bind, .run = tenon_cuda_run, .cost = cost, .source_hash_of = "gemm_mma",
+};
+
+const tenon_tactic tenon_cuda_matmul_mma_tf32 = {
+    .name = "cuda.matmul_mma_tf32", .pattern = "matmul", .need = 80, .flags = TENON_TACTIC_DETERMINISTIC | TENON_TACTIC_TF32, .variants = variants,
+    .reject = reject_tf32, .plan = plan, .bind = bind, .run = tenon_cuda_run, .cost = cost, .source_hash_of = "gemm_mma",
 };

@@ -98,6 +98,12 @@ static __device__ __forceinline__ void tenon_lds16(float *r, unsigned at)
 {
     asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(r[0]), "=f"(r[1]), "=f"(r[2]), "=f"(r[3]) : "r"(at) : "memory");
 }
+static __device__ __forceinline__ float tenon_lds4(unsigned at)
+{
+    float r;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(r) : "r"(at) : "memory");
+    return r;
+}
 static __device__ __forceinline__ void tenon_sts16(unsigned at, const unsigned *r)
 {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3]) : "memory");
@@ -144,40 +150,47 @@ template <int LEFT> static __device__ __forceinline__ void tenon_copy_wait()
 #endif
 }
 
-/* ---- a part of a matrix of 16 bits to shared memory, rows tenon_pitch(width) elements apart: an odd number of 16 bytes, so that the
-   eight rows of an ldmatrix lie in different banks ---- */
+/* ---- a part of a matrix to shared memory; tenon_pitch: rows of 16-bit elements an odd number of 16 bytes apart, so that the eight
+   rows of an ldmatrix lie in different banks ---- */
 static constexpr __device__ int tenon_pitch(int width) { return (width / 8 | 1) * 8; }
-/* By all `threads` of a block: `width` elements, inner_step apart, of each of `height` rows, outer_step apart; zeros from the ends on (no capitals: kernels
-   have macros of their own). aligned:
-   inner_step is 1, and inner_end, outer_step and the address `from` are multiples of 16 bytes. Otherwise it waits for what it reads. */
-template <class T, int height, int width, int threads>
+/* By all `threads` of a block: `width` elements of 2 or 4 bytes, inner_step apart, of each of `height` rows, outer_step apart; zeros from
+   the ends on. aligned: inner_step is 1, and inner_end, outer_step and the address `from` are multiples of 16 bytes. Otherwise 16-bit
+   elements are waited for. (No capitals here: kernels have macros of their own.) */
+template <class T, int height, int width, int threads, int pitch = tenon_pitch(width)>
 static __device__ __forceinline__ void tenon_fetch(unsigned to, const T *from, long long outer_step, long long inner_step, int outer, int outer_end,
                                                    int inner, int inner_end, bool aligned)
 {
-    constexpr int pitch = tenon_pitch(width), vectors = width / 8, batch = 8; /* loads under way */
+    constexpr int bytes = sizeof(T), vectors = width * bytes / 16, batch = 8; /* loads under way */
     if (aligned) {
 #pragma unroll
         for (int j = 0; j < (height * vectors + threads - 1) / threads; j++) {
-            const int i = threadIdx.x + j * threads, o = i / vectors, v = i % vectors * 8;
+            const int i = threadIdx.x + j * threads, o = i / vectors, v = i % vectors * (16 / bytes);
             if (height * vectors % threads && i >= height * vectors) break;
             const bool inside = outer + o < outer_end && inner + v < inner_end;
-            tenon_copy_async<16>(to + (o * pitch + v) * 2, inside ? from + (outer + o) * outer_step + inner + v : from, inside);
+            tenon_copy_async<16>(to + (o * pitch + v) * bytes, inside ? from + (outer + o) * outer_step + inner + v : from, inside);
         }
-        return;
-    }
+    } else if constexpr (bytes == 4) {
+#pragma unroll 4
+        for (int i = threadIdx.x; i < height * width; i += threads) {
+            const int o = outer + i / width, k = inner + i % width;
+            const bool inside = o < outer_end && k < inner_end;
+            tenon_copy_async<4>(to + (i / width * pitch + i % width) * 4, inside ? from + o * outer_step + k * inner_step : from, inside);
+        }
+    } else {
 #pragma unroll 1
-    for (int first = threadIdx.x; first < height * width; first += batch * threads) {
-        unsigned short v[batch];
+        for (int first = threadIdx.x; first < height * width; first += batch * threads) {
+            unsigned short v[batch];
 #pragma unroll
-        for (int j = 0; j < batch; j++) {
-            const int i = first + j * threads, o = outer + i / width, k = inner + i % width;
-            v[j] = i < height * width && o < outer_end && k < inner_end ? from[o * outer_step + k * inner_step].bits : 0;
-        }
+            for (int j = 0; j < batch; j++) {
+                const int i = first + j * threads, o = outer + i / width, k = inner + i % width;
+                v[j] = i < height * width && o < outer_end && k < inner_end ? from[o * outer_step + k * inner_step].bits : 0;
+            }
 #pragma unroll
-        for (int j = 0; j < batch; j++) {
-            const int i = first + j * threads;
-            if (i < height * width)
-                asm volatile("st.shared.u16 [%0], %1;" ::"r"(to + (i / width * pitch + i % width) * 2), "h"(v[j]) : "memory");
+            for (int j = 0; j < batch; j++) {
+                const int i = first + j * threads;
+                if (i < height * width)
+                    asm volatile("st.shared.u16 [%0], %1;" ::"r"(to + (i / width * pitch + i % width) * 2), "h"(v[j]) : "memory");
+            }
         }
     }
 }
