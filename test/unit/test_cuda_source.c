@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every kernel that the CUDA tactics print compiles, by NVRTC, which needs no GPU: devices are offline ones. For each tactic the first
-   problem of cuda_cases.h that it takes on a chip is compiled for that chip; every other problem in the first variant for Hopper (with
+/* Every kernel that the CUDA tactics print compiles, by NVRTC, which needs no GPU: devices are offline ones. For each
+   source text the first problem of cuda_cases.h that a tactic of it takes on a chip is compiled for that chip; every other problem in the first variant for Hopper (with
    --all: every variant). All processors compile. Also what an index space makes of formats. Exit 77 where there is no NVRTC.
 
        test_cuda_source [--all] [FILTER]        FILTER: problems or tactics that hold it                                              */
@@ -32,7 +32,7 @@ typedef struct jobs {
     tenon_arena arena;          /* of problems, plans and texts */
     const tenon_cuda_nvrtc *nvrtc;
     tenon_device *device[ARCHS];
-    bool taken[ARCHS][TACTICS]; /* a problem reached it there */
+    bool taken[ARCHS][TACTICS]; /* a problem reached its text there; by the first tactic of a text */
     job *job;
     size_t count, capacity;
     atomic_size_t next;
@@ -60,6 +60,15 @@ static bool plan_variant(jobs *j, const tenon_tactic *t, const tenon_problem *p,
     return true;
 }
 
+/* The first tactic that has its text from the same source: families share one. */
+static size_t family(size_t i)
+{
+    const char *source = tenon_cuda_tactics[i]->source_hash_of;
+    for (size_t k = 0; source && k < i; k++)
+        if (tenon_cuda_tactics[k]->source_hash_of && strcmp(tenon_cuda_tactics[k]->source_hash_of, source) == 0) return k;
+    return i;
+}
+
 /* True when some tactic takes the problem. */
 static bool plan_problem(jobs *j, const char *text, size_t a)
 {
@@ -69,11 +78,11 @@ static bool plan_problem(jobs *j, const char *text, size_t a)
     for (size_t i = 0; tenon_cuda_tactics[i]; i++) {
         const tenon_tactic *t = tenon_cuda_tactics[i];
         tenon_variant variant[VARIANTS] = {0};
-        if (strcmp(t->pattern, p->pattern) != 0 || (a != HOPPER && j->taken[a][i])) continue;
+        if (strcmp(t->pattern, p->pattern) != 0 || (a != HOPPER && j->taken[a][family(i)])) continue;
         const int count = t->variants ? t->variants(p, j->device[a], variant, VARIANTS) : 1;
         bool took = false;
         for (int v = 0; v < count && ((j->all && a == HOPPER) || !took); v++) took |= plan_variant(j, t, p, &variant[v], a, text);
-        j->taken[a][i] |= took;
+        j->taken[a][family(i)] |= took;
         any |= took;
     }
     return any;
@@ -119,10 +128,10 @@ static void check_reached(const jobs *j)
 {
     for (size_t i = 0; tenon_cuda_tactics[i]; i++) {
         const tenon_tactic *t = tenon_cuda_tactics[i];
-        if (!t->source_hash_of) continue; /* no text of ours */
+        if (!t->source_hash_of || family(i) != i) continue; /* no text of ours, or looked at before */
         bool reached = false;
         for (size_t a = 0; a < ARCHS; a++) reached |= j->taken[a][i];
-        if (!reached) fprintf(stderr, "%s: no problem of cuda_cases.h reaches it\n", t->name);
+        if (!reached) fprintf(stderr, "%s: no problem of cuda_cases.h reaches it\n", t->source_hash_of);
         CHECK(reached);
     }
 }
