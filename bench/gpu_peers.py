@@ -30,6 +30,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ALL = "resnet50,mobilenet_v3_large,efficientnet_b0,convnext_tiny,vit_b_16,bert_base"
 TRANSFORMERS = ("vit_b_16", "bert_base")
 ROUNDS, WARM = 5, 10
+START = time.perf_counter()
 
 
 # --- our library, by its C interface --------------------------------------------------------------------------------------------
@@ -179,10 +180,18 @@ def ours(library, case, stream, args):
     torch = case.torch
     outputs = {k: torch.zeros_like(v, dtype=torch.float16 if case.half else v.dtype) for k, v in case.want.items()}
     with tempfile.TemporaryDirectory() as folder:
-        engine, seconds = library.build(case.export(folder), args.cache, args.level, False)
+        path = case.export(folder)
+        tell("exported")
+        engine, seconds = library.build(path, args.cache, args.level, False)
+        tell(f"built in {seconds:.1f} s")
     tactics = library.tactics(engine)
     run, close = library.runner(engine, case.feeds, outputs, stream)
     return run, close, outputs, seconds, tactics
+
+
+def tell(what):
+    """Where it is: the output is for the results."""
+    print(f"[{time.perf_counter() - START:6.1f} s] {what}", file=sys.stderr, flush=True)
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------------------
@@ -213,7 +222,9 @@ def measure(torch, stream, runs, count):
 def one(torch, library, model, batch, precision, args, known):
     result = {"model": model, "batch": batch, "precision": precision, "device": torch.cuda.get_device_name()}
     key = tuple(result.values())
+    result["torch"] = torch.__version__
     case = Case(torch, model, batch, precision)
+    tell(f"{model}, batch {batch}, {precision}: the network is there")
     stream = torch.cuda.Stream()
     runs, closers = {}, []
     if not args.peer_only:
@@ -235,6 +246,7 @@ def one(torch, library, model, batch, precision, args, known):
                 stream.synchronize()
                 result[f"{name}_setup_s"] = time.perf_counter() - start
                 result[f"{name}_error"] = case.error(outputs)
+                tell(f"{name} ready")
                 runs[name] = run
             except Exception as error:  # a peer that cannot is a line of the table, not the end of it
                 result[f"{name}_fails"] = str(error)[:400]
