@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays in a GPU's memory: what others hold is read through __cuda_array_interface__ or DLPack, what Tenon holds is given through
-both. Nothing here copies; all arrays are dense and row-major."""
+"""Arrays in a GPU's memory: what others hold is read through __cuda_array_interface__ or DLPack, what Tenon holds is given
+through both. Nothing here copies; all arrays are dense and row-major."""
 from __future__ import annotations
 
 import ctypes
@@ -25,8 +25,8 @@ _BFLOAT = dtypes.to_numpy(c.TENON_BF16, "bfloat16")
 
 @dataclass(frozen=True)
 class Pointer:
-    """The address of a dense row-major array in the GPU's memory, for an input or an output. Whoever makes it keeps the memory, and
-    has what writes it done before the run, or in the stream of the run."""
+    """The address of a dense row-major array in the GPU's memory, for an input or an output. Whoever makes it keeps the memory,
+    and has what writes it done before the run, or in the stream of the run."""
     address: int
     shape: tuple[int, ...]
     dtype: Any = np.float32
@@ -39,9 +39,10 @@ class Pointer:
 # --- DLPack's structures (dlpack.h, version 0) ---
 
 class _Tensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
-                ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16), ("shape", ctypes.POINTER(ctypes.c_int64)),
-                ("strides", ctypes.POINTER(ctypes.c_int64)), ("byte_offset", ctypes.c_uint64)]
+    _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
+                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+                ("byte_offset", ctypes.c_uint64)]
 
 
 class _Managed(ctypes.Structure):
@@ -110,7 +111,8 @@ def _check_dense(what: str, shape: tuple[int, ...], strides: tuple[int, ...]) ->
 
 @dataclass(frozen=True)
 class View:
-    """An array on the GPU as a run sees it. `keeps` holds the memory; `stream` is where what writes it stands, None: it is written."""
+    """An array on the GPU as a run sees it. `keeps` holds the memory; `stream` is where what writes it stands, None: it is
+    written."""
     address: int
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -154,8 +156,8 @@ def view(value: Any, what: str, stream: int = LEGACY_STREAM) -> View | None:
 # --- what Tenon holds ---
 
 class DeviceArray:
-    """A result in the GPU's memory. torch.as_tensor, torch.from_dlpack, cupy.asarray and numba.cuda.as_cuda_array take it without a
-    copy; numpy() copies it to the host. The memory lives as long as this or what was made of it."""
+    """A result in the GPU's memory. torch.as_tensor, torch.from_dlpack, cupy.asarray and numba.cuda.as_cuda_array take it without
+    a copy; numpy() copies it to the host. The memory lives as long as this or what was made of it."""
 
     def __init__(self, opened: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.shape, self.dtype = shape, dtype

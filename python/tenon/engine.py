@@ -348,7 +348,8 @@ class Context:
             place, self._device[name] = out[0], (out[0], size)
         return place
 
-    def _bind(self, arrays: Mapping[str, Any], given: Mapping[str, View] | None = None, on_device: bool = False) -> dict[str, Any]:
+    def _bind(self, arrays: Mapping[str, Any], given: Mapping[str, View] | None = None,
+              on_device: bool = False) -> dict[str, Any]:
         """Sets shapes and addresses; gives new output arrays, save those whose size only the run tells, and those given."""
         opened, given = self._opened, given or {}
         for name, array in arrays.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays in a GPU's memory. What the protocols carry is checked on host memory too; runs need a GPU, those with torch torch there."""
+"""Arrays in a GPU's memory. What the protocols carry is checked on host memory too; runs need a GPU, some also torch there."""
 import gc
 
 import numpy as np
