@@ -59,6 +59,76 @@ static __device__ __forceinline__ float masked(const tenon_args &args, const MAS
 
 struct __align__(16) four { float lane[4]; };
 
+static __device__ __forceinline__ void score(const float *queries, const float *key_at, int own, int g, float (&s)[OWN_QUERIES][4])
+{
+#pragma unroll 4
+    for (int d = 0; d < DP; d += 4) {
+        four a[OWN_QUERIES], b[4];
+#pragma unroll
+        for (int i = 0; i < OWN_QUERIES; i++) a[i] = *(const four *)&queries[(own + 16 * i) * PITCH_D + d];
+#pragma unroll
+        for (int j = 0; j < 4; j++) b[j] = *(const four *)&key_at[(g + 8 * j) * PITCH_D + d];
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+#pragma unroll
+            for (int i = 0; i < OWN_QUERIES; i++)
+#pragma unroll
+                for (int j = 0; j < 4; j++) s[i][j] = fmaf(a[i].lane[e], b[j].lane[e], s[i][j]);
+    }
+}
+
+static __device__ __forceinline__ void add_values(const float *weight_at, const float *value_at, int own, int g, float (&y)[OWN_QUERIES][NV][4])
+{
+#pragma unroll 2
+    for (int e = 0; e < BT; e += 4) {
+        four w[OWN_QUERIES];
+#pragma unroll
+        for (int i = 0; i < OWN_QUERIES; i++) w[i] = *(const four *)&weight_at[(own + 16 * i) * PITCH_P + e];
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+#pragma unroll
+            for (int n = 0; n < NV; n++) {
+                const four b = *(const four *)&value_at[(e + c) * VP + n * 32 + g * 4];
+#pragma unroll
+                for (int i = 0; i < OWN_QUERIES; i++)
+#pragma unroll
+                    for (int l = 0; l < 4; l++) y[i][n][l] = fmaf(w[i].lane[c], b.lane[l], y[i][n][l]);
+            }
+    }
+}
+
+/* own_row: of the first of this thread's queries. */
+static __device__ __forceinline__ void give(const tenon_args &args, unsigned z, unsigned h, int own_row, int rows, int g,
+                                            const float (&total)[OWN_QUERIES], float (&y)[OWN_QUERIES][NV][4])
+{
+#pragma unroll
+    for (int i = 0; i < OWN_QUERIES; i++) {
+        const int row = own_row + 16 * i;
+        const float sum = among8(total[i], true), factor = sum == 0.0f ? 0.0f : 1.0f / sum; /* sees no key: zeros */
+        if (row >= rows) continue;
+#pragma unroll
+        for (int n = 0; n < NV; n++) {
+            const int e = n * 32 + g * 4;
+            long long at[TENSORS];
+#pragma unroll
+            for (int l = 0; l < 4; l++) y[i][n][l] *= factor;
+#pragma unroll
+            for (int t = 0; t < TENSORS; t++)
+                at[t] = z * tenon_step(args, t, 0) + h * tenon_step(args, t, 1) + row * tenon_step(args, t, 2) + e * tenon_step(args, t, 3);
+            if (e + 4 <= DV) {
+                tenon_body<4>(args, at, y[i][n]);
+            } else {
+#pragma unroll
+                for (int l = 0; l < 4; l++) {
+                    if (e + l < DV) tenon_body<1>(args, at, &y[i][n][l]);
+#pragma unroll
+                    for (int t = 0; t < TENSORS; t++) at[t] += tenon_step(args, t, 3);
+                }
+            }
+        }
+    }
+}
+
 extern __shared__ __align__(128) unsigned char tenon_block[];
 
 extern "C" __global__ void __launch_bounds__(THREADS) tenon_attention_fma(const __grid_constant__ tenon_args args)
@@ -97,20 +167,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_attention_fma(const 
         for (int i = 0; i < OWN_QUERIES * 4; i++) s[i / 4][i % 4] = 0.0f;
         tenon_copy_wait<1>();
         __syncthreads(); /* keys are there */
-#pragma unroll 4
-        for (int d = 0; d < DP; d += 4) {
-            four a[OWN_QUERIES], b[4];
-#pragma unroll
-            for (int i = 0; i < OWN_QUERIES; i++) a[i] = *(const four *)&queries[(own + 16 * i) * PITCH_D + d];
-#pragma unroll
-            for (int j = 0; j < 4; j++) b[j] = *(const four *)&key_at[(g + 8 * j) * PITCH_D + d];
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-#pragma unroll
-                for (int i = 0; i < OWN_QUERIES; i++)
-#pragma unroll
-                    for (int j = 0; j < 4; j++) s[i][j] = fmaf(a[i].lane[e], b[j].lane[e], s[i][j]);
-        }
+        score(queries, key_at, own, g, s);
 #pragma unroll
         for (int i = 0; i < OWN_QUERIES; i++) {
             float most = -INFINITY_F, sum = 0.0f;
@@ -137,51 +194,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_attention_fma(const 
         tenon_copy_commit();
         tenon_copy_wait<1>();
         __syncthreads(); /* values are there */
-#pragma unroll 2
-        for (int e = 0; e < BT; e += 4) {
-            four w[OWN_QUERIES];
-#pragma unroll
-            for (int i = 0; i < OWN_QUERIES; i++) w[i] = *(const four *)&weight_at[(own + 16 * i) * PITCH_P + e];
-#pragma unroll
-            for (int c = 0; c < 4; c++)
-#pragma unroll
-                for (int n = 0; n < NV; n++) {
-                    const four b = *(const four *)&value_at[(e + c) * VP + n * 32 + g * 4];
-#pragma unroll
-                    for (int i = 0; i < OWN_QUERIES; i++)
-#pragma unroll
-                        for (int l = 0; l < 4; l++) y[i][n][l] = fmaf(w[i].lane[c], b.lane[l], y[i][n][l]);
-                }
-        }
+        add_values(weight_at, value_at, own, g, y);
         __syncthreads(); /* nobody reads the values */
         if (t + BT < keys) fetch<BT, VP, VP>(value_at, v, tenon_number(args, 10), tenon_number(args, 11), t + BT, keys, DV, v16);
         tenon_copy_commit();
     }
     tenon_copy_wait<0>();
-#pragma unroll
-    for (int i = 0; i < OWN_QUERIES; i++) {
-        const int row = first + own + 16 * i;
-        const float sum = among8(total[i], true), factor = sum == 0.0f ? 0.0f : 1.0f / sum; /* sees no key: zeros */
-        if (row >= rows) continue;
-#pragma unroll
-        for (int n = 0; n < NV; n++) {
-            const int e = n * 32 + g * 4;
-            long long at[TENSORS];
-#pragma unroll
-            for (int l = 0; l < 4; l++) y[i][n][l] *= factor;
-#pragma unroll
-            for (int t = 0; t < TENSORS; t++)
-                at[t] = z * tenon_step(args, t, 0) + h * tenon_step(args, t, 1) + row * tenon_step(args, t, 2) + e * tenon_step(args, t, 3);
-            if (e + 4 <= DV) {
-                tenon_body<4>(args, at, y[i][n]);
-            } else {
-#pragma unroll
-                for (int l = 0; l < 4; l++) {
-                    if (e + l < DV) tenon_body<1>(args, at, &y[i][n][l]);
-#pragma unroll
-                    for (int t = 0; t < TENSORS; t++) at[t] += tenon_step(args, t, 3);
-                }
-            }
-        }
-    }
+    give(args, z, h, first + own, rows, g, total, y);
 }

@@ -55,7 +55,7 @@ struct sums { float y[VP / 8][4], largest[2], total[2]; };
 static __device__ __forceinline__ void chunk(const tenon_args &args, const MASK_TYPE *mask, unsigned queries, unsigned stage, int first, int row, int rows,
                                              int key, int keys, const unsigned (&kept)[KEEP_Q ? DP / 16 : 1][4], sums &x)
 {
-    const int lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % 32, group = threadIdx.x / 32 / WQ;
     float s[NT / 8][4], add[NT / 8][4];
     const bool plain = !MASK && key + NT <= keys && (!CAUSAL || key + NT - 1 <= row - lane / 4);
     if (!plain) load_mask(args, mask, row, rows, key + lane % 4 * 2, keys, add);
@@ -68,7 +68,7 @@ static __device__ __forceinline__ void chunk(const tenon_args &args, const MASK_
 #pragma unroll
         for (int j = 0; j < NT / 16; j++) {
             unsigned b[4];
-            tenon_ldmatrix4(b, stage + ((threadIdx.x / 32 / WQ * NT + j * 16 + lane / 16 * 8 + lane % 8) * tenon_pitch(DP) + k * 16 + lane / 8 % 2 * 8) * 2);
+            tenon_ldmatrix4(b, stage + ((group * NT + j * 16 + lane / 16 * 8 + lane % 8) * tenon_pitch(DP) + k * 16 + lane / 8 % 2 * 8) * 2);
             tenon_mma<T>::k16(s[2 * j], KEEP_Q ? kept[KEEP_Q ? k : 0] : a, b[0], b[1]);
             tenon_mma<T>::k16(s[2 * j + 1], KEEP_Q ? kept[KEEP_Q ? k : 0] : a, b[2], b[3]);
         }
@@ -102,7 +102,8 @@ static __device__ __forceinline__ void chunk(const tenon_args &args, const MASK_
 #pragma unroll
         for (int n = 0; n < VP / 16; n++) {
             unsigned b[4];
-            tenon_ldmatrix4_trans(b, stage + K_BYTES + ((threadIdx.x / 32 / WQ * NT + j * 16 + lane / 8 % 2 * 8 + lane % 8) * tenon_pitch(VP) + n * 16 + lane / 16 * 8) * 2);
+            const int at = (group * NT + j * 16 + lane / 8 % 2 * 8 + lane % 8) * tenon_pitch(VP) + n * 16 + lane / 16 * 8;
+            tenon_ldmatrix4_trans(b, stage + K_BYTES + at * 2);
             tenon_mma<T>::k16(x.y[2 * n], a, b[0], b[1]);
             tenon_mma<T>::k16(x.y[2 * n + 1], a, b[2], b[3]);
         }
@@ -207,7 +208,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_attention_mma(const 
         __syncthreads();
         if (KEEP_Q && i == 0)
 #pragma unroll
-            for (int c = 0; c < DP / 16; c++) tenon_ldmatrix4(kept[KEEP_Q ? c : 0], queries + ((from + lane % 16) * tenon_pitch(DP) + c * 16 + lane / 16 * 8) * 2);
+            for (int c = 0; c < DP / 16; c++)
+                tenon_ldmatrix4(kept[KEEP_Q ? c : 0], queries + ((from + lane % 16) * tenon_pitch(DP) + c * 16 + lane / 16 * 8) * 2);
         if (i + STAGES - 1 < count) {
             const unsigned to = stages + next * STAGE_BYTES;
             tenon_fetch<T, BT, DP, THREADS>(to, k, tenon_number(args, 6), tenon_number(args, 7), (i + STAGES - 1) * BT, keys, 0, D, k16);

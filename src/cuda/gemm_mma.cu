@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix product on tensor cores, sums in f32: f16 and bf16 by m16n8k16, f32 rounded to TF32 by m16n8k8. A block computes BM x BN results; its WM x WN warps have a
+/* Matrix product on tensor cores, sums in f32: f16 and bf16 by m16n8k16, f32 rounded to TF32 by m16n8k8.
+
+   A block computes BM x BN results; its WM x WN warps have a
    part of them each, and WK such groups share the depth of every chunk of BK. Chunks of A and B come through STAGES places in shared
    memory; those of a constant B that fit are asked for before the step before has ended. SPLIT blocks, a cluster, share the whole
    depth: each pushes its sums to the block that finishes those rows.

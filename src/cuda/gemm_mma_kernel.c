@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products of f16, bf16 and (where TF32 is permitted) f32 on tensor cores by mma.sync, from one row to thousands. A variant is a tile, how many blocks share the
+/* Matrix products of f16, bf16 and (where TF32 is permitted) f32 on tensor cores by mma.sync, from one row to thousands.
+   A variant is a tile, how many blocks share the
    depth (clusters, compute capability 9.0) and how many chunks are in shared memory; a model of a round of blocks puts them in order. */
 #include "cuda/gemm_mma.h"
 
