@@ -12,15 +12,20 @@ template <int V> static __device__ __forceinline__ void tenon_conv_end(const ten
     tenon_body<V>(args, at, v);
 }
 
+static __device__ __forceinline__ void tenon_conv_place(const tenon_args &args, int n, int d, int h, int w, int k, long long *at)
+{
+#pragma unroll
+    for (int t = 0; t < TENSORS; t++)
+        at[t] = n * tenon_step(args, t, 0) + (RANK > 4 ? d * tenon_step(args, t, RANK - 4) : 0) + (RANK > 3 ? h * tenon_step(args, t, RANK - 3) : 0) +
+                w * tenon_step(args, t, RANK - 2) + k * tenon_step(args, t, RANK - 1);
+}
+
 /* `left`: filters from k on that there are. */
 template <int V>
 static __device__ __forceinline__ void tenon_conv_finish(const tenon_args &args, int n, int d, int h, int w, int k, int left, float *v)
 {
     long long at[TENSORS];
-#pragma unroll
-    for (int t = 0; t < TENSORS; t++)
-        at[t] = n * tenon_step(args, t, 0) + (RANK > 4 ? d * tenon_step(args, t, RANK - 4) : 0) + (RANK > 3 ? h * tenon_step(args, t, RANK - 3) : 0) +
-                w * tenon_step(args, t, RANK - 2) + k * tenon_step(args, t, RANK - 1);
+    tenon_conv_place(args, n, d, h, w, k, at);
     if (left >= V) {
         tenon_conv_end<V>(args, at, v);
         return;

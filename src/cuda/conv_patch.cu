@@ -93,41 +93,67 @@ static __device__ __forceinline__ bool find_result(const tenon_args &args, const
 }
 
 /* ---- fetching ---- */
-/* GROUP channels of a pixel, from memory in whatever order or type. */
-static __device__ __forceinline__ void fetch_slowly(const X_TYPE *x, long long step, int c, bool inside, unsigned to)
+struct source { const X_TYPE *from; int c; unsigned at; bool inside; }; /* of GROUP channels from c on, and where they go */
+
+static __device__ __forceinline__ source find_source(const tenon_args &args, const tile &t, int i, int chunk, int split, unsigned to)
 {
-    float v[GROUP];
+    const int pixel = X_PLANAR ? i % PIXELS : i / GROUPS_OF_CHUNK, group = X_PLANAR ? i / PIXELS : i % GROUPS_OF_CHUNK;
+    const int place = (chunk * GROUPS_OF_CHUNK + group) * GROUP;
+    int n = t.n, h, w;
+    source s;
+    if (POINT) {
+        s.inside = find_result(args, t, pixel, n, h, w);
+        h *= STRIDE_H, w *= STRIDE_W;
+    } else {
+        h = t.h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1) + pixel / PATCH_W;
+        w = t.w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2) + pixel % PATCH_W;
+        s.inside = h >= 0 && h < (int)tenon_x(args, X_IN + 1) && w >= 0 && w < (int)tenon_x(args, X_IN + 2);
+    }
+    s.c = split * CS + place;
+    s.inside = s.inside && s.c < CHANNELS;
+    s.from = (const X_TYPE *)args.at[X_AT] +
+             (s.inside ? n * (int)tenon_x(args, X_STEP_N) + h * (int)tenon_x(args, X_STEP + 1) + w * (int)tenon_x(args, X_STEP + 2) + s.c * (int)tenon_x(args, X_STEP_C) : 0);
+    s.at = to + pixel * PITCH + place * 2;
+    return s;
+}
+
+/* From memory in whatever order or type; BATCH groups of loads are under way at once. */
+template <int BATCH> static __device__ __forceinline__ void fetch_slowly(const tenon_args &args, const tile &t, int chunk, int split, unsigned to)
+{
+    const int count = PIXELS * GROUPS_OF_CHUNK, step = (int)tenon_x(args, X_STEP_C);
+#pragma unroll 1
+    for (int first = threadIdx.x; first < count; first += THREADS * BATCH) {
+        X_TYPE v[BATCH][GROUP];
+        unsigned at[BATCH];
 #pragma unroll
-    for (int i = 0; i < GROUP; i++) v[i] = inside && c + i < CHANNELS ? tenon_to_float(x[(c + i) * step]) : 0.0f;
+        for (int k = 0; k < BATCH; k++) {
+            const int i = first + k * THREADS;
+            const source s = find_source(args, t, i < count ? i : 0, chunk, split, to);
+            at[k] = s.at;
 #pragma unroll
-    for (int i = 0; i < GROUP / 2; i++)
-        asm volatile("st.shared.u32 [%0], %1;" ::"r"(to + i * 4), "r"(tenon_pack2<W_TYPE>(v[2 * i], v[2 * i + 1])) : "memory");
+            for (int j = 0; j < GROUP; j++) v[k][j] = s.inside && s.c + j < CHANNELS ? s.from[j * step] : tenon_from<X_TYPE>::make(0.0f);
+        }
+#pragma unroll
+        for (int k = 0; k < BATCH; k++) {
+            if (first + k * THREADS >= count) break;
+#pragma unroll
+            for (int j = 0; j < GROUP / 2; j++)
+                asm volatile("st.shared.u32 [%0], %1;" ::"r"(at[k] + j * 4),
+                             "r"(tenon_pack2<W_TYPE>(tenon_to_float(v[k][2 * j]), tenon_to_float(v[k][2 * j + 1]))) : "memory");
+        }
+    }
 }
 
 static __device__ __forceinline__ void fetch_patch(const tenon_args &args, const tile &t, int chunk, int split, unsigned to)
 {
-    const X_TYPE *x = (const X_TYPE *)args.at[X_AT];
-    const int in_h = (int)tenon_x(args, X_IN + 1), in_w = (int)tenon_x(args, X_IN + 2);
-    const int by_h = (int)tenon_x(args, X_STEP + 1), by_w = (int)tenon_x(args, X_STEP + 2), by_n = (int)tenon_x(args, X_STEP_N);
-    const bool whole = X_WHOLE && (args.aligned >> X_AT & 1);
+    if (X_WHOLE && (args.aligned >> X_AT & 1)) {
 #pragma unroll 4
-    for (int i = threadIdx.x; i < PIXELS * GROUPS_OF_CHUNK; i += THREADS) {
-        const int pixel = X_PLANAR ? i % PIXELS : i / GROUPS_OF_CHUNK, group = X_PLANAR ? i / PIXELS : i % GROUPS_OF_CHUNK;
-        const int place = (chunk * GROUPS_OF_CHUNK + group) * GROUP, c = split * CS + place;
-        int n = t.n, h, w;
-        bool inside;
-        if (POINT) {
-            inside = find_result(args, t, pixel, n, h, w);
-            h *= STRIDE_H, w *= STRIDE_W;
-        } else {
-            h = t.h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1) + pixel / PATCH_W;
-            w = t.w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2) + pixel % PATCH_W;
-            inside = h >= 0 && h < in_h && w >= 0 && w < in_w;
+        for (int i = threadIdx.x; i < PIXELS * GROUPS_OF_CHUNK; i += THREADS) {
+            const source s = find_source(args, t, i, chunk, split, to);
+            tenon_copy_async<16>(s.at, s.from, s.inside);
         }
-        const X_TYPE *from = x + (inside ? n * by_n + h * by_h + w * by_w : 0);
-        const unsigned at = to + pixel * PITCH + place * 2;
-        if (whole) tenon_copy_async<16>(at, inside && c < CHANNELS ? from + c : x, inside && c < CHANNELS);
-        else fetch_slowly(from, tenon_x(args, X_STEP_C), c, inside, at);
+    } else {
+        fetch_slowly<X_WHOLE ? 1 : RUN ? 4 : 2>(args, t, chunk, split, to);
     }
     tenon_copy_commit();
 }
@@ -234,16 +260,63 @@ static __device__ __forceinline__ void push_sums(unsigned base, int split)
 }
 #endif
 
+/* ---- results: ITEMS times 8 neighbouring filters a thread ---- */
+#define ITEMS ((ROWS * (BN / 8) + THREADS - 1) / THREADS)
+#define HOLDS (ITEMS * OPERANDS <= 4) /* operands are fetched beside the patch */
+
+static __device__ __forceinline__ bool find_item(const tenon_args &args, const tile &t, int item, int split, int &row, int &column, int &n, int &h, int &w)
+{
+    const int i = threadIdx.x + item * THREADS;
+    row = i / (BN / 8);
+    column = i % (BN / 8) * 8;
+    return find_result(args, t, split * ROWS + row, n, h, w) && row < ROWS && (int)blockIdx.y * BN + column < FILTERS;
+}
+
+static __device__ __forceinline__ void hold(const tenon_args &args, const tile &t, int split, tenon_held<8> (&held)[ITEMS])
+{
+#pragma unroll
+    for (int item = 0; item < ITEMS; item++) {
+        int row, column, n, h, w;
+        long long at[TENSORS];
+        if (!find_item(args, t, item, split, row, column, n, h, w)) continue;
+        tenon_conv_place(args, n, 0, h, w, blockIdx.y * BN + column, at);
+        tenon_hold<8>(args, at, held[item]);
+    }
+}
+
+static __device__ __forceinline__ void add_item(unsigned base, int row, int column, float *v)
+{
+    if (SPLIT > 1) add_parts<SPLIT>(base + AT_PUSH + (row * BN + column) * 4, ROWS * BN * 4, v, 8);
+    else add_parts<WK>(base + AT_SUM + (row * SUM_PITCH + column) * 4, BM * SUM_PITCH * 4, v, 8);
+}
+
+/* Every vector is whole and aligned. */
+static __device__ __forceinline__ void finish_quickly(const tenon_args &args, const tile &t, unsigned base, int split, const tenon_held<8> (&held)[ITEMS])
+{
+    tenon_args known = args;
+    known.aligned = ~0u;
+#pragma unroll
+    for (int item = 0; item < ITEMS; item++) {
+        int row, column, n, h, w;
+        long long at[TENSORS];
+        float v[8];
+        if (!find_item(args, t, item, split, row, column, n, h, w)) continue;
+        tenon_conv_place(args, n, 0, h, w, blockIdx.y * BN + column, at);
+        add_item(base, row, column, v);
+        if (HOLDS && BIAS_TENSOR < 0) tenon_body_held<8>(known, at, v, held[item]);
+        else tenon_conv_end<8>(known, at, v);
+    }
+}
+
 static __device__ __forceinline__ void finish(const tenon_args &args, const tile &t, unsigned base, int split)
 {
-    for (int i = threadIdx.x; i < ROWS * (BN / 8); i += THREADS) {
-        const int row = i / (BN / 8), column = i % (BN / 8) * 8, k = blockIdx.y * BN + column;
-        int n, h, w;
-        if (!find_result(args, t, split * ROWS + row, n, h, w) || k >= FILTERS) continue;
+#pragma unroll 1
+    for (int item = 0; item < ITEMS; item++) {
+        int row, column, n, h, w;
         float v[8];
-        if (SPLIT > 1) add_parts<SPLIT>(base + AT_PUSH + (row * BN + column) * 4, ROWS * BN * 4, v, 8);
-        else add_parts<WK>(base + AT_SUM + (row * SUM_PITCH + column) * 4, BM * SUM_PITCH * 4, v, 8);
-        tenon_conv_finish<8>(args, n, 0, h, w, k, FILTERS - k, v);
+        if (!find_item(args, t, item, split, row, column, n, h, w)) continue;
+        add_item(base, row, column, v);
+        tenon_conv_finish<8>(args, n, 0, h, w, blockIdx.y * BN + column, FILTERS - (int)blockIdx.y * BN - column, v);
     }
 }
 
@@ -276,6 +349,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_conv_patch(const __g
     tenon_trigger();
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; chunk++) fetch_patch(args, t, chunk, split, base + AT_PATCH);
+    const bool quick = FILTERS % 8 == 0 && (args.aligned & ALIGNED) == ALIGNED;
+    tenon_held<8> held[ITEMS];
+    if (HOLDS && quick) hold(args, t, split, held);
 #if BULK
     tenon_barrier_wait(base, 0);
 #endif
@@ -295,5 +371,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_conv_patch(const __g
     __trap(); /* clusters need sm_90 */
 #endif
 #endif
-    finish(args, t, base, split);
+    if (quick) finish_quickly(args, t, base, split, held);
+    else finish(args, t, base, split);
 }

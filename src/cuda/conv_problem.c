@@ -204,6 +204,16 @@ const char *tenon_cuda_map_make(const tenon_problem *p, tenon_cuda_conv *c)
 
 int tenon_cuda_conv_numbers(const tenon_cuda_conv *c) { return tenon_cuda_space_numbers(&c->space) + CONV_NUMBERS; }
 
+/* Which bits of `aligned` say that every vector is, and how many operands are read from memory. */
+static void print_alignment(const tenon_cuda_conv *c, tenon_buf *b)
+{
+    uint32_t mask = 0;
+    int operands = 0;
+    for (int t = 0; t < c->space.count; t++) mask |= (uint32_t)tenon_cuda_space_is_unit(&c->space, t) << t;
+    for (int i = 0; c->program.program && i < c->program.program->operand_count; i++) operands += c->program.operand[i] >= 0;
+    tenon_buf_printf(b, "#define ALIGNED 0x%xu\n#define OPERANDS %d\n", (unsigned)mask, operands);
+}
+
 void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b)
 {
     static const char letter[] = "DHW";
@@ -211,6 +221,8 @@ void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b)
     tenon_buf_str(b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
     tenon_cuda_space_print(&c->space, b);
     tenon_cuda_program_print(&c->program, &c->space, b);
+    tenon_cuda_program_print_held(&c->program, &c->space, b);
+    print_alignment(c, b);
     tenon_buf_str(b, "static __device__ __forceinline__ long long tenon_x(const tenon_args &args, int number)\n{\n    switch (number) {\n");
     for (int i = 0; i < CONV_NUMBERS; i++) {
         if (c->number[i] != TENON_CUDA_UNKNOWN) tenon_buf_printf(b, "    case %d: return %" PRId64 ";\n", i, c->number[i]);

@@ -22,6 +22,9 @@ const char *tenon_cuda_access(const tenon_cuda_space *s, int t); /* of tensor t 
 /* NULL, or why a program cannot be printed. */
 const char *tenon_cuda_program_rejects(const tenon_program *p, tenon_reason *scratch);
 void tenon_cuda_program_print(const tenon_cuda_program *p, const tenon_cuda_space *s, tenon_buf *b);
+/* After that, for programs in f32: operands fetched early. tenon_hold<V>(args, at, held) reads them as they are, vectors whole, so all
+   that are contiguous must be aligned; tenon_body_held<V>(args, at, anchor, held) is tenon_body without the loads. */
+void tenon_cuda_program_print_held(const tenon_cuda_program *p, const tenon_cuda_space *s, tenon_buf *b);
 
 /* Adds operands and results of a program to the space. anchor: the value the program works on, whose result type the (single) result
    has when there is no program. NULL, or why it does not fit. */
