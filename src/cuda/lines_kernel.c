@@ -59,9 +59,9 @@ static const char *make(const tenon_problem *p, own *o)
     if (a->post || a->pre[0]) return "a program beside it";
     const int src = tenon_problem_src(p, n->src[0]);
     if (src < 0) return "x is not a source";
-    if (!o->top_k && n->src_count > 1 && n->src[1]) return "the axis is not known";
+    if (!o->top_k && n->src_count > 1 && n->src[1] && x->rank != 1) return "the axis is not known";
     if (!tenon_cuda_type(x->dtype)) return "the type of x";
-    const int64_t axis = tenon_node_int(n, "axis");
+    const int64_t axis = x->rank == 1 ? 0 : tenon_node_int(n, "axis");
     o->axis = (int)(axis < 0 ? axis + x->rank : axis);
     tenon_format_order(&p->src[src].format, x->rank, memory);
     for (int i = 0; i < x->rank; i++)
