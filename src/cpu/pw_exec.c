@@ -369,6 +369,11 @@ static void fuse_pairs(const tenon_pw_bodies *t, tenon_pw_code *code)
         if (done && i > 0) i--; /* what was made here may go with the cell before */
         else if (!done || left == 2) i++;
     }
+    for (int i = 0; i + 2 < code->cell_count; i++) { /* a third port behind two */
+        if (c[i].body != t->load_add || (c[i + 2].body != t->add_mem && c[i + 2].body != t->add_relu)) continue;
+        c[i].body = c[i + 2].body == t->add_mem ? t->load_add_add : t->load_add_add_relu;
+        c[i + 2].body = NULL;
+    }
 }
 
 static uint8_t shift_of_port(const tenon_pw_code *code, int port)
@@ -377,19 +382,16 @@ static uint8_t shift_of_port(const tenon_pw_code *code, int port)
         if (code->live[i] == port) return code->live_shift[i];
     return 0;
 }
-/* Gives every cell its place - a temporary has one, an operand one for each cell that reads it - and its other body. */
+/* Gives every cell with a port the next place, and its other body. */
 static void finish(const tenon_pw_bodies *t, const uint8_t *kind, tenon_pw_code *code)
 {
     int count = 0;
     for (int i = 0; i < code->cell_count; i++) {
         tenon_pw_cell *c = &code->u.fast.wide[i], *narrow = &code->u.fast.narrow[i];
-        if (c->port < TENON_PW_PORT_TEMP) {
+        if (c->port != TENON_PW_NO_PORT) {
             c->at = (uint16_t)(offsetof(tenon_pw_frame, place) + sizeof(tenon_pw_place) * (size_t)count);
             code->u.fast.touch[count].port = c->port;
             code->u.fast.touch[count++].shift = shift_of_port(code, c->port);
-        } else if (c->port != TENON_PW_NO_PORT) {
-            c->at = (uint16_t)(offsetof(tenon_pw_frame, temp_place) +
-                               sizeof(tenon_pw_place) * (size_t)(c->port - TENON_PW_PORT_TEMP));
         }
         *narrow = *c;
         for (int k = 0; t->twins[k].wide; k++)
@@ -400,6 +402,7 @@ static void finish(const tenon_pw_bodies *t, const uint8_t *kind, tenon_pw_code 
     for (int i = 0; i < count; i++) {
         const int k = code->u.fast.touch[i].port;
         const bool operand = k < TENON_PW_PORT_RESULT;
+        if (k >= TENON_PW_PORT_TEMP) continue;
         if (operand && kind[k] != TENON_PW_VECTOR) code->u.fast.plain = false;
         if ((operand ? code->operand_dtype[k] : code->result_dtype[k - TENON_PW_PORT_RESULT]) != TENON_F32)
             code->u.fast.plain = false;

@@ -8,18 +8,18 @@
 #include "cpu/pw_table.h"
 #include "cpu/vec_math.h"
 
-#define ARGS const tenon_pw_cell *q, tenon_pw_frame *x, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
+#define ARGS const tenon_pw_cell *q, tenon_pw_frame *x, tenon_pw_place *at, vf a, vf b, vf c, vf d, vf e, vf f, vf g, vf h
 typedef void (*body_fn)(ARGS);
-#define NEXT(n) ((body_fn)q[n].body)(q + (n), x, a, b, c, d, e, f, g, h)
+#define NEXT(n, places) ((body_fn)q[n].body)(q + (n), x, at + (places), a, b, c, d, e, f, g, h)
 #define BODY(name) TENON_ALIGNED(64) static void name(ARGS)
-#define CALL(fn) fn(q, x, a, b, c, d, e, f, g, h)
+#define CALL(fn) fn(q, x, at, a, b, c, d, e, f, g, h)
 
 #define EACH(F) a = F(a), b = F(b), c = F(c), d = F(d), e = F(e), f = F(f), g = F(g), h = F(h)
 #define EACH2(F, w) a = F(a, w), b = F(b, w), c = F(c, w), d = F(d, w), e = F(e, w), f = F(f, w), g = F(g, w), h = F(h, w)
 
 /* The eight vectors of place q[n] in this chunk, by one of two ways: any steps, or at least four vectors of a row. */
 #define EIGHT(F, AT) F(a, 0, AT) F(b, 1, AT) F(c, 2, AT) F(d, 3, AT) F(e, 4, AT) F(f, 5, AT) F(g, 6, AT) F(h, 7, AT)
-#define PLACE(n) ((tenon_pw_place *)(void *)((char *)x + q[n].at))
+#define PLACE(n) (at + (n))
 #define STEPPED(k, n)                                                                                                       \
     tenon_pw_place *const k##q = PLACE(n);                                                                                  \
     char *k##0 = k##q->p, *k##2 = k##0 + k##q->s1, *k##4 = k##0 + k##q->half, *k##6 = k##4 + k##q->s1;                      \
@@ -36,13 +36,13 @@ typedef void (*body_fn)(ARGS);
     {                                                                                                                       \
         WIDE(k, 0);                                                                                                         \
         EIGHT(F, AT_WIDE)                                                                                                   \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 1);                                                                                                            \
     }                                                                                                                       \
     BODY(name##_n)                                                                                                          \
     {                                                                                                                       \
         STEPPED(k, 0);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 1);                                                                                                            \
     }
 #define TWINS_OF_TWO(name, F) /* the second port is in the next cell */                                                     \
     BODY(name)                                                                                                              \
@@ -50,20 +50,21 @@ typedef void (*body_fn)(ARGS);
         WIDE(k, 0);                                                                                                         \
         WIDE(m, 1);                                                                                                         \
         EIGHT(F, AT_WIDE)                                                                                                   \
-        NEXT(2);                                                                                                            \
+        NEXT(2, 2);                                                                                                            \
     }                                                                                                                       \
     BODY(name##_n)                                                                                                          \
     {                                                                                                                       \
         STEPPED(k, 0);                                                                                                      \
         STEPPED(m, 1);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(2);                                                                                                            \
+        NEXT(2, 2);                                                                                                            \
     }
 #define FLOATS(p) ((float *)(void *)(p))
 #define AGAIN() /* the next chunk, or back to the caller */                                                                 \
     if (--x->left) {                                                                                                        \
         q = x->first;                                                                                                       \
-        NEXT(0);                                                                                                            \
+        at = x->place;                                                                                                      \
+        NEXT(0, 0);                                                                                                           \
     }
 
 /* ---- fetching, storing ---- */
@@ -80,7 +81,7 @@ BODY(store_any)
     tenon_pw_put(x, q, t);
     PLACE(0)->p += PLACE(0)->step;
     FROM_TILE(t);
-    NEXT(1);
+    NEXT(1, 1);
 }
 #define STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), reg);
 #define SCATTER_INSTEAD()                                                                                                   \
@@ -92,14 +93,14 @@ BODY(store_f32) /* wide bodies meet contiguous results alone */
 {
     WIDE(k, 0);
     EIGHT(STORE, AT_WIDE)
-    NEXT(1);
+    NEXT(1, 1);
 }
 BODY(store_f32_n)
 {
     SCATTER_INSTEAD()
     STEPPED(k, 0);
     EIGHT(STORE, AT_STEP)
-    NEXT(1);
+    NEXT(1, 1);
 }
 BODY(end) { AGAIN() }
 BODY(store_f32_end) /* the last cell of most programs */
@@ -126,13 +127,13 @@ BODY(spill)
 {
     float *t = FLOATS(PLACE(0)->p);
     TO_TILE(t);
-    NEXT(1);
+    NEXT(1, 1);
 }
 BODY(load_temp)
 {
     const float *t = FLOATS(PLACE(0)->p);
     FROM_TILE(t);
-    NEXT(1);
+    NEXT(1, 1);
 }
 #define SPLAT_LOAD(reg, i, AT) reg = v_set(*FLOATS(AT(k, i)));
 #define STEPPED_BODY(name, F)                                                                                               \
@@ -140,13 +141,13 @@ BODY(load_temp)
     {                                                                                                                       \
         STEPPED(k, 0);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 1);                                                                                                            \
     }
 STEPPED_BODY(load_splat, SPLAT_LOAD)
 BODY(load_imm)
 {
     a = b = c = d = e = f = g = h = v_set(q->imm[0]);
-    NEXT(1);
+    NEXT(1, 0);
 }
 /* Staging fills the temporary of this cell from the port of the next without touching the registers. */
 #define STAGE_BODY(name, F)                                                                                                 \
@@ -155,7 +156,7 @@ BODY(load_imm)
         float *t = FLOATS(PLACE(0)->p);                                                                                     \
         STEPPED(k, 1);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(2);                                                                                                            \
+        NEXT(2, 2);                                                                                                            \
     }
 #define SPLAT_STAGE(reg, i, AT) v_store(t + i * VW, v_set(*FLOATS(AT(k, i))));
 STAGE_BODY(stage_splat, SPLAT_STAGE)
@@ -164,13 +165,13 @@ BODY(stage_imm)
     float *t = FLOATS(PLACE(0)->p);
     const vf w = v_set(q->imm[0]);
     for (int i = 0; i < 8; i++) v_store(t + i * VW, w);
-    NEXT(1);
+    NEXT(1, 1);
 }
 BODY(stage_any)
 {
     tenon_pw_fetch(x, &q[1], FLOATS(PLACE(0)->p));
     PLACE(1)->p += PLACE(1)->step;
-    NEXT(2);
+    NEXT(2, 2);
 }
 BODY(load_any)
 {
@@ -178,7 +179,7 @@ BODY(load_any)
     tenon_pw_fetch(x, q, t);
     PLACE(0)->p += PLACE(0)->step;
     FROM_TILE(t);
-    NEXT(1);
+    NEXT(1, 1);
 }
 #define CONVERT_LOAD(reg, i, AT) reg = CONVERT(AT(k, i), VW);
 #define CONVERT_STAGE(reg, i, AT) v_store(t + i * VW, CONVERT(AT(k, i), VW));
@@ -189,7 +190,7 @@ BODY(load_any)
         SCATTER_INSTEAD()                                                                                                   \
         STEPPED(k, 0);                                                                                                      \
         EIGHT(CONVERT_STORE, AT_STEP)                                                                                       \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 1);                                                                                                            \
     }
 #define CONVERT v_load_f16
 STEPPED_BODY(load_f16, CONVERT_LOAD)
@@ -250,7 +251,7 @@ STORE_BODY(store_bool)
     BODY(name)                                                                                                              \
     {                                                                                                                       \
         EACH(F);                                                                                                            \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 0);                                                                                                            \
     }
 TENON_INLINE vf op_relu(vf u) { return v_max(v_zero(), u); } /* -0 and NaN stay */
 TENON_INLINE vf op_reciprocal(vf u) { return v_div(v_set(1.0f), u); }
@@ -297,7 +298,7 @@ UNARY(gelu_tanh_, v_gelu_tanh)
         const vf p0 = v_set(q->imm[0]), p1 = v_set(q->imm[1]);                                                              \
         a = F(a, p0, p1), b = F(b, p0, p1), c = F(c, p0, p1), d = F(d, p0, p1);                                             \
         e = F(e, p0, p1), f = F(f, p0, p1), g = F(g, p0, p1), h = F(h, p0, p1);                                             \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 0);                                                                                                            \
     }
 #define ONLY_P0 TENON_UNUSED vf p1
 TENON_INLINE vf op_elu(vf u, vf p0, ONLY_P0)
@@ -335,7 +336,7 @@ BODY(clip_imm)
     const vf lo = v_set(q->imm[0]), hi = v_set(q->imm[1]);
     a = op_clip(a, lo, hi), b = op_clip(b, lo, hi), c = op_clip(c, lo, hi), d = op_clip(d, lo, hi);
     e = op_clip(e, lo, hi), f = op_clip(f, lo, hi), g = op_clip(g, lo, hi), h = op_clip(h, lo, hi);
-    NEXT(1);
+    NEXT(1, 0);
 }
 
 /* ---- the scalar reference for a whole chunk: function and parameters in a cell of their own ---- */
@@ -354,10 +355,10 @@ BODY(call1)
     TO_TILE(x->arg[0]);
     call_scalar(q + 1, x, 1);
     FROM_TILE(x->arg[0]);
-    NEXT(2);
+    NEXT(2, 0);
 }
 #define ARG(reg, i, AT) v_store(t + i * VW, v_load(FLOATS(AT(k, i))));
-TENON_INLINE void to_tile(const tenon_pw_cell *q, tenon_pw_frame *x, float *t)
+TENON_INLINE void to_tile(tenon_pw_place *at, float *t)
 {
     STEPPED(k, 0);
     EIGHT(ARG, AT_STEP)
@@ -365,19 +366,19 @@ TENON_INLINE void to_tile(const tenon_pw_cell *q, tenon_pw_frame *x, float *t)
 BODY(call2)
 {
     TO_TILE(x->arg[0]);
-    to_tile(q, x, x->arg[1]);
+    to_tile(at, x->arg[1]);
     call_scalar(q + 1, x, 2);
     FROM_TILE(x->arg[0]);
-    NEXT(2);
+    NEXT(2, 1);
 }
 BODY(call3)
 {
     TO_TILE(x->arg[0]);
-    to_tile(q, x, x->arg[1]);
-    to_tile(q + 1, x, x->arg[2]);
+    to_tile(at, x->arg[1]);
+    to_tile(at + 1, x->arg[2]);
     call_scalar(q + 2, x, 3);
     FROM_TILE(x->arg[0]);
-    NEXT(3);
+    NEXT(3, 2);
 }
 #define ANY4(F, a, b, c, d) (v_any(F(a)) || v_any(F(b)) || v_any(F(c)) || v_any(F(d)))
 #define ANY8(F) (ANY4(F, a, b, c, d) || ANY4(F, e, f, g, h))
@@ -390,7 +391,7 @@ TENON_INLINE vm op_far(vf u) { return v_not(v_le(v_abs(u), v_set(V_TRIG_MAX))); 
             return;                                                                                                         \
         }                                                                                                                   \
         EACH(F);                                                                                                            \
-        NEXT(2);                                                                                                            \
+        NEXT(2, 0);                                                                                                            \
     }
 TRIG(sin_, v_sin)
 TRIG(cos_, v_cos)
@@ -407,7 +408,7 @@ TRIG(tan_, v_tan)
     {                                                                                                                       \
         const vf w = v_set(q->imm[0]);                                                                                    \
         EACH2(OP, w);                                                                                                       \
-        NEXT(1);                                                                                                            \
+        NEXT(1, 0);                                                                                                            \
     }
 TENON_INLINE vf op_rsub(vf u, vf v) { return v_sub(v, u); }
 TENON_INLINE vf op_rdiv(vf u, vf v) { return v_div(v, u); }
@@ -513,17 +514,44 @@ BODY(affine_imm)
 {
     const vf scale = v_set(q->imm[0]), shift = v_set(q->imm[1]);
     EIGHT(AFFINE, )
-    NEXT(1);
+    NEXT(1, 0);
 }
 #define AFFINE_CLIP(reg, i, AT) reg = op_clip(op_affine(reg, scale, shift), lo, hi);
 BODY(affine_clip) /* the bounds are in the next cell */
 {
     const vf scale = v_set(q->imm[0]), shift = v_set(q->imm[1]), lo = v_set(q[1].imm[0]), hi = v_set(q[1].imm[1]);
     EIGHT(AFFINE_CLIP, )
-    NEXT(2);
+    NEXT(2, 0);
 }
 #define ADD_RELU(reg, i, AT) reg = op_relu(v_add(reg, v_load(FLOATS(AT(k, i)))));
 TWINS(add_relu, ADD_RELU)
+
+/* Three values added, the ports of the second and the third in the next cells: what a bias and a residual make of a tile. */
+#define TWINS_OF_THREE(name, F)                                                                                             \
+    BODY(name)                                                                                                              \
+    {                                                                                                                       \
+        WIDE(k, 0);                                                                                                         \
+        WIDE(m, 1);                                                                                                         \
+        WIDE(n, 2);                                                                                                         \
+        EIGHT(F, AT_WIDE)                                                                                                   \
+        NEXT(3, 3);                                                                                                            \
+    }                                                                                                                       \
+    BODY(name##_n)                                                                                                          \
+    {                                                                                                                       \
+        STEPPED(k, 0);                                                                                                      \
+        STEPPED(m, 1);                                                                                                      \
+        STEPPED(n, 2);                                                                                                      \
+        EIGHT(F, AT_STEP)                                                                                                   \
+        NEXT(3, 3);                                                                                                            \
+    }
+#define LOAD_ADD_ADD(reg, i, AT)                                                                                            \
+    LOAD_ADD(reg, i, AT)                                                                                                    \
+    reg = v_add(reg, v_load(FLOATS(AT(n, i))));
+#define LOAD_ADD_ADD_RELU(reg, i, AT)                                                                                       \
+    LOAD_ADD_ADD(reg, i, AT)                                                                                                \
+    reg = op_relu(reg);
+TWINS_OF_THREE(load_add_add, LOAD_ADD_ADD)
+TWINS_OF_THREE(load_add_add_relu, LOAD_ADD_ADD_RELU)
 
 /* The last operation and the last store. */
 #define LAST(name, SETUP, F)                                                                                                \
@@ -541,9 +569,9 @@ TWINS(add_relu, ADD_RELU)
         CALL(store_f32_end_n);                                                                                              \
     }
 #define BOUNDS const vf lo = v_set(q->imm[0]), hi = v_set(q->imm[1])
-#define RELU_STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), op_relu(reg));
-#define CLIP_STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), op_clip(reg, lo, hi));
-#define NEG_STORE(reg, i, AT) v_store(FLOATS(AT(k, i)), v_neg(reg));
+#define RELU_STORE(reg, i, AT) reg = op_relu(reg), v_store(FLOATS(AT(k, i)), reg);
+#define CLIP_STORE(reg, i, AT) reg = op_clip(reg, lo, hi), v_store(FLOATS(AT(k, i)), reg);
+#define NEG_STORE(reg, i, AT) reg = v_neg(reg), v_store(FLOATS(AT(k, i)), reg);
 #define RELU_STORE_HERE(reg, i, AT) reg = op_relu(reg);
 #define CLIP_STORE_HERE(reg, i, AT) reg = op_clip(reg, lo, hi);
 #define NEG_STORE_HERE(reg, i, AT) reg = v_neg(reg);
@@ -571,7 +599,7 @@ BODY(pow_mem)
         return;
     }
     EIGHT(POW_DO, AT_STEP)
-    NEXT(2);
+    NEXT(2, 1);
 }
 
 /* ---- three operands ---- */
@@ -654,7 +682,7 @@ static const tenon_pw_row rows[] = {
 
 #define TWIN(name) { ANY(name), ANY(name##_n) }
 static const struct tenon_pw_twins twins[] = {
-    TWIN(load_f32), TWIN(store_f32), TWIN(store_f32_end), TWIN(load_add), TWIN(add_relu), TWIN(add_mem), TWIN(sub_mem),
+    TWIN(load_f32), TWIN(store_f32), TWIN(store_f32_end), TWIN(load_add), TWIN(load_add_add), TWIN(load_add_add_relu), TWIN(add_relu), TWIN(add_mem), TWIN(sub_mem),
     TWIN(sub_mem_r), TWIN(mul_mem), TWIN(div_mem), TWIN(min_mem), TWIN(max_mem), TWIN(where_mem), TWIN(clip_mem),
     TWIN(relu_store_end), TWIN(clip_store_end), TWIN(neg_store_end), { NULL, NULL },
 };
@@ -682,7 +710,7 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
                [TENON_U16] = ANY(store_u16) },
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
     .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
-        .load_add = ANY(load_add), .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
+    .load_add = ANY(load_add), .load_add_add = ANY(load_add_add), .load_add_add_relu = ANY(load_add_add_relu), .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
     .twins = twins, .lasts = lasts,
     .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
     .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm),

@@ -18,8 +18,10 @@ enum {
 
 static void set_temps(const tenon_pw_code *code, tenon_pw_frame *x)
 {
-    for (int i = 0; i < code->temp_count; i++)
-        x->temp_place[i] = (tenon_pw_place){ (char *)x->temp[i], 0, 16 * VW, 4 * VW, 8 * VW, 0 };
+    for (int i = 0; i < code->u.fast.touch_count && code->temp_count; i++) {
+        const int k = code->u.fast.touch[i].port - TENON_PW_PORT_TEMP;
+        if (k >= 0) x->place[i] = (tenon_pw_place){ (char *)x->temp[k], 0, 16 * VW, 4 * VW, 8 * VW, 0 };
+    }
 }
 
 /* Where the registers of a chunk of `vectors` vectors by `rows` rows (at most 8 / vectors) lie. */
@@ -48,7 +50,7 @@ static void run_chunks(const tenon_pw_cell *cell, tenon_pw_frame *x, int64_t cou
     while (count > 0) {
         const int64_t n = count < CHAIN ? count : CHAIN;
         x->left = n;
-        ((body_fn)cell->body)(cell, x, u, u, u, u, u, u, u, u);
+        ((body_fn)cell->body)(cell, x, x->place, u, u, u, u, u, u, u, u);
         count -= n;
     }
 }
@@ -68,6 +70,7 @@ TENON_INLINE void run_from(const tenon_pw_code *code, tenon_pw_frame *x, int64_t
     bool scatters = false;
     if (x->plain) {
         for (int i = 0; i < code->u.fast.touch_count; i++) {
+            if (code->u.fast.touch[i].port >= TENON_PW_PORT_TEMP) continue;
             tenon_pw_port o = tenon_pw_port_of(x, code->u.fast.touch[i].port, 2);
             o.cs = 4;
             set_place(&x->place[i], &o, row, col, vectors, rows, down, right);
@@ -76,6 +79,7 @@ TENON_INLINE void run_from(const tenon_pw_code *code, tenon_pw_frame *x, int64_t
     } else {
         for (int i = 0; i < code->u.fast.touch_count; i++) {
             const int k = code->u.fast.touch[i].port, shift = code->u.fast.touch[i].shift;
+            if (k >= TENON_PW_PORT_TEMP) continue;
             const tenon_pw_port o = tenon_pw_port_of(x, k, shift);
             set_place(&x->place[i], &o, row, col, vectors, rows, down, right);
             x->place[i].scatter = o.cs != 1 << shift;
@@ -152,6 +156,7 @@ TENON_NOINLINE static void run_copies(const tenon_pw_code *code, tenon_pw_frame 
     for (int i = 0; i < code->u.fast.touch_count; i++) {
         tenon_pw_place *q = &x->place[i];
         const int k = code->u.fast.touch[i].port;
+        if (k >= TENON_PW_PORT_TEMP) continue;
         const int64_t size = (int64_t)1 << code->u.fast.touch[i].shift;
         const tenon_pw_place *from = &steps[k];
         const bool copied = !from->scatter;
@@ -181,8 +186,56 @@ TENON_NOINLINE static void run_edge(const tenon_pw_code *code, tenon_pw_frame *x
     x->full = 1;
 }
 
-static void run_rows(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
-                     int64_t cols)
+/* ---- entry ---- */
+/* The tile of a kernel - f32, one strip, whole chunks, few of them - goes straight to the bodies: setting it up is what a small
+   tile costs. (1 << shift) rows a chunk. */
+TENON_NOINLINE static void run_tile(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result,
+                                    int64_t count, int shift)
+{
+    _Static_assert(sizeof *operand == sizeof *result && offsetof(tenon_pw_operand, row_stride) ==
+                   offsetof(tenon_pw_result, row_stride), "ports by one arithmetic");
+    tenon_pw_frame frame, *const x = &frame;
+    const vf u = v_undefined();
+    const tenon_pw_cell *const cell = shift < 2 ? code->u.fast.wide : code->u.fast.narrow;
+    x->first = cell;
+    x->code = code;
+    x->operand = operand;
+    x->result = result;
+    x->left = count;
+    x->full = 1;
+    x->width = VW;
+    set_temps(code, x);
+    tenon_pw_place *q = x->place;
+    for (int i = 0; i < code->u.fast.touch_count; i++, q++) {
+        const int k = code->u.fast.touch[i].port;
+        if (k >= TENON_PW_PORT_TEMP) continue;
+        const tenon_pw_operand *o = k < TENON_PW_PORT_RESULT ? &operand[k]
+                                                             : (const tenon_pw_operand *)(const void *)result + (k -
+                                                                                                       TENON_PW_PORT_RESULT);
+        const int64_t row = (int64_t)((uint64_t)o->row_stride << 2);
+        q->p = (char *)(uintptr_t)o->base;
+        q->step = (int64_t)((uint64_t)row << shift);
+        q->half = shift == 0 ? 16 * VW : row << (shift - 1);
+        q->s0 = 4 * VW;
+        q->s1 = shift == 2 ? row : 8 * VW;
+        q->scatter = 0;
+    }
+    ((body_fn)cell->body)(cell, x, x->place, u, u, u, u, u, u, u, u);
+    v_leave();
+}
+
+/* log2 of the rows of a chunk when run_tile can take the tile, else -1. */
+TENON_INLINE int tile_shift(const tenon_pw_code *code, const tenon_pw_result *result, int64_t rows, int64_t cols)
+{
+    const int shift = cols == 8 * VW ? 0 : cols == 4 * VW ? 1 : cols == 2 * VW ? 2 : -1;
+    if (shift < 0 || !code->u.fast.plain || rows > CHAIN || rows & ((1 << shift) - 1)) return -1;
+    for (int i = 0; i < code->result_count; i++)
+        if (result[i].col_stride != 1) return -1;
+    return shift;
+}
+
+static void run_any(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                    int64_t cols)
 {
     tenon_pw_frame frame, *const x = &frame;
     x->code = code;
@@ -207,6 +260,14 @@ static void run_rows(const tenon_pw_code *code, const tenon_pw_operand *operand,
         }
     }
     v_leave();
+}
+
+static void run_rows(const tenon_pw_code *code, const tenon_pw_operand *operand, const tenon_pw_result *result, int64_t rows,
+                     int64_t cols)
+{
+    const int shift = tile_shift(code, result, rows, cols);
+    if (shift >= 0) run_tile(code, operand, result, rows >> shift, shift);
+    else run_any(code, operand, result, rows, cols);
 }
 
 #endif

@@ -31,7 +31,7 @@ typedef struct tenon_pw_frame {
     const tenon_pw_result *result;
     bool plain;             /* all live ports are f32 and contiguous along the columns */
     int64_t left;           /* chunks until the last body returns */
-    tenon_pw_place place[TENON_PW_CELLS], temp_place[TENON_PW_TEMPS];
+    tenon_pw_place place[TENON_PW_CELLS]; /* in the order of the cells with ports */
     int64_t lanes[8];       /* valid columns of each register when !full, for what goes element by element */
     int32_t full, width;
     TENON_ALIGNED(64) float temp[TENON_PW_TEMPS][TENON_PW_TILE];
@@ -76,6 +76,7 @@ typedef struct tenon_pw_bodies {
     tenon_pw_any load_any, stage_any, store_any, load_splat, stage_splat, load_imm, stage_imm, load_temp, spill, end;
     tenon_pw_any load_add, affine_imm, add_relu, clip_imm, affine_clip, store_f32_end; /* pairs, and the halves by which the
         compiler finds them; the second port or the second two numbers of load_add and affine_clip are in the next cell */
+    tenon_pw_any load_add_add, load_add_add_relu; /* three ports, the second and the third in the next cells */
     tenon_pw_any add_mem, mul_imm, add_imm, min_imm, max_imm, relu;
     tenon_pw_any call[TENON_PW_ARITY]; /* scalar function and its parameters in the next cell (arity 3: the one after) */
     const struct tenon_pw_last { tenon_pw_any body, with_store; } *lasts; /* with store_f32_end; ends with NULL */
