@@ -4,6 +4,8 @@
 #include "run/context.h"
 #include "run/lanes.h"
 
+#include "base/checked.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,27 +19,52 @@ typedef struct recording {
 } recording;
 
 /* ---- what steps touch ---- */
-static bool span_of(const tenon_tensor *t, bool written, tenon_span *out)
+/* Widens lo..hi, in elements from the slot's base, by where its elements lie with these values of the dims; false: too far. */
+static bool widen(const tenon_rec_slot *s, const int64_t *dim, int64_t *lo, int64_t *hi, bool *any)
 {
-    int64_t lo = 0, hi = 0;
-    if (!t->data || t->dtype == TENON_DTYPE_NONE) return false;
-    for (int k = 0; k < t->rank; k++) {
-        const int64_t reach = (t->dim[k] - 1) * t->stride[k];
-        if (t->dim[k] == 0) return false;
-        if (reach < 0) lo += reach;
-        else hi += reach;
+    int64_t begin = s->offset == TENON_NONE ? 0 : dim[s->offset], end = begin, reach;
+    for (uint32_t k = 0; k < s->rank; k++) {
+        if (dim[s->dim[k]] == 0) return true;
+        if (!tenon_mul_i64(dim[s->dim[k]] - 1, dim[s->stride[k]], &reach)) return false;
+        if (!tenon_add_i64(reach < 0 ? begin : end, reach, reach < 0 ? &begin : &end)) return false;
     }
-    const uintptr_t at = (uintptr_t)t->data;
-    *out = (tenon_span){at - tenon_dtype_bytes(t->dtype, (size_t)-lo), at + tenon_dtype_bytes(t->dtype, (size_t)hi + 1), written};
+    *lo = *any ? TENON_MIN(*lo, begin) : begin;
+    *hi = *any ? TENON_MAX(*hi, end) : end;
+    *any = true;
+    return begin >= -TENON_DIM_HUGE && end <= TENON_DIM_HUGE;
+}
+
+/* A graph serves all sizes of a bucket, and what lies apart now may not with larger ones: so up to the bucket's end, and from the
+   slot's base on where the offset is a matter of sizes. */
+static bool span_of(const tenon_context *c, uint32_t slot, const tenon_tensor *t, bool written, tenon_span *out)
+{
+    const tenon_engine *e = c->engine;
+    if (slot == TENON_NONE || !t->data || e->slot[slot].kind == TENON_SLOT_HEAP) return false;
+    const tenon_rec_slot *s = &e->slot[slot];
+    int64_t lo = 0, hi = 0;
+    bool any = false, near = widen(s, c->dim_value, &lo, &hi, &any);
+    uintptr_t base = (uintptr_t)t->data;
+    if (any && s->offset != TENON_NONE) base -= tenon_dtype_bytes(t->dtype, (size_t)c->dim_value[s->offset]);
+    if (c->dim_most) near = near && widen(s, c->dim_most, &lo, &hi, &any);
+    if (c->dim_most && s->offset != TENON_NONE && e->dim[s->offset].kind != TENON_DIM_CONST) lo = TENON_MIN(lo, 0);
+    *out = (tenon_span){0, UINTPTR_MAX, written};
+    if (near && !any) return false;
+    if (near) {
+        out->begin = base + (lo < 0 ? 0 - tenon_dtype_bytes(t->dtype, (size_t)-lo) : tenon_dtype_bytes(t->dtype, (size_t)lo));
+        out->end = base + tenon_dtype_bytes(t->dtype, (size_t)(hi + 1));
+    }
     return true;
 }
 
 static uint32_t spans_of(const tenon_context *c, uint32_t i, tenon_span *out)
 {
-    const tenon_rec_step *r = c->engine->step_state[c->profile->step_first + i].rec;
+    const tenon_engine *e = c->engine;
+    const tenon_rec_step *r = e->step_state[c->profile->step_first + i].rec;
     uint32_t count = 0;
-    for (uint32_t k = 0; k < r->src_count; k++) count += span_of(&c->src[i][k], false, &out[count]);
-    for (uint32_t k = 0; k < r->dst_count; k++) count += span_of(&c->dst[i][k], true, &out[count]);
+    for (uint32_t k = 0; k < r->src_count; k++)
+        count += span_of(c, e->index[r->src_first + k], &c->src[i][k], false, &out[count]);
+    for (uint32_t k = 0; k < r->dst_count; k++)
+        count += span_of(c, e->index[r->dst_first + k], &c->dst[i][k], true, &out[count]);
     if (r->workspace_bytes) {
         const uintptr_t at = (uintptr_t)c->block + (uintptr_t)r->workspace_offset;
         out[count++] = (tenon_span){at, at + (uintptr_t)r->workspace_bytes, true};
