@@ -58,6 +58,12 @@ static tenon_status check_packs(tenon_cx *cx, const tenon_engine *e, const tenon
         return TENON_FAIL(cx, TENON_CORRUPT,
                           "engine section steps: '%s' has %u packed weights and %u kernels, its tactic wants %d and %d", name,
                           r->pack_count, r->kernel_count, st->plan.pack_count, st->plan.kernel_count);
+    for (int i = 0; i < st->plan.kernel_count; i++) { /* its record of arguments is that of its own kernel alone */
+        const char *entry = tenon_engine_string(e, e->kernel[e->index[r->kernel_first + (uint32_t)i]].entry);
+        if (strcmp(entry, st->plan.kernel[i].entry) != 0)
+            return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' has kernel '%s', its tactic wants '%s'", name, entry,
+                              st->plan.kernel[i].entry);
+    }
     for (int i = 0; i < st->plan.pack_count; i++) {
         const tenon_rec_weight *w = &e->weight[e->index[r->pack_first + (uint32_t)i]];
         tenon_tensor want;
