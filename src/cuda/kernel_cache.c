@@ -83,6 +83,13 @@ static unsigned long long most_bytes(void)
     return text && end != text && *end == '\0' ? given : 512ull << 20;
 }
 
+/* The folder may hold other things: only names that are made here are touched. */
+static bool is_ours(const char *name, size_t length)
+{
+    const size_t suffix = strlen(SUFFIX);
+    return length > suffix && strcmp(name + length - suffix, SUFFIX) == 0 && strspn(name, "0123456789abcdef.new") >= length - suffix;
+}
+
 static entry *entries_of(tenon_cx *cx, DIR *dir, size_t *count)
 {
     entry *list = NULL;
@@ -91,7 +98,7 @@ static entry *entries_of(tenon_cx *cx, DIR *dir, size_t *count)
     for (struct dirent *d; (d = readdir(dir)) != NULL;) {
         struct stat st;
         const size_t length = strlen(d->d_name);
-        if (length >= NAME_ROOM || !strstr(d->d_name, SUFFIX) || fstatat(dirfd(dir), d->d_name, &st, 0) != 0) continue;
+        if (length >= NAME_ROOM || !is_ours(d->d_name, length) || fstatat(dirfd(dir), d->d_name, &st, 0) != 0) continue;
         if (*count == room) {
             room = room ? 2 * room : 256;
             entry *grown = tenon_realloc(cx, list, room * sizeof *list);
