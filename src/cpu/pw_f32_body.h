@@ -36,13 +36,13 @@ typedef void (*body_fn)(ARGS);
     {                                                                                                                       \
         WIDE(k, 0);                                                                                                         \
         EIGHT(F, AT_WIDE)                                                                                                   \
-        NEXT(1, 1);                                                                                                            \
+        NEXT(1, 1);                                                                                                         \
     }                                                                                                                       \
     BODY(name##_n)                                                                                                          \
     {                                                                                                                       \
         STEPPED(k, 0);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(1, 1);                                                                                                            \
+        NEXT(1, 1);                                                                                                         \
     }
 #define TWINS_OF_TWO(name, F) /* the second port is in the next cell */                                                     \
     BODY(name)                                                                                                              \
@@ -50,21 +50,21 @@ typedef void (*body_fn)(ARGS);
         WIDE(k, 0);                                                                                                         \
         WIDE(m, 1);                                                                                                         \
         EIGHT(F, AT_WIDE)                                                                                                   \
-        NEXT(2, 2);                                                                                                            \
+        NEXT(2, 2);                                                                                                         \
     }                                                                                                                       \
     BODY(name##_n)                                                                                                          \
     {                                                                                                                       \
         STEPPED(k, 0);                                                                                                      \
         STEPPED(m, 1);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(2, 2);                                                                                                            \
+        NEXT(2, 2);                                                                                                         \
     }
 #define FLOATS(p) ((float *)(void *)(p))
 #define AGAIN() /* the next chunk, or back to the caller */                                                                 \
     if (--x->left) {                                                                                                        \
         q = x->first;                                                                                                       \
         at = x->place;                                                                                                      \
-        NEXT(0, 0);                                                                                                           \
+        NEXT(0, 0);                                                                                                         \
     }
 
 /* ---- fetching, storing ---- */
@@ -141,7 +141,7 @@ BODY(load_temp)
     {                                                                                                                       \
         STEPPED(k, 0);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(1, 1);                                                                                                            \
+        NEXT(1, 1);                                                                                                         \
     }
 STEPPED_BODY(load_splat, SPLAT_LOAD)
 BODY(load_imm)
@@ -156,7 +156,7 @@ BODY(load_imm)
         float *t = FLOATS(PLACE(0)->p);                                                                                     \
         STEPPED(k, 1);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(2, 2);                                                                                                            \
+        NEXT(2, 2);                                                                                                         \
     }
 #define SPLAT_STAGE(reg, i, AT) v_store(t + i * VW, v_set(*FLOATS(AT(k, i))));
 STAGE_BODY(stage_splat, SPLAT_STAGE)
@@ -190,7 +190,7 @@ BODY(load_any)
         SCATTER_INSTEAD()                                                                                                   \
         STEPPED(k, 0);                                                                                                      \
         EIGHT(CONVERT_STORE, AT_STEP)                                                                                       \
-        NEXT(1, 1);                                                                                                            \
+        NEXT(1, 1);                                                                                                         \
     }
 #define CONVERT v_load_f16
 STEPPED_BODY(load_f16, CONVERT_LOAD)
@@ -251,7 +251,7 @@ STORE_BODY(store_bool)
     BODY(name)                                                                                                              \
     {                                                                                                                       \
         EACH(F);                                                                                                            \
-        NEXT(1, 0);                                                                                                            \
+        NEXT(1, 0);                                                                                                         \
     }
 TENON_INLINE vf op_relu(vf u) { return v_max(v_zero(), u); } /* -0 and NaN stay */
 TENON_INLINE vf op_reciprocal(vf u) { return v_div(v_set(1.0f), u); }
@@ -298,7 +298,7 @@ UNARY(gelu_tanh_, v_gelu_tanh)
         const vf p0 = v_set(q->imm[0]), p1 = v_set(q->imm[1]);                                                              \
         a = F(a, p0, p1), b = F(b, p0, p1), c = F(c, p0, p1), d = F(d, p0, p1);                                             \
         e = F(e, p0, p1), f = F(f, p0, p1), g = F(g, p0, p1), h = F(h, p0, p1);                                             \
-        NEXT(1, 0);                                                                                                            \
+        NEXT(1, 0);                                                                                                         \
     }
 #define ONLY_P0 TENON_UNUSED vf p1
 TENON_INLINE vf op_elu(vf u, vf p0, ONLY_P0)
@@ -391,7 +391,7 @@ TENON_INLINE vm op_far(vf u) { return v_not(v_le(v_abs(u), v_set(V_TRIG_MAX))); 
             return;                                                                                                         \
         }                                                                                                                   \
         EACH(F);                                                                                                            \
-        NEXT(2, 0);                                                                                                            \
+        NEXT(2, 0);                                                                                                         \
     }
 TRIG(sin_, v_sin)
 TRIG(cos_, v_cos)
@@ -406,9 +406,9 @@ TRIG(tan_, v_tan)
 #define IMM_BODY(name)                                                                                                      \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        const vf w = v_set(q->imm[0]);                                                                                    \
+        const vf w = v_set(q->imm[0]);                                                                                      \
         EACH2(OP, w);                                                                                                       \
-        NEXT(1, 0);                                                                                                            \
+        NEXT(1, 0);                                                                                                         \
     }
 TENON_INLINE vf op_rsub(vf u, vf v) { return v_sub(v, u); }
 TENON_INLINE vf op_rdiv(vf u, vf v) { return v_div(v, u); }
@@ -526,32 +526,34 @@ BODY(affine_clip) /* the bounds are in the next cell */
 #define ADD_RELU(reg, i, AT) reg = op_relu(v_add(reg, v_load(FLOATS(AT(k, i)))));
 TWINS(add_relu, ADD_RELU)
 
-/* Three values added, the ports of the second and the third in the next cells: what a bias and a residual make of a tile. */
+/* Three values added, the ports of the second and the third in the next cells: what a bias and a residual make of a tile. The
+   third is a step of its own, or the pointers of all would not fit the registers that a function may use without saving. */
 #define TWINS_OF_THREE(name, F)                                                                                             \
     BODY(name)                                                                                                              \
     {                                                                                                                       \
-        WIDE(k, 0);                                                                                                         \
-        WIDE(m, 1);                                                                                                         \
-        WIDE(n, 2);                                                                                                         \
+        {                                                                                                                   \
+            WIDE(k, 0);                                                                                                     \
+            WIDE(m, 1);                                                                                                     \
+            EIGHT(LOAD_ADD, AT_WIDE)                                                                                        \
+        }                                                                                                                   \
+        WIDE(k, 2);                                                                                                         \
         EIGHT(F, AT_WIDE)                                                                                                   \
-        NEXT(3, 3);                                                                                                            \
+        NEXT(3, 3);                                                                                                         \
     }                                                                                                                       \
     BODY(name##_n)                                                                                                          \
     {                                                                                                                       \
-        STEPPED(k, 0);                                                                                                      \
-        STEPPED(m, 1);                                                                                                      \
-        STEPPED(n, 2);                                                                                                      \
+        {                                                                                                                   \
+            STEPPED(k, 0);                                                                                                  \
+            STEPPED(m, 1);                                                                                                  \
+            EIGHT(LOAD_ADD, AT_STEP)                                                                                        \
+        }                                                                                                                   \
+        STEPPED(k, 2);                                                                                                      \
         EIGHT(F, AT_STEP)                                                                                                   \
-        NEXT(3, 3);                                                                                                            \
+        NEXT(3, 3);                                                                                                         \
     }
-#define LOAD_ADD_ADD(reg, i, AT)                                                                                            \
-    LOAD_ADD(reg, i, AT)                                                                                                    \
-    reg = v_add(reg, v_load(FLOATS(AT(n, i))));
-#define LOAD_ADD_ADD_RELU(reg, i, AT)                                                                                       \
-    LOAD_ADD_ADD(reg, i, AT)                                                                                                \
-    reg = op_relu(reg);
-TWINS_OF_THREE(load_add_add, LOAD_ADD_ADD)
-TWINS_OF_THREE(load_add_add_relu, LOAD_ADD_ADD_RELU)
+#define THEN_ADD(reg, i, AT) reg = v_add(reg, v_load(FLOATS(AT(k, i))));
+TWINS_OF_THREE(load_add_add, THEN_ADD)
+TWINS_OF_THREE(load_add_add_relu, ADD_RELU)
 
 /* The last operation and the last store. */
 #define LAST(name, SETUP, F)                                                                                                \
@@ -682,7 +684,8 @@ static const tenon_pw_row rows[] = {
 
 #define TWIN(name) { ANY(name), ANY(name##_n) }
 static const struct tenon_pw_twins twins[] = {
-    TWIN(load_f32), TWIN(store_f32), TWIN(store_f32_end), TWIN(load_add), TWIN(load_add_add), TWIN(load_add_add_relu), TWIN(add_relu), TWIN(add_mem), TWIN(sub_mem),
+    TWIN(load_f32), TWIN(store_f32), TWIN(store_f32_end), TWIN(load_add), TWIN(load_add_add), TWIN(load_add_add_relu),
+    TWIN(add_relu), TWIN(add_mem), TWIN(sub_mem),
     TWIN(sub_mem_r), TWIN(mul_mem), TWIN(div_mem), TWIN(min_mem), TWIN(max_mem), TWIN(where_mem), TWIN(clip_mem),
     TWIN(relu_store_end), TWIN(clip_store_end), TWIN(neg_store_end), { NULL, NULL },
 };
@@ -710,7 +713,8 @@ const tenon_pw_bodies V_NAME(tenon_pw_bodies) = {
                [TENON_U16] = ANY(store_u16) },
     .load_any = ANY(load_any), .stage_any = ANY(stage_any), .store_any = ANY(store_any), .load_splat = ANY(load_splat),
     .stage_splat = ANY(stage_splat), .load_imm = ANY(load_imm), .stage_imm = ANY(stage_imm), .load_temp = ANY(load_temp),
-    .load_add = ANY(load_add), .load_add_add = ANY(load_add_add), .load_add_add_relu = ANY(load_add_add_relu), .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
+    .load_add = ANY(load_add), .load_add_add = ANY(load_add_add), .load_add_add_relu = ANY(load_add_add_relu),
+    .affine_imm = ANY(affine_imm), .affine_clip = ANY(affine_clip),
     .twins = twins, .lasts = lasts,
     .add_relu = ANY(add_relu), .store_f32_end = ANY(store_f32_end), .clip_imm = ANY(clip_imm),
     .add_mem = ANY(add_mem), .min_imm = ANY(min_imm), .max_imm = ANY(max_imm), .mul_imm = ANY(mul_imm), .add_imm = ANY(add_imm),

@@ -17,7 +17,8 @@ enum {
     TENON_PW_TILE = 128, /* floats of a chunk, at the widest vector */
 };
 
-/* Where a cell reads or writes. A body moves its place on, so that the last body need only start the first one again. */
+/* Where a cell reads or writes. A body moves its place on, so that the last body need only start the first one again. Cells
+   with ports take the places in turn: a body is handed the first of its own, since looking it up delayed every load. */
 typedef struct tenon_pw_place {
     char *p;
     int64_t step, half, s0, s1; /* step: from chunk to chunk */

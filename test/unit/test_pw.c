@@ -314,6 +314,49 @@ static void test_in_place(world *w, int level)
     }
 }
 
+/* A tile, a bias and a residual added, at the widths and heights of kernels; without more, with relu, and with values that are
+   wanted twice. */
+static void test_tiles(world *w, int level)
+{
+    enum { HIGH = 18, WIDE = 130 };
+    static const struct { const char *op; int16_t a, b; } step[] = {
+        { "add", ~0, ~1 }, { "add", 0, ~2 }, { "relu", 1, 0 }, { "mul", 1, 2 }, { "add", 3, 1 },
+    };
+    static const int lengths[] = { 2, 3, 5 }, widths[] = { 8, 16, 17, 32, 64, 128, WIDE };
+    static float x[HIGH * WIDE], bias[WIDE], y[HIGH * WIDE], z[HIGH * WIDE];
+    for (int i = 0; i < HIGH * WIDE; i++) x[i] = (float)(i % 19) - 9, y[i] = (float)(i % 7) - 3;
+    for (int i = 0; i < WIDE; i++) bias[i] = (float)(i % 5) - 2;
+    for (int n = 0; n < 3; n++) {
+        tenon_program *p = &w->p;
+        memset(p, 0, sizeof *p);
+        p->operand_count = 3;
+        p->result_count = 1;
+        for (int i = 0; i < 3; i++) p->operand[i] = &w->value[i];
+        p->result[0] = &w->value[TENON_PROGRAM_OPERANDS];
+        for (int i = 0; i < TENON_PROGRAM_OPERANDS + 1; i++) w->value[i].type.dtype = TENON_F32;
+        p->instr_count = lengths[n];
+        for (int i = 0; i < lengths[n]; i++)
+            p->instr[i] = (tenon_instr){ .op = op_of(step[i].op), .dtype = TENON_F32, .src = { step[i].a, step[i].b } };
+        p->result_instr[0] = (int16_t)(lengths[n] - 1);
+        tenon_pw_code code;
+        if (!CHECK_OK(&w->cx, tenon_pw_compile(&w->cx, p, levels[level], NULL, NULL, &code))) return;
+        const tenon_pw_operand o[3] = { { x, WIDE, 1 }, { bias, 0, 1 }, { y, WIDE, 1 } };
+        const tenon_pw_result r = { z, WIDE, 1 };
+        int bad = 0;
+        for (int k = 0; k < (int)TENON_COUNTOF(widths) * HIGH; k++) {
+            const int rows = 1 + k % HIGH, cols = widths[k / HIGH];
+            for (int i = 0; i < HIGH * WIDE; i++) z[i] = 1000;
+            tenon_pw_run(&code, o, &r, rows, cols);
+            for (int i = 0; i < HIGH * WIDE; i++) {
+                const float sum = x[i] + bias[i % WIDE] + y[i], positive = sum > 0 ? sum : 0;
+                const float wanted = n == 0 ? sum : n == 1 ? positive : sum * positive + sum;
+                bad += z[i] != (i / WIDE < rows && i % WIDE < cols ? wanted : 1000);
+            }
+        }
+        CHECK(bad == 0);
+    }
+}
+
 /* The other classes are exact. */
 static void test_integers(world *w)
 {
@@ -341,6 +384,7 @@ int main(void)
     for (int level = 0; level < 3; level++) {
         if ((tenon_cpu()->isa & levels[level]) != levels[level]) continue;
         test_in_place(&w, level);
+        test_tiles(&w, level);
         seed = 7;
         for (int round = 0; round < 1500; round++) check_program(&w, level, round);
     }
