@@ -25,14 +25,11 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv,n
 . /etc/os-release && echo "$PRETTY_NAME, $(cc --version | head -n 1)"
 step build 400 ./dev build || exit 1
 step devices 60 build/tenon list devices
-step kernels 200 build/unit/test_cuda_kernels
 step proof 200 build/unit/test_cuda_proof
 {
     echo "# $(date -u +%Y-%m-%d), $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
     echo "## build/unit/test_cuda_proof"
     cat "$out/proof.log"
-    echo "## build/unit/test_cuda_kernels"
-    cat "$out/kernels.log"
 } >"$out/cuda_proof.txt"
 if [ "${1:-}" != quick ]; then
     LINES_SHOWN=80 step ctest 300 ctest --test-dir build --output-on-failure -j "$(nproc)"

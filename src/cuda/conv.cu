@@ -5,7 +5,8 @@ template <int V> static __device__ __forceinline__ void tenon_conv_end(const ten
 {
 #if BIAS_TENSOR >= 0 && !POOL
     float bias[V];
-    tenon_load<BIAS_TYPE, V, BIAS_ACCESS>(args.at[BIAS_TENSOR], at[BIAS_TENSOR], tenon_step(args, BIAS_TENSOR, RANK - 1), args.aligned >> BIAS_TENSOR & 1, bias);
+    tenon_load<BIAS_TYPE, V, BIAS_ACCESS>(args.at[BIAS_TENSOR], at[BIAS_TENSOR], tenon_step(args, BIAS_TENSOR, RANK - 1),
+                                          args.aligned >> BIAS_TENSOR & 1, bias);
 #pragma unroll
     for (int i = 0; i < V; i++) v[i] += bias[i];
 #endif

@@ -74,7 +74,8 @@ static __device__ __forceinline__ void load_b(const tenon_args &args, int group,
 #pragma unroll
     for (int i = 0; i < LOADS_B; i++) {
         const int at = threadIdx.x + i * THREADS, k = k0 + at / BN, n = n0 + at % BN;
-        out[i] = k < DEPTH && n < FILTERS ? tenon_to_float(w[(long long)n * W_STEP_FILTER + (k / CHANNELS) * W_STEP_TAP + (k % CHANNELS) * W_STEP_CHANNEL]) : 0.0f;
+        const long long place = (long long)n * W_STEP_FILTER + (k / CHANNELS) * W_STEP_TAP + (k % CHANNELS) * W_STEP_CHANNEL;
+        out[i] = k < DEPTH && n < FILTERS ? tenon_to_float(w[place]) : 0.0f;
     }
 }
 

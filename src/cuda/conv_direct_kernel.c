@@ -110,7 +110,8 @@ static void print_weight(const own *o, tenon_buf *b)
     const tenon_cuda_conv *c = &o->conv;
     const int64_t f = c->filters, n = c->channels, taps = o->taps;
     const int64_t group = f * n * taps, filter = o->packed ? 1 : o->transposed ? taps : n * taps;
-    tenon_buf_printf(b, "#define W_STEP_GROUP %" PRId64 "\n#define W_STEP_FILTER %" PRId64 "\n#define W_STEP_CHANNEL %" PRId64 "\n#define W_STEP_TAP %" PRId64 "\n",
+    tenon_buf_printf(b, "#define W_STEP_GROUP %" PRId64 "\n#define W_STEP_FILTER %" PRId64 "\n"
+                        "#define W_STEP_CHANNEL %" PRId64 "\n#define W_STEP_TAP %" PRId64 "\n",
                      group, filter, o->packed ? f : o->transposed ? f * taps : taps, o->packed ? n * f : 1);
     tenon_buf_printf(b, "#define W_CONSTANT %d\n#define TRANSPOSED %d\n#define Y_PLANAR %d\n#define X_PLANAR %d\n", o->packed, o->transposed, o->y_planar,
                      c->number[CONV_STEP_C] != 1);

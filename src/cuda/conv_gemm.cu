@@ -54,7 +54,8 @@ static __device__ __forceinline__ void find_rows(const tenon_args &args, int m0,
         const bool inside = find_result(args, m0 + row, n, h, w) && row < BM;
         p.h[i] = inside ? h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1) : -(1 << 29);
         p.w[i] = w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2);
-        p.offset[i] = inside ? n * (int)tenon_x(args, X_STEP_N) + p.h[i] * (int)tenon_x(args, X_STEP + 1) + p.w[i] * (int)tenon_x(args, X_STEP + 2) + group * CHANNELS : 0;
+        const int rows = p.h[i] * (int)tenon_x(args, X_STEP + 1), columns = p.w[i] * (int)tenon_x(args, X_STEP + 2);
+        p.offset[i] = inside ? n * (int)tenon_x(args, X_STEP_N) + rows + columns + group * CHANNELS : 0;
     }
 }
 

@@ -112,7 +112,8 @@ static __device__ __forceinline__ source find_source(const tenon_args &args, con
     s.c = split * CS + place;
     s.inside = s.inside && s.c < CHANNELS;
     s.from = (const X_TYPE *)args.at[X_AT] +
-             (s.inside ? n * (int)tenon_x(args, X_STEP_N) + h * (int)tenon_x(args, X_STEP + 1) + w * (int)tenon_x(args, X_STEP + 2) + s.c * (int)tenon_x(args, X_STEP_C) : 0);
+             (s.inside ? n * (int)tenon_x(args, X_STEP_N) + h * (int)tenon_x(args, X_STEP + 1) + w * (int)tenon_x(args, X_STEP + 2) +
+                         s.c * (int)tenon_x(args, X_STEP_C) : 0);
     s.at = to + pixel * PITCH + place * 2;
     return s;
 }

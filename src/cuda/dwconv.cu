@@ -53,7 +53,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tenon_dwconv(const __grid_co
         for (int column = 0; column < COLUMNS; column++) {
             bool used = false;
 #pragma unroll
-            for (int s = 0; s < KERNEL_W; s++) used |= column >= s * DILATION_W && (column - s * DILATION_W) % STRIDE_W == 0 && (column - s * DILATION_W) / STRIDE_W < TW;
+            for (int s = 0; s < KERNEL_W; s++) {
+                const int from = column - s * DILATION_W;
+                used |= from >= 0 && from % STRIDE_W == 0 && from / STRIDE_W < TW;
+            }
             const int at = left + column;
             if (!used || at < 0 || at >= in_w) continue;
             const tenon_vector<X_TYPE, VC> v = fetch<X_TYPE>(row + at * tenon_x(args, X_STEP + 2), c, aligned);

@@ -33,7 +33,8 @@ static double model(const tenon_cuda_conv *c, const tenon_variant *v, double res
     const double width = v->p[P_WIDTH], vector = v->p[P_VECTOR], bytes = c->dtype == TENON_F32 ? 4 : 2, mp = tenon_cuda_multiprocessors(device);
     const double loads = (double)c->kernel[1] * ((width - 1) * TENON_MIN(c->stride[2], c->kernel[2]) + c->kernel[2]);
     const double threads = results / w * ceil(w / width) * ceil((double)c->group / vector), resident = mp * 1024;
-    const double waves = TENON_MAX(1.0, threads / resident), work = threads / mp * (loads * vector * bytes / 60 + c->kernel[1] * c->kernel[2] * width * vector / 100);
+    const double waves = TENON_MAX(1.0, threads / resident);
+    const double work = threads / mp * (loads * vector * bytes / 60 + c->kernel[1] * c->kernel[2] * width * vector / 100);
     return 2e-6 + (waves * (loads * 6 + 200) + work) / 1.7e9;
 }
 

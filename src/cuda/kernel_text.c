@@ -260,7 +260,8 @@ void tenon_cuda_program_print_held(const tenon_cuda_program *c, const tenon_cuda
     tenon_buf_str(b, "template <int V> struct tenon_held {\n");
     for (int i = 0; i < operands; i++)
         if (c->operand[i] >= 0) tenon_buf_printf(b, "    tenon_vector<%s, V> v%d;\n", tenon_cuda_type(s->tensor[c->operand[i]].type->dtype), i);
-    tenon_buf_str(b, "};\ntemplate <int V> static __device__ __forceinline__ void tenon_hold(const tenon_args &args, const long long *at, tenon_held<V> &held)\n{\n");
+    tenon_buf_str(b, "};\ntemplate <int V> static __device__ __forceinline__ void tenon_hold(const tenon_args &args, const long long *at, "
+                     "tenon_held<V> &held)\n{\n");
     for (int i = 0; i < operands; i++) {
         const int t = c->operand[i];
         if (t < 0) continue;
@@ -268,11 +269,12 @@ void tenon_cuda_program_print_held(const tenon_cuda_program *c, const tenon_cuda
         if (strcmp(access, "TENON_RUN") == 0)
             tenon_buf_printf(b, "    held.v%d = *(const tenon_vector<%s, V> *)((const %s *)args.at[%d] + at[%d]);\n", i, type, type, t, t);
         else
-            tenon_buf_printf(b, "#pragma unroll\n    for (int i = 0; i < V; i++) held.v%d.lane[i] = ((const %s *)args.at[%d])[at[%d] + %s tenon_step(args, %d, RANK - 1)];\n",
+            tenon_buf_printf(b, "#pragma unroll\n    for (int i = 0; i < V; i++)\n"
+                             "        held.v%d.lane[i] = ((const %s *)args.at[%d])[at[%d] + %s tenon_step(args, %d, RANK - 1)];\n",
                              i, type, t, t, strcmp(access, "TENON_ONE") == 0 ? "0 *" : "i *", t);
     }
-    tenon_buf_str(b, "}\ntemplate <int V> static __device__ __forceinline__ void tenon_body_held(const tenon_args &args, const long long *at, const float *anchor, "
-                     "const tenon_held<V> &held)\n{\n");
+    tenon_buf_str(b, "}\ntemplate <int V> static __device__ __forceinline__ void tenon_body_held(const tenon_args &args, const long long *at, "
+                     "const float *anchor, const tenon_held<V> &held)\n{\n");
     for (int i = 0; i < results; i++) tenon_buf_printf(b, "    float w%d[V];\n", i);
     tenon_buf_str(b, "#pragma unroll\n    for (int i = 0; i < V; i++) tenon_program(");
     for (int i = 0; i < TENON_MAX(operands, 1); i++) {

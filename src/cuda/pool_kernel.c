@@ -69,7 +69,8 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_buf_str(&b, "#define POOL 1\n");
     tenon_cuda_conv_print(&o->conv, &b);
-    tenon_buf_printf(&b, "#define TAPS (KERNEL_D * KERNEL_H * KERNEL_W)\n#define KIND %s\n#define INCLUDE_PAD %d\n#define POWER %" PRId64 "\n#define Y_PLANAR %d\n",
+    tenon_buf_printf(&b, "#define TAPS (KERNEL_D * KERNEL_H * KERNEL_W)\n#define KIND %s\n"
+                         "#define INCLUDE_PAD %d\n#define POWER %" PRId64 "\n#define Y_PLANAR %d\n",
                      average ? "AVERAGE" : norm ? "NORM" : "MAXIMUM", average && tenon_node_int(n, "count_include_pad"),
                      norm ? tenon_node_int(n, "p") : 0, o->y_planar);
     const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_pool, "tenon_pool", &out->kernel[0]);

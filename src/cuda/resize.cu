@@ -38,7 +38,8 @@ static __device__ __forceinline__ taps find_taps(int i, int in, int out, double 
     }
     const double x = place_of(i, in, out, scale);
     if (TAPS == 1) {
-        const double nearest = ROUNDING == ROUND_PREFER_FLOOR ? ceil(x - 0.5) : ROUNDING == ROUND_PREFER_CEIL ? floor(x + 0.5) : ROUNDING == FLOOR ? floor(x) : ceil(x);
+        const double nearest = ROUNDING == ROUND_PREFER_FLOOR ? ceil(x - 0.5) : ROUNDING == ROUND_PREFER_CEIL ? floor(x + 0.5)
+                               : ROUNDING == FLOOR            ? floor(x)      : ceil(x);
         t.at[0] = (int)fmin(fmax(nearest, 0.0), in - 1.0);
         t.weight[0] = 1.0f;
         return t;

@@ -14,7 +14,8 @@ extern const char tenon_cuda_src_resize[];
 enum { P_VECTOR, THREADS = 128 };
 
 /* In the order of the kernel's enumerations. */
-static const char *const transforms[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn", NULL};
+static const char *const transforms[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+                                         "tf_half_pixel_for_nn", NULL};
 static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
 static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
 

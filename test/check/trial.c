@@ -114,6 +114,21 @@ static tenon_status poison(bound *b)
     return TENON_OK;
 }
 
+/* Dims at the upper end of the symbols' ranges, as a bucket of shapes has them: grids are sized for these, surplus blocks must see that they
+   are surplus. False: there are no symbols, or no upper end. */
+static bool most_shapes(const trial *t, tenon_tensor *src, tenon_tensor *dst)
+{
+    const tenon_dim_pool *pool = t->s->problem->graph->dims;
+    int64_t hi[TENON_PROBLEM_SYMBOLS];
+    tenon_cx quiet;
+    for (size_t i = 0; i < pool->symbol_count; i++) {
+        if (pool->symbol[i].data_dependent || pool->symbol[i].hi > 1 << 24) return false;
+        hi[i] = pool->symbol[i].hi;
+    }
+    tenon_cx_init_child(&quiet, t->cx);
+    return pool->symbol_count > 0 && tenon_problem_shapes(&quiet, t->s->problem, hi, src, dst) == TENON_OK;
+}
+
 tenon_status bound_make(const trial *t, bound *b)
 {
     memset(b, 0, sizeof *b);
@@ -147,10 +162,12 @@ tenon_status bound_make(const trial *t, bound *b)
         memset(b->shape.host, POISON, b->shape.bytes);
     }
     TENON_TRY(poison(b));
-    const tenon_bind bind = {.problem = p, .variant = &t->variant, .plan = &b->plan, .src = b->src, .dst = b->dst, .pack =
-                             b->pack,
+    tenon_tensor src_most[TENON_PROBLEM_SRC], dst_most[TENON_PROBLEM_DST];
+    const bool bucket = b->plan.shape_count && most_shapes(t, src_most, dst_most);
+    const tenon_bind bind = {.problem = p, .variant = &t->variant, .plan = &b->plan, .src = b->src, .dst = b->dst, .pack = b->pack,
                              .workspace = b->workspace.device, .threads = t->threads, .device = t->device, .kernel = b->kernel,
-                             .shape = (int64_t *)(void *)b->shape.host, .shape_device = b->shape.device};
+                             .shape = (int64_t *)(void *)b->shape.host, .shape_device = b->shape.device,
+                             .src_most = bucket ? src_most : NULL, .dst_most = bucket ? dst_most : NULL};
     memory_watch_begin();
     const tenon_status status = t->tactic->bind(t->cx, &bind, b->record.host);
     b->allocations += memory_watch_end();

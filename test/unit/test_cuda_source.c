@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every kernel that the CUDA tactics print compiles, by NVRTC, which needs no GPU: devices are offline ones. For each
-   source text the first problem of cuda_cases.h that a tactic of it takes on a chip is compiled for that chip; every other problem in the first variant for Hopper (with
-   --all: every variant). All processors compile. Also what an index space makes of formats. Exit 77 where there is no NVRTC.
+/* Every kernel that the CUDA tactics print compiles, by NVRTC, which needs no GPU: devices are offline ones. For each source text the
+   first problem of cuda_cases.h that a tactic of it takes on a chip is compiled for that chip; every other problem in the first variant
+   for Hopper (with --all: every variant). All processors compile. Also what an index space makes of formats. Exit 77 without NVRTC.
 
        test_cuda_source [--all] [FILTER]        FILTER: problems or tactics that hold it                                              */
 #include "check.h"
