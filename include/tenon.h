@@ -252,7 +252,8 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_enqueue(tenon_context *conte
 TENON_API TENON_MUST_USE tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out);
 /* The caller's own queue, a cudaStream_t or CUstream of the device's primary context; NULL: the default stream. It must outlive
    the wrapper, whose destruction waits for it. Where the caller captures it into a graph, the run is recorded instead: enqueue
-   once before with the same shapes, and keep the context while the graph is used. TENON_UNSUPPORTED on the CPU. */
+   once before with the same shapes, and keep the context while the graph is used, with these shapes whenever it is launched,
+   since the graph reads sizes and activations in the context's memory. TENON_UNSUPPORTED on the CPU. */
 TENON_API TENON_MUST_USE tenon_status tenon_stream_wrap(tenon_cx *cx, const tenon_engine *engine, void *native,
                                                         tenon_stream **out);
 /* The handle on a GPU, to record events or launch kernels in it; NULL on the CPU. */
