@@ -87,7 +87,8 @@ static unsigned long long most_bytes(void)
 static bool is_ours(const char *name, size_t length)
 {
     const size_t suffix = strlen(SUFFIX);
-    return length > suffix && strcmp(name + length - suffix, SUFFIX) == 0 && strspn(name, "0123456789abcdef.new") >= length - suffix;
+    return length > suffix && strcmp(name + length - suffix, SUFFIX) == 0 &&
+           strspn(name, "0123456789abcdef.new") >= length - suffix;
 }
 
 static entry *entries_of(tenon_cx *cx, DIR *dir, size_t *count)

@@ -298,7 +298,9 @@ static tenon_status check_weights(checker *k)
     }
     for (uint32_t i = 0; i < e->kernel_count; i++) {
         const tenon_rec_kernel *c = &e->kernel[i];
-        NEED(k, is_string(e, c->name) && is_string(e, c->entry) && fits(c->offset, c->bytes, e->kernel_bytes) && c->offset % 64 == 0,
+        NEED(k,
+             is_string(e, c->name) && is_string(e, c->entry) && fits(c->offset, c->bytes, e->kernel_bytes) &&
+                 c->offset % 64 == 0,
              "kernels", "record %u", i);
     }
     return TENON_OK;
