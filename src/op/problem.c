@@ -28,7 +28,8 @@ void tenon_format_strides(const tenon_format *f, tenon_tensor *t)
     for (int i = t->rank - 1; i >= 0; i--) {
         if (f->ld && t->rank - 1 - i == inner) step = f->ld;
         t->stride[order[i]] = step;
-        step *= TENON_MAX(t->dim[order[i]], 1);
+        /* wraps like tenon_tensor_dense: a tensor of such a size can have no data */
+        step = (int64_t)((uint64_t)step * (uint64_t)TENON_MAX(t->dim[order[i]], 1));
     }
 }
 
