@@ -165,8 +165,12 @@ tenon_status tenon_context_run(tenon_context *c)
     TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_own_stream(c));
     TENON_TRY(tenon_context_prepare(c));
-    TENON_TRY(tenon_context_launch(c));
-    return tenon_context_wait(c);
+    const tenon_status status = tenon_context_launch(c);
+    if (status == TENON_OK) return tenon_context_wait(c);
+    tenon_cx quiet; /* what was launched before it failed still uses the caller's memory */
+    tenon_cx_init_child(&quiet, &c->cx);
+    (void)c->engine->backend->synchronize(&quiet, c->engine->device, c->stream);
+    return status;
 }
 
 tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *user)

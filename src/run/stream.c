@@ -72,8 +72,10 @@ static tenon_status follow(tenon_context *c, tenon_stream *s, bool capturing)
     const tenon_engine *e = c->engine;
     tenon_stream *last = c->last;
     if (last == s) return TENON_OK;
-    /* a recorded run is ordered by whoever launches the recording */
-    if (last && !last->gone && !capturing) {
+    bool recorded = capturing; /* a recorded run is ordered by whoever launches the recording */
+    if (last && !last->gone && last->wrapped && !recorded)
+        TENON_TRY(e->backend->stream_capturing(&c->cx, e->device, last->handle, &recorded));
+    if (last && !last->gone && !recorded) {
         void *mark;
         TENON_TRY(e->backend->stream_mark(&c->cx, e->device, last->handle, &mark));
         const tenon_status status = e->backend->stream_after(&c->cx, e->device, s->handle, mark);
