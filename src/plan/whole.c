@@ -30,6 +30,7 @@ typedef struct bench {
     uint8_t *block;
     tenon_launch *launch, *other[OTHERS]; /* launch i is that of step in_list[i] */
     size_t *in_list, count;
+    bool moved; /* some choice is no longer the one that the block has workspace for */
     constant *known; size_t known_count, known_capacity; /* buffers outside the block */
     packed *pack; size_t pack_count, pack_capacity;
 } bench;
@@ -134,7 +135,7 @@ static tenon_status bind(bench *b, size_t step, const tenon_choice *c, tenon_lau
         TENON_TRY(operand(b, s->dst_place[i], &dst[i]));
     }
     for (int i = 0; i < plan.pack_count; i++) TENON_TRY(real_pack(b, step, &plan.pack[i], &r.pack[i]));
-    if (c == s->choice && plan.workspace_bytes) r.workspace = b->block + s->workspace_offset;
+    if (c == s->choice && !b->moved && plan.workspace_bytes) r.workspace = b->block + s->workspace_offset;
     return tenon_race_bind(&b->race, &r, out);
 }
 
@@ -274,6 +275,7 @@ static tenon_status replace(bench *b, const tenon_choice *from, const tenon_choi
 {
     for (size_t i = 0; i < b->plan->step_count; i++)
         if (b->plan->step[i].choice == from) b->plan->step[i].choice = to;
+    b->moved = true;
     if (b->block) memcpy(b->launch, b->other[which], b->count * sizeof *b->launch);
     return TENON_OK;
 }
@@ -322,8 +324,12 @@ tenon_status tenon_plan_whole(tenon_plan *plan)
     if (!count) return TENON_OK;
     bench b = {.plan = plan};
     tenon_race_init(&b.race, plan->cx, plan->backend, plan->device);
-    const tenon_status status = search(&b, list, count, budget, &changed);
+    tenon_status status = search(&b, list, count, budget, &changed);
     tenon_race_free(&b.race);
+    if (status == TENON_NOMEM) { /* the choices are good without it */
+        tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "the whole engine is not tried: %s", plan->cx->message);
+        status = TENON_OK;
+    }
     TENON_TRY(status);
     if (!changed) return TENON_OK;
     tenon_plan_scratch(plan);
