@@ -280,6 +280,7 @@ static __device__ __forceinline__ void tenon_normalise(const tenon_args &args, c
         return;
     }
     if (KIND == ROW_BATCH_NORM) {
+        if (!part.vectors) return; /* no such column: it has no mean either, and nobody waits for this thread */
         TENON_LOAD_MEAN(args, part.base, mean);
         TENON_LOAD_VARIANCE(args, part.base, inverse);
     } else {
