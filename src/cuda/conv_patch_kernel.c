@@ -16,7 +16,7 @@ extern const tenon_op tenon_op_pack_conv_mma;
 
 /* p[] of a variant, in this order. */
 typedef struct tile { int th, tw, bn, split, wm, wn, wk, chunks; } tile;
-enum { OFFERED = 24, ALIKE = 2, AT_WEIGHT = 128 };
+enum { OFFERED = 24, ALIKE = 2, AT_WEIGHT = 128, GRID_MOST = 65535 };
 
 typedef struct own {
     tenon_cuda_conv conv;
@@ -79,6 +79,7 @@ static const char *tile_fits(const own *o, const tile *t, const tenon_device *de
     if (bm % (16 * t->wm) || t->bn % (16 * t->wn) || bm % t->split) return "warps do not share the tile evenly";
     if (o->run ? t->split > 1 || t->chunks > 1 : o->cp % (16 * t->split) != 0) return "channels do not divide evenly";
     if (k16_of(o, t) % (t->chunks * t->wk)) return "channels do not divide evenly";
+    if (tenon_ceil_div(o->conv.filters, t->bn) > GRID_MOST) return "more filters than a grid holds";
     if (t->split > 1 && sm < 90) return "clusters need compute capability 9.0";
     return shared_bytes(o, t) > (int64_t)tenon_cuda_shared_most(device) ? "more shared memory than a block has" : NULL;
 }
