@@ -308,14 +308,17 @@ class Context:
 
     def enqueue(self, inputs: Arrays, outputs: Arrays, stream: int) -> None:
         """Puts a run in a CUDA stream, given as its handle (torch.cuda.current_stream().cuda_stream), and returns. All inputs and
-        outputs lie in the GPU's memory and must live until the run is done. While the stream is captured into a graph, the run is
-        recorded: enqueue once before with the same shapes."""
+        outputs lie in the GPU's memory and must live until the run is done, the stream as long as the engine; what
+        __cuda_array_interface__ says is written in another stream is waited for. While the stream is captured into a graph, the
+        run is recorded: enqueue once before with the same shapes."""
         opened = self._opened
         arrays = opened.check(inputs, stream or device.LEGACY_STREAM)
         views = opened.check_outputs(outputs, stream or device.LEGACY_STREAM)
         for info in (*opened.inputs, *opened.outputs):
             if not isinstance(arrays.get(info.name, views.get(info.name)), View):
                 raise InvalidError(f"'{info.name}': an array in the memory of the engine's GPU is wanted")
+        here = (None, stream or device.LEGACY_STREAM)
+        device.settle(opened, [a for a in (*arrays.values(), *views.values()) if a.stream not in here])
         self._bind(arrays, views, False)
         self._call(c.tenon_context_enqueue(self._context, device.stream_of(opened, stream)))
 
