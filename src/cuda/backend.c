@@ -237,8 +237,8 @@ static tenon_status cuda_kernel_load(tenon_cx *cx, tenon_device *d, const void *
 {
     *kernel = NULL;
     const tenon_cuda_library *library = tenon_cuda_library_of_image(image, bytes);
-    if (!library && (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0))
-        return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin", entry);
+    if (library != tenon_cuda_library_of_entry(entry) || (!library && (bytes < 64 || memcmp(image, "\x7f" "ELF", 4) != 0)))
+        return TENON_FAIL(cx, TENON_CORRUPT, "cuda: the image of kernel %s is no cubin, nor what its library makes", entry);
     TENON_TRY(tenon_cuda_enter(cx, d));
     tenon_cx own;
     tenon_cx_init_child(&own, &d->cx);

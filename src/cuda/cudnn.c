@@ -185,7 +185,7 @@ static tenon_status load(tenon_cx *cx, tenon_cuda_libraries *l, const void *imag
 {
     header h;
     *out = NULL;
-    if (bytes < sizeof h) return TENON_FAIL(cx, TENON_CORRUPT, "cuDNN: a plan of %zu bytes", bytes);
+    if (bytes <= sizeof h) return TENON_FAIL(cx, TENON_CORRUPT, "cuDNN: a plan of %zu bytes", bytes);
     memcpy(&h, image, sizeof h);
     const char *json = (const char *)image + sizeof h;
     if (h.json_bytes != bytes - sizeof h - 1 || json[h.json_bytes])
