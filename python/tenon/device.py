@@ -201,19 +201,28 @@ def _free(opened: Any, place: Any) -> None:
 
 # --- streams ---
 
+def _wrap(opened: Any, native: int) -> Any:
+    out = ffi.new("tenon_stream **")
+    with shared.session() as session:
+        handle = ffi.NULL if native in (0, LEGACY_STREAM) else ffi.cast("void *", native)
+        session.check(c.tenon_stream_wrap(session.cx, opened.handle, handle, out))
+    return out
+
+
 def stream_of(opened: Any, native: int) -> Any:
     """A tenon_stream * over a stream of the caller's; destroyed with `opened`."""
     if native not in opened.streams:
-        out = ffi.new("tenon_stream **")
-        with shared.session() as session:
-            handle = ffi.NULL if native in (0, LEGACY_STREAM) else ffi.cast("void *", native)
-            session.check(c.tenon_stream_wrap(session.cx, opened.handle, handle, out))
-        opened.streams[native] = out[0]
+        opened.streams[native] = _wrap(opened, native)[0]
     return opened.streams[native]
 
 
 def settle(opened: Any, arrays: Sequence[Any]) -> None:
-    """Waits on the host for the streams in which arrays of others are written."""
+    """Waits on the host for the streams in which arrays of others are written. Nothing is kept: those streams may go at any
+    time."""
     for native in {a.stream for a in arrays if isinstance(a, View) and a.stream is not None}:
-        with shared.session() as session:
-            session.check(c.tenon_stream_synchronize(session.cx, stream_of(opened, native)))
+        out = _wrap(opened, native)
+        try:
+            with shared.session() as session:
+                session.check(c.tenon_stream_synchronize(session.cx, out[0]))
+        finally:
+            c.tenon_stream_destroy(out)
