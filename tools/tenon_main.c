@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program `tenon`: finds the command in the table, parses its options and runs it. No work of its own. */
 #include "cli.h"
+#include "trtexec.h"
 
 #include <errno.h>
 #include <string.h>
@@ -56,8 +57,16 @@ static int run_command(cli_session *s, const cli_command *command, int argc, cha
     return code;
 }
 
+/* Under the name trtexec, and as `tenon trtexec`, the program is another one. */
+static bool is_trtexec(int argc, char **argv)
+{
+    const char *slash = argc ? strrchr(argv[0], '/') : NULL, *name = slash ? slash + 1 : argc ? argv[0] : "";
+    return strcmp(name, "trtexec") == 0 || (argc > 1 && strcmp(argv[1], "trtexec") == 0);
+}
+
 int main(int argc, char **argv)
 {
+    if (is_trtexec(argc, argv)) return trt_main(argc, argv);
     cli_session s = {0};
     int code;
     if (argc < 2) {

@@ -189,15 +189,25 @@ void tenon_plan_scratch(tenon_plan *plan)
     }
 }
 
+/* A tactic that would have done the step, had it been given its workspace. */
+static const tenon_rejected *short_of_workspace(const tenon_choice *c)
+{
+    for (size_t i = 0; i < c->rejected_count; i++)
+        if (strstr(c->rejected[i].why, "of workspace,")) return &c->rejected[i];
+    return NULL;
+}
+
 tenon_status tenon_plan_steps(tenon_plan *plan)
 {
     stepper st = {.plan = plan};
     for (size_t i = 0; i < plan->group_count; i++) TENON_TRY(add_group(&st, plan->group[i]));
     for (size_t i = 0; i < plan->step_count; i++) {
         const tenon_plan_step *s = &plan->step[i];
-        if (s->choice && (s->choice->tactic->flags & TENON_TACTIC_REFERENCE))
-            tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s",
-                      s->group->node[0]->name, s->problem->text);
+        if (!s->choice || !(s->choice->tactic->flags & TENON_TACTIC_REFERENCE)) continue;
+        const tenon_rejected *limited = short_of_workspace(s->choice);
+        tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s%s%s%s%s%s",
+                  s->group->node[0]->name, s->problem->text, limited ? " (" : "", limited ? limited->tactic->name : "",
+                  limited ? " " : "", limited ? limited->why : "", limited ? ")" : "");
     }
     tenon_plan_scratch(plan);
     return TENON_OK;

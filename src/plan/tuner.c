@@ -197,7 +197,10 @@ static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_t
         *c = (candidate){.tactic = tactic, .variant = variant[i]};
         TENON_TRY(tactic->plan(t->cx, p, &variant[i], t->device, &c->plan));
         if (c->plan.workspace_bytes > t->options.workspace_bytes) {
-            why = "needs more workspace than the limit";
+            char text[96];
+            snprintf(text, sizeof text, "needs %zu bytes of workspace, %zu are permitted", c->plan.workspace_bytes,
+                     t->options.workspace_bytes);
+            why = tenon_arena_strdup(t->arena, text);
             continue;
         }
         c->estimate = model(t, tactic, &variant[i], s) * (1 + 1e-3 * i); /* ties: the tactic's own order */

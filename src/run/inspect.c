@@ -140,8 +140,13 @@ static json_t *operand_json(const tenon_engine *e, uint32_t first, uint32_t coun
             continue;
         }
         const tenon_rec_slot *s = &e->slot[at];
-        json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "name", tenon_engine_string(e, s->name), "storage", kinds[s->kind],
-                                              "base", (json_int_t)s->base));
+        json_t *j = json_pack("{s:s,s:s,s:I,s:s}", "name", tenon_engine_string(e, s->name), "storage", kinds[s->kind], "base",
+                              (json_int_t)s->base, "type", tenon_dtype_get((tenon_dtype)s->dtype)->name);
+        if (s->kind != TENON_SLOT_HEAP) { /* whose shape is that of the tensor there */
+            json_object_set_new(j, "shape", dims_json(e, s->dim, s->rank));
+            json_object_set_new(j, "strides", dims_json(e, s->stride, s->rank));
+        }
+        json_array_append_new(list, j);
     }
     return list;
 }
