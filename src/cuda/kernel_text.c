@@ -191,18 +191,17 @@ static void print_instr(tenon_buf *b, const tenon_instr *in, tenon_class class_,
     tenon_buf_printf(b, "; } // %s\n", in->op->name);
 }
 
-static void print_program(const tenon_cuda_program *c, tenon_buf *b)
+void tenon_cuda_function_print(const tenon_program *p, tenon_class class_, const char *name, tenon_buf *b)
 {
-    const tenon_program *p = c->program;
-    const char *type = class_type[c->class_];
+    const char *type = class_type[class_];
     const int operands = p ? p->operand_count : 1, results = p ? p->result_count : 1;
-    tenon_buf_printf(b, "typedef %s tenon_class;\nstatic __device__ __forceinline__ void tenon_program(", type);
+    tenon_buf_printf(b, "static __device__ __forceinline__ void %s(", name);
     for (int i = 0; i < operands; i++) tenon_buf_printf(b, "%s o%d, ", type, i);
     for (int i = 0; i < results; i++) tenon_buf_printf(b, "%s%s &r%d", i ? ", " : "", type, i);
     tenon_buf_str(b, ")\n{\n");
     for (int i = 0; p && i < p->instr_count; i++) {
-        if (p->instr[i].op == &tenon_op_cast) print_cast(b, &p->instr[i], c->class_, i);
-        else print_instr(b, &p->instr[i], c->class_, i);
+        if (p->instr[i].op == &tenon_op_cast) print_cast(b, &p->instr[i], class_, i);
+        else print_instr(b, &p->instr[i], class_, i);
     }
     for (int i = 0; i < results; i++) {
         tenon_buf_printf(b, "    r%d = ", i);
@@ -229,7 +228,8 @@ void tenon_cuda_program_print(const tenon_cuda_program *c, const tenon_cuda_spac
 {
     const tenon_program *p = c->program;
     const int operands = p ? p->operand_count : 1, results = p ? p->result_count : 1;
-    print_program(c, b);
+    tenon_buf_printf(b, "typedef %s tenon_class;\n", class_type[c->class_]);
+    tenon_cuda_function_print(p, c->class_, "tenon_program", b);
     tenon_buf_str(b, "template <int V> static __device__ __forceinline__ void tenon_body(const tenon_args &args, const long long *at, "
                      "const tenon_class *anchor)\n{\n");
     for (int i = 0; p && i < operands; i++) {

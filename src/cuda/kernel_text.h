@@ -22,6 +22,8 @@ const char *tenon_cuda_access(const tenon_cuda_space *s, int t); /* of tensor t 
 /* NULL, or why a program cannot be printed. */
 const char *tenon_cuda_program_rejects(const tenon_program *p, tenon_reason *scratch);
 void tenon_cuda_program_print(const tenon_cuda_program *p, const tenon_cuda_space *s, tenon_buf *b);
+/* The one function alone: NAME(o0, ..., r0, ...); without a program r0 is o0. */
+void tenon_cuda_function_print(const tenon_program *p, tenon_class class_, const char *name, tenon_buf *b);
 /* After that, for programs in f32: operands fetched early. tenon_hold<V>(args, at, held) reads them as they are, vectors whole, so all
    that are contiguous must be aligned; tenon_body_held<V>(args, at, anchor, held) is tenon_body without the loads. */
 void tenon_cuda_program_print_held(const tenon_cuda_program *p, const tenon_cuda_space *s, tenon_buf *b);
