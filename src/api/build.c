@@ -286,10 +286,11 @@ tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_confi
     tenon_status status = make_image(&b, &image);
     const int device_index = config->device, threads = b.device ? b.backend->info(b.device)->threads : 0;
     tenon_tuner_destroy(&b.tuner);
-    if (b.device) b.backend->close(&b.device);
     tenon_emitter_free(&b.emitter);
     tenon_arena_free(&b.arena);
-    if (status != TENON_OK) return status;
-    return tenon_engine_open(cx, image, &(tenon_load_options){.threads = threads, .device_index = device_index},
-                             "the engine just built", out);
+    if (status == TENON_OK)
+        status = tenon_engine_open(cx, image, &(tenon_load_options){.threads = threads, .device_index = device_index},
+                                   "the engine just built", out);
+    if (b.device) b.backend->close(&b.device); /* last: a GPU's context, which the engine uses too, is made once */
+    return status;
 }

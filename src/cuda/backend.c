@@ -92,6 +92,14 @@ static tenon_status cuda_download(tenon_cx *cx, tenon_device *d, void *dst, cons
     return tenon_cuda_read(&q, dst, src, bytes);
 }
 
+static tenon_status cuda_copy(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
+{
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    if (!bytes) return TENON_OK;
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuMemcpyDtoDAsync_v2((uintptr_t)dst, (uintptr_t)src, bytes, d->stream),
+                            "copy on the device");
+}
+
 /* ---- launches ---- */
 tenon_status tenon_cuda_run(const void *record, void *exec)
 {
@@ -358,7 +366,7 @@ done:
 const tenon_backend tenon_backend_cuda = {
     .name = "cuda", .tactics = tenon_cuda_tactics, .open = tenon_cuda_device_open, .close = tenon_cuda_device_close,
     .info = cuda_info, .alloc = cuda_alloc, .release = cuda_release, .upload = cuda_upload, .download = cuda_download,
-    .host_memory = false, .launch = cuda_launch, .synchronize = cuda_synchronize,
+    .copy = cuda_copy, .host_memory = false, .launch = cuda_launch, .synchronize = cuda_synchronize,
     .stream_create = cuda_stream_create, .stream_destroy = cuda_stream_destroy,
     .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_mark = cuda_stream_mark, .stream_after = cuda_stream_after,
     .mark_free = cuda_mark_free, .stream_capturing = cuda_stream_capturing, .stream_upload = cuda_stream_upload,

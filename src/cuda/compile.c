@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Images of kernels for a device: in its memory if it made them before, in the folder of compiled kernels if anybody did, else
    made now. NVRTC may compile several programs at once, so the kernels that a step of the tuner or an engine wants are compiled
-   by as many threads as there are cores; plans of libraries are made one after another. */
+   by as many threads as there are cores; plans of libraries are made one after another, beside them. */
 #include "cuda/device.h"
 #include "cuda/kernel_cache.h"
 
@@ -35,10 +35,11 @@ static tenon_status key_of(tenon_cx *cx, const tenon_device *d, const tenon_kern
     add_text(state, source->entry);
     add_text(state, source->options);
     add_text(state, source->source);
-    if (tenon_cuda_library_of_entry(source->entry)) {
-        tenon_cuda_library_info info[TENON_CUDA_LIBRARIES];
-        tenon_cuda_libraries_describe(cx, info);
-        for (int i = 0; i < TENON_CUDA_LIBRARIES; i++) add_text(state, info[i].text);
+    const tenon_cuda_library *library = tenon_cuda_library_of_entry(source->entry);
+    if (library) {
+        const char *missing;
+        snprintf(version, sizeof version, "library %d", library->version(cx, &missing));
+        add_text(state, version);
         add_text(state, d->info.fingerprint);
     } else {
         tenon_cuda_headers(state, add_text);
@@ -105,46 +106,77 @@ tenon_status tenon_cuda_kernel_compile(tenon_cx *cx, tenon_device *d, const teno
 
 /* ---- many at once ---- */
 typedef struct job { const tenon_kernel_source *source; image_key key; } job;
-typedef struct crew { tenon_device *device; job *list; size_t count; _Atomic size_t next; } crew;
+typedef struct crew {
+    tenon_device *device;
+    job *list; size_t count;   /* kernels, each for whoever comes */
+    job *plans; size_t plan_count; /* of libraries, one after another for whoever comes first */
+    _Atomic size_t next;
+    pthread_mutex_t talk;      /* the session's log function hears one thread at a time */
+} crew;
+
+static void log_in_turn(void *user, tenon_severity severity, const char *message)
+{
+    crew *w = user;
+    pthread_mutex_lock(&w->talk);
+    w->device->cx.log_fn(w->device->cx.log_user, severity, message);
+    pthread_mutex_unlock(&w->talk);
+}
 
 /* What fails here fails again when it is asked for, and is told then. */
+static void do_job(crew *w, const job *j)
+{
+    tenon_device *d = w->device;
+    tenon_cx cx;
+    tenon_buf image;
+    tenon_cx_init_child(&cx, &d->cx);
+    if (cx.log_fn) cx.log_fn = log_in_turn, cx.log_user = w;
+    tenon_buf_init(&image, &cx);
+    (void)make_image(&cx, d, j->source, &j->key, &image);
+    tenon_buf_free(&image);
+}
+
 static void *work(void *arg)
 {
     crew *w = arg;
-    tenon_cx cx;
-    tenon_cx_init_child(&cx, &w->device->cx);
-    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->count;) {
-        tenon_buf image;
-        tenon_buf_init(&image, &cx);
-        (void)make_image(&cx, w->device, w->list[i].source, &w->list[i].key, &image);
-        tenon_buf_free(&image);
+    const size_t first = w->plan_count > 0; /* ticket 0 is all the plans */
+    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->count + first;) {
+        if (i >= first) do_job(w, &w->list[i - first]);
+        for (size_t k = 0; i < first && k < w->plan_count; k++) do_job(w, &w->plans[k]);
     }
     return NULL;
 }
 
-static bool listed(const crew *w, const image_key *key)
+static bool listed(const job *list, size_t count, const image_key *key)
 {
-    for (size_t i = 0; i < w->count; i++)
-        if (memcmp(&w->list[i].key, key, sizeof *key) == 0) return true;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(&list[i].key, key, sizeof *key) == 0) return true;
     return false;
+}
+
+static tenon_status add_job(tenon_cx *cx, crew *w, const tenon_kernel_source *source)
+{
+    image_key key;
+    const bool plan = tenon_cuda_library_of_entry(source->entry);
+    job *list = plan ? w->plans : w->list;
+    size_t *count = plan ? &w->plan_count : &w->count;
+    TENON_TRY(key_of(cx, w->device, source, &key));
+    if (!listed(list, *count, &key) && !find_image(w->device, &key, NULL)) list[(*count)++] = (job){source, key};
+    return TENON_OK;
 }
 
 tenon_status tenon_cuda_kernel_prepare(tenon_cx *cx, tenon_device *d, const tenon_kernel_source *const *source, size_t count)
 {
-    crew w = {.device = d};
+    crew w = {.device = d, .talk = PTHREAD_MUTEX_INITIALIZER};
     pthread_t thread[MOST_THREADS];
     size_t started = 0;
     tenon_status status = tenon_cuda_can_build(cx, d);
     TENON_TRY(status);
-    w.list = tenon_alloc(cx, (count + 1) * sizeof *w.list);
+    w.list = tenon_alloc(cx, (2 * count + 1) * sizeof *w.list);
     if (!w.list) return TENON_NOMEM;
-    for (size_t i = 0; i < count && status == TENON_OK; i++) {
-        image_key key;
-        if (tenon_cuda_library_of_entry(source[i]->entry)) continue;
-        status = key_of(cx, d, source[i], &key);
-        if (status == TENON_OK && !listed(&w, &key) && !find_image(d, &key, NULL)) w.list[w.count++] = (job){source[i], key};
-    }
-    const size_t threads = TENON_MIN(TENON_MIN(w.count, (size_t)tenon_cpu()->cores), MOST_THREADS);
+    w.plans = w.list + count;
+    for (size_t i = 0; i < count && status == TENON_OK; i++) status = add_job(cx, &w, source[i]);
+    const size_t jobs = w.count + (w.plan_count > 0);
+    const size_t threads = TENON_MIN(TENON_MIN(jobs, (size_t)tenon_cpu()->cores), MOST_THREADS);
     while (status == TENON_OK && started + 1 < threads && pthread_create(&thread[started], NULL, work, &w) == 0) started++;
     if (status == TENON_OK) (void)work(&w); /* this thread is one of them */
     for (size_t i = 0; i < started; i++) pthread_join(thread[i], NULL);

@@ -3,6 +3,8 @@
    that hold for the library's version; its handle may be used by several threads at once. */
 #include "cuda/cublaslt.h"
 
+#include "cuda/library_note.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -25,17 +27,20 @@ static const tenon_cuda_symbol symbols[] = {
 static struct {
     pthread_mutex_t lock;
     bool tried, found;
+    int noted; /* its version by a note of it, before it is opened; 0: not looked for; -1: none */
     tenon_cublaslt library;
     char missing[768];
 } opened = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static const char *const file[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
+#define PIP_PATTERN "libcublasLt.so.1[0-9]"
+
 static bool open_library(tenon_cx *cx, tenon_cublaslt *out, char *missing, size_t bytes)
 {
-    static const char *const file[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
     char why[512];
     tenon_cx quiet;
     tenon_cx_init_child(&quiet, cx);
-    if (!tenon_cuda_library_open(cx, &out->dl, file, "libcublasLt.so.1[0-9]", why, sizeof why)) {
+    if (!tenon_cuda_library_open(cx, &out->dl, file, PIP_PATTERN, why, sizeof why)) {
         snprintf(missing, bytes,
                  "cuBLASLt does not open: `pip install nvidia-cublas`, or name the toolkit's folder in TENON_CUDA_PATH (%.500s)",
                  why);
@@ -46,6 +51,7 @@ static bool open_library(tenon_cx *cx, tenon_cublaslt *out, char *missing, size_
         return false;
     }
     out->version = (int)out->cublasLtGetVersion();
+    tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
     return true;
 }
 
@@ -53,10 +59,25 @@ const tenon_cublaslt *tenon_cublaslt_open(tenon_cx *cx, const char **missing)
 {
     pthread_mutex_lock(&opened.lock);
     if (!opened.tried) opened.found = open_library(cx, &opened.library, opened.missing, sizeof opened.missing);
+    if (!opened.tried && !opened.found && opened.noted > 0) tenon_cuda_library_forget(cx, file, PIP_PATTERN);
     opened.tried = true;
     pthread_mutex_unlock(&opened.lock);
     *missing = opened.found ? NULL : opened.missing;
     return opened.found ? &opened.library : NULL;
+}
+
+int tenon_cublaslt_version(tenon_cx *cx, const char **missing)
+{
+    pthread_mutex_lock(&opened.lock);
+    if (!opened.tried && !opened.noted) {
+        opened.noted = tenon_cuda_library_noted(cx, file, PIP_PATTERN);
+        if (!opened.noted) opened.noted = -1;
+    }
+    const int noted = opened.tried ? -1 : opened.noted;
+    pthread_mutex_unlock(&opened.lock);
+    if (noted > 0) return noted;
+    const tenon_cublaslt *library = tenon_cublaslt_open(cx, missing);
+    return library ? library->version : 0;
 }
 
 tenon_status tenon_lt_check(tenon_cx *cx, const tenon_cublaslt *lt, int error, const char *what)
@@ -72,11 +93,12 @@ static tenon_status context_of(tenon_cx *cx, tenon_cuda_libraries *l, const teno
     const char *missing;
     tenon_status status = TENON_OK;
     *lt = tenon_cublaslt_open(cx, &missing);
-    if (!*lt) return TENON_FAIL(cx, TENON_DEVICE, "%s", missing);
+    if (!*lt) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s", missing);
     pthread_mutex_lock(&l->turn);
     if (!l->lt) {
         tenon_lt_handle made = NULL;
-        status = tenon_lt_check(cx, *lt, (*lt)->cublasLtCreate(&made), "no handle");
+        if (tenon_lt_check(cx, *lt, (*lt)->cublasLtCreate(&made), "no handle") != TENON_OK) /* others can do what it would have */
+            status = tenon_fail_in(cx, TENON_UNSUPPORTED, "the library does not start here: ");
         if (status == TENON_OK && !(l->lt = tenon_alloc(&l->cx, sizeof *l->lt))) {
             (void)(*lt)->cublasLtDestroy(made);
             status = TENON_FAIL(cx, TENON_NOMEM, "cuBLASLt: no memory for a handle");
@@ -204,4 +226,4 @@ static tenon_status load(tenon_cx *cx, tenon_cuda_libraries *l, const void *imag
 static void unload(tenon_cuda_libraries *l, tenon_cuda_loaded *loaded) { tenon_free(&l->cx, loaded); }
 
 const tenon_cuda_library tenon_cublaslt_library = {
-    .entry = "cublaslt", .magic = MAGIC, .compile = compile, .load = load, .unload = unload};
+    .entry = "cublaslt", .magic = MAGIC, .version = tenon_cublaslt_version, .compile = compile, .load = load, .unload = unload};

@@ -240,11 +240,11 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     if (why) return why;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
     if (!l) return "the device is not here: cuBLASLt plans for a device that it runs on";
-    const tenon_cublaslt *lt = tenon_cublaslt_open(&l->cx, &missing);
-    if (!lt) return missing;
-    if (v->p[P_VERSION] && v->p[P_VERSION] != lt->version) {
+    const int version = tenon_cublaslt_version(&l->cx, &missing);
+    if (!version) return missing;
+    if (v->p[P_VERSION] && v->p[P_VERSION] != version) {
         snprintf(scratch->text, sizeof scratch->text, "planned with cuBLASLt %d, this machine has %d", v->p[P_VERSION],
-                 lt->version);
+                 version);
         return scratch->text;
     }
     return NULL;
@@ -255,9 +255,9 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
     const char *missing;
     (void)p;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
-    const tenon_cublaslt *lt = l ? tenon_cublaslt_open(&l->cx, &missing) : NULL;
-    const int count = lt ? TENON_MIN(max, RANKS) : TENON_MIN(max, 1);
-    for (int i = 0; i < count; i++) out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_VERSION] = lt ? lt->version : 0}};
+    const int version = l ? tenon_cublaslt_version(&l->cx, &missing) : 0;
+    const int count = version ? TENON_MIN(max, RANKS) : TENON_MIN(max, 1);
+    for (int i = 0; i < count; i++) out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_VERSION] = version}};
     return count;
 }
 

@@ -160,6 +160,17 @@ bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file
     return opened;
 }
 
+void tenon_cuda_library_names(tenon_cx *cx, const char *const *file, const char *pip_pattern, void *user,
+                              void (*give)(void *user, const char *name))
+{
+    names n = {.cx = cx};
+    add_places(&n, file, pip_pattern);
+    for (int i = 0; i < n.count; i++) {
+        give(user, n.name[i]);
+        tenon_free(cx, n.name[i]);
+    }
+}
+
 tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const symbol *table, size_t count, void *out)
 {
     for (size_t i = 0; i < count; i++) {

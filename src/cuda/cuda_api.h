@@ -62,6 +62,9 @@ typedef struct tenon_cuda_nvrtc {
 typedef struct tenon_cuda_symbol { const char *name; size_t offset; bool required; } tenon_cuda_symbol;
 bool tenon_cuda_library_open(tenon_cx *cx, tenon_dl *dl, const char *const *file, const char *pip_pattern, char *why,
                              size_t why_bytes);
+/* The names that it tries, one after another. */
+void tenon_cuda_library_names(tenon_cx *cx, const char *const *file, const char *pip_pattern, void *user,
+                              void (*give)(void *user, const char *name));
 tenon_status tenon_cuda_library_symbols(tenon_cx *cx, const tenon_dl *dl, const tenon_cuda_symbol *table, size_t count,
                                         void *out);
 

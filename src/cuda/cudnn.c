@@ -4,6 +4,8 @@
        magic | version of cuDNN | workspace bytes | bytes of JSON | JSON                                                     */
 #include "cuda/cudnn.h"
 
+#include "cuda/library_note.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -27,17 +29,20 @@ static const tenon_cuda_symbol symbols[] = {
 static struct {
     pthread_mutex_t lock;
     bool tried, found;
+    int noted; /* its version by a note of it, before it is opened; 0: not looked for; -1: none */
     tenon_cudnn library;
     char missing[768];
 } opened = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static const char *const file[] = {"libcudnn.so.9", NULL};
+#define PIP_PATTERN "libcudnn.so.9"
+
 static bool open_library(tenon_cx *cx, tenon_cudnn *out, char *missing, size_t bytes)
 {
-    static const char *const file[] = {"libcudnn.so.9", NULL};
     char why[512];
     tenon_cx quiet;
     tenon_cx_init_child(&quiet, cx);
-    if (!tenon_cuda_library_open(cx, &out->dl, file, "libcudnn.so.9", why, sizeof why)) {
+    if (!tenon_cuda_library_open(cx, &out->dl, file, PIP_PATTERN, why, sizeof why)) {
         snprintf(missing, bytes,
                  "cuDNN 9 does not open: `pip install nvidia-cudnn-cu13`, or name its folder in TENON_CUDA_PATH (%.500s)", why);
         return false;
@@ -47,6 +52,7 @@ static bool open_library(tenon_cx *cx, tenon_cudnn *out, char *missing, size_t b
         return false;
     }
     out->version = (int)out->cudnnGetVersion();
+    tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
     return true;
 }
 
@@ -54,10 +60,25 @@ const tenon_cudnn *tenon_cudnn_open(tenon_cx *cx, const char **missing)
 {
     pthread_mutex_lock(&opened.lock);
     if (!opened.tried) opened.found = open_library(cx, &opened.library, opened.missing, sizeof opened.missing);
+    if (!opened.tried && !opened.found && opened.noted > 0) tenon_cuda_library_forget(cx, file, PIP_PATTERN);
     opened.tried = true;
     pthread_mutex_unlock(&opened.lock);
     *missing = opened.found ? NULL : opened.missing;
     return opened.found ? &opened.library : NULL;
+}
+
+int tenon_cudnn_version(tenon_cx *cx, const char **missing)
+{
+    pthread_mutex_lock(&opened.lock);
+    if (!opened.tried && !opened.noted) {
+        opened.noted = tenon_cuda_library_noted(cx, file, PIP_PATTERN);
+        if (!opened.noted) opened.noted = -1;
+    }
+    const int noted = opened.tried ? -1 : opened.noted;
+    pthread_mutex_unlock(&opened.lock);
+    if (noted > 0) return noted;
+    const tenon_cudnn *library = tenon_cudnn_open(cx, missing);
+    return library ? library->version : 0;
 }
 
 tenon_status tenon_dnn_check(tenon_cx *cx, const tenon_cudnn *dnn, int error, const char *what)
@@ -76,7 +97,8 @@ tenon_status tenon_dnn_check(tenon_cx *cx, const tenon_cudnn *dnn, int error, co
 static tenon_status make_handle(tenon_cx *cx, tenon_cuda_libraries *l, const tenon_cudnn *dnn)
 {
     tenon_dnn_handle made = NULL;
-    TENON_TRY(tenon_dnn_check(cx, dnn, dnn->cudnnCreate(&made), "no handle"));
+    if (tenon_dnn_check(cx, dnn, dnn->cudnnCreate(&made), "no handle") != TENON_OK) /* others can do what it would have done */
+        return tenon_fail_in(cx, TENON_UNSUPPORTED, "the library does not start here: ");
     l->dnn = tenon_alloc(&l->cx, sizeof *l->dnn);
     if (!l->dnn) {
         (void)dnn->cudnnDestroy(made);
@@ -90,7 +112,7 @@ tenon_status tenon_dnn_handle_of(tenon_cx *cx, tenon_cuda_libraries *l, const te
 {
     const char *missing;
     *dnn = tenon_cudnn_open(cx, &missing);
-    if (!*dnn) return TENON_FAIL(cx, TENON_DEVICE, "%s", missing);
+    if (!*dnn) return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s", missing);
     if (!l->dnn) TENON_TRY(make_handle(cx, l, *dnn));
     *handle = l->dnn->handle;
     return TENON_OK;
@@ -206,7 +228,7 @@ static tenon_status load(tenon_cx *cx, tenon_cuda_libraries *l, const void *imag
 }
 
 const tenon_cuda_library tenon_cudnn_library = {
-    .entry = "cudnn", .magic = MAGIC, .compile = compile, .load = load, .unload = unload};
+    .entry = "cudnn", .magic = MAGIC, .version = tenon_cudnn_version, .compile = compile, .load = load, .unload = unload};
 
 /* ---- running ---- */
 static int make_pack(const tenon_cudnn *dnn, int count, const int64_t *id, void *const *address, void *const *workspace,

@@ -203,11 +203,11 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     if (why) return why;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
     if (!l) return "the device is not here: cuDNN plans for a device that it runs on";
-    const tenon_cudnn *dnn = tenon_cudnn_open(&l->cx, &missing);
-    if (!dnn) return missing;
-    if (v->p[P_VERSION] && v->p[P_VERSION] != dnn->version) {
+    const int version = tenon_cudnn_version(&l->cx, &missing);
+    if (!version) return missing;
+    if (v->p[P_VERSION] && v->p[P_VERSION] != version) {
         snprintf(scratch->text, sizeof scratch->text, "planned with cuDNN %d, this machine has %d", v->p[P_VERSION],
-                 dnn->version);
+                 version);
         return scratch->text;
     }
     return NULL;
@@ -219,10 +219,10 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
     const char *missing;
     (void)p;
     tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
-    const tenon_cudnn *dnn = l ? tenon_cudnn_open(&l->cx, &missing) : NULL;
-    const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : 1, count = TENON_MIN(dnn ? wanted : 1, max);
+    const int version = l ? tenon_cudnn_version(&l->cx, &missing) : 0;
+    const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : 1, count = TENON_MIN(version ? wanted : 1, max);
     for (int i = 0; i < count; i++)
-        out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_NOT_AT_THIS_LEVEL] = max < 8, [P_VERSION] = dnn ? dnn->version : 0}};
+        out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_NOT_AT_THIS_LEVEL] = max < 8, [P_VERSION] = version}};
     return count;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cuBLASLt and cuDNN as makers of kernels. Both are opened when a tactic first asks, and what they choose for a problem is an
-   image like a cubin: it is made at build from a text (the `source` of a tenon_kernel_source whose entry is the library's name),
-   stored in the engine, loaded at run, and holds for the version of the library that made it. A build or an engine without such
-   steps opens neither. */
+/* cuBLASLt and cuDNN as makers of kernels. Both are opened when the first plan is made or loaded, and what they choose for a
+   problem is an image like a cubin: it is made at build from a text (the `source` of a tenon_kernel_source whose entry is the
+   library's name), stored in the engine, loaded at run, and holds for the version of the library that made it. A build or an
+   engine without such steps opens neither. */
 #ifndef TENON_CUDA_LIBRARIES_H
 #define TENON_CUDA_LIBRARIES_H
 
@@ -16,6 +16,7 @@ typedef struct tenon_cuda_libraries tenon_cuda_libraries;
 typedef struct tenon_cuda_loaded tenon_cuda_loaded;
 typedef struct tenon_cuda_library {
     const char *entry, *magic;
+    int (*version)(tenon_cx *cx, const char **missing); /* 0: not there */
     tenon_status (*compile)(tenon_cx *cx, tenon_cuda_libraries *libraries, const char *text, tenon_buf *image);
     tenon_status (*load)(tenon_cx *cx, tenon_cuda_libraries *libraries, const void *image, size_t bytes, tenon_cuda_loaded **out);
     void (*unload)(tenon_cuda_libraries *libraries, tenon_cuda_loaded *loaded);

@@ -136,6 +136,8 @@ typedef struct tenon_backend {
     void (*release)(tenon_device *device, void *p);
     tenon_status (*upload)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes);   /* synchronous */
     tenon_status (*download)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes); /* synchronous */
+    /* From device memory to device memory, in the device's own stream; NULL where host_memory. */
+    tenon_status (*copy)(tenon_cx *cx, tenon_device *device, void *dst, const void *src, size_t bytes);
     bool host_memory;                          /* device pointers are host pointers */
     /* Runs bound steps in order. CPU: on the caller's thread and the device's team, returns when done; callers in several
        threads take turns at the team (a device of one thread runs each on its own thread, without a lock). CUDA: enqueues on

@@ -261,8 +261,31 @@ static tenon_status sweep(tenon_plan *plan, variable *vars, int count, bool *imp
     return TENON_OK;
 }
 
+/* Of all groups at once: kernels of different problems are compiled beside each other. The conversions that evaluate may come
+   to want are left to it. */
+static tenon_status prepare(tenon_plan *plan)
+{
+    size_t count = 0;
+    if (!plan->backend->kernel_prepare) return TENON_OK;
+    tenon_problem *problem = tenon_arena_array(plan->arena, plan->group_count + 1, sizeof *problem);
+    const tenon_problem **list = tenon_arena_array(plan->arena, plan->group_count + 1, sizeof *list);
+    evaluation *e = tenon_arena_alloc(plan->arena, sizeof *e);
+    if (!problem || !list || !e) return TENON_NOMEM;
+    for (size_t i = 0; i < plan->group_count; i++) {
+        tenon_group *g = plan->group[i];
+        double copies;
+        if (g->kind == TENON_GROUP_GRAPH) continue;
+        TENON_TRY(operand_formats(plan, g, MODE_DIRECT, e, &copies));
+        TENON_TRY(tenon_plan_reformat(plan, &g->problem, e->src, e->dst, &problem[count]));
+        list[count] = &problem[count];
+        count++;
+    }
+    return tenon_tuner_prepare(plan->tuner, list, count);
+}
+
 static tenon_status settle(tenon_plan *plan)
 {
+    TENON_TRY(prepare(plan));
     for (size_t i = 0; i < plan->group_count; i++) {
         tenon_group *g = plan->group[i];
         if (g->kind == TENON_GROUP_GRAPH) continue;

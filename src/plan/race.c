@@ -17,6 +17,7 @@
 /* Slower by this factor when first timed, and by that one by the model: out at once. */
 #define FAR 2.0
 #define EXPECTED_FAR 1.5
+enum { TILE_BYTES = 256 << 10 };
 enum { ROUNDS_SHORT = 24, ROUNDS = 10, ROUNDS_LONG = 4, ROUNDS_LEAST = 2 };
 
 void tenon_race_init(tenon_race *t, tenon_cx *cx, const tenon_backend *backend, tenon_device *device)
@@ -58,28 +59,61 @@ static void fill(void *data, size_t bytes, tenon_dtype dtype, uint64_t seed)
             seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
             f[i] = (float)(int32_t)(seed >> 32) * (1.0f / 2147483648.0f);
         }
+    } else if (dtype == TENON_F16 || dtype == TENON_BF16) { /* of either sign, half to one: a GPU's clock depends on the bits */
+        const uint16_t half = dtype == TENON_F16 ? 0x3800 : 0x3f00, mantissa = dtype == TENON_F16 ? 0x3ff : 0x7f;
+        uint16_t *h = data;
+        for (size_t i = 0; i < bytes / 2; i++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            h[i] = (uint16_t)(half | (seed >> 40 & mantissa) | (seed >> 48 & 0x8000));
+        }
     } else {
         memset(data, 0, bytes); /* indices and masks: zero is always inside */
     }
 }
 
-tenon_status tenon_race_buffer(tenon_race *t, tenon_dtype dtype, size_t bytes, void **out)
+static tenon_status device_block(tenon_race *t, size_t bytes, void **out)
 {
     *out = NULL;
-    bytes = tenon_round_up(bytes, 64);
     TENON_TRY(reserve(t, &t->block, &t->block_capacity, t->block_count, sizeof *t->block));
     TENON_TRY(t->backend->alloc(t->cx, t->device, bytes, out));
     t->block[t->block_count++] = *out;
-    if (t->backend->host_memory) {
-        fill(*out, bytes, dtype, bytes);
-        return TENON_OK;
+    return TENON_OK;
+}
+
+/* A tile comes from the host, and the device doubles it until the block is full: nothing large crosses the bus. */
+static tenon_status fill_device(tenon_race *t, uint8_t *block, size_t bytes, tenon_dtype dtype)
+{
+    size_t done = TENON_MIN(bytes, (size_t)TILE_BYTES);
+    void *tile = tenon_alloc(t->cx, done);
+    if (!tile) return TENON_NOMEM;
+    fill(tile, done, dtype, bytes);
+    tenon_status status = t->backend->upload(t->cx, t->device, block, tile, done);
+    tenon_free(t->cx, tile);
+    for (size_t more; status == TENON_OK && done < bytes; done += more) {
+        more = TENON_MIN(done, bytes - done);
+        status = t->backend->copy(t->cx, t->device, block + done, block, more);
     }
-    void *host = tenon_alloc(t->cx, bytes);
-    if (!host) return TENON_NOMEM;
-    fill(host, bytes, dtype, bytes);
-    const tenon_status status = t->backend->upload(t->cx, t->device, *out, host, bytes);
-    tenon_free(t->cx, host);
     return status;
+}
+
+tenon_status tenon_race_buffer(tenon_race *t, tenon_dtype dtype, size_t bytes, void **out)
+{
+    bytes = tenon_round_up(bytes, 64);
+    TENON_TRY(device_block(t, bytes, out));
+    if (!t->backend->host_memory) return fill_device(t, *out, bytes, dtype);
+    fill(*out, bytes, dtype, bytes);
+    return TENON_OK;
+}
+
+/* Its contents are nobody's: it is not filled. */
+static tenon_status give_workspace(tenon_race *t, size_t bytes, void **out)
+{
+    if (bytes > t->workspace_bytes) {
+        TENON_TRY(device_block(t, tenon_round_up(bytes, 64), &t->workspace));
+        t->workspace_bytes = bytes;
+    }
+    *out = t->workspace;
+    return TENON_OK;
 }
 
 size_t tenon_race_span(const tenon_tensor *x)
@@ -146,7 +180,7 @@ tenon_status tenon_race_bind(tenon_race *t, tenon_race_step *s, tenon_launch *ou
     for (int i = 0; i < plan->pack_count; i++)
         if (!s->pack[i].data) TENON_TRY(give_pack(t, p, &plan->pack[i], &s->pack[i]));
     if (plan->workspace_bytes && !s->workspace)
-        TENON_TRY(tenon_race_buffer(t, TENON_U8, plan->workspace_bytes, &s->workspace));
+        TENON_TRY(give_workspace(t, plan->workspace_bytes, &s->workspace));
     const size_t shape_bytes = (size_t)plan->shape_count * sizeof(int64_t);
     if (shape_bytes) {
         TENON_TRY(host_block(t, shape_bytes, &shape));

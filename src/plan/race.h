@@ -17,10 +17,12 @@ typedef struct tenon_race {
     void **record; size_t record_count, record_capacity; /* host memory */
     void **kernel; size_t kernel_count, kernel_capacity;
     tenon_race_pack *pack; size_t pack_count, pack_capacity;
+    void *workspace; size_t workspace_bytes;             /* the largest so far: lists and their steps run one after another */
 } tenon_race;
 
 /* One step to be bound. Tensors have dims and strides; those whose data is NULL get buffers of their own, but for sources that
-   the tactic reads packed; packs without data are made with the sizes of the real ones and shared by the steps of one problem. */
+   the tactic reads packed; packs without data are made with the sizes of the real ones and shared by the steps of one problem; a
+   workspace is shared by all. */
 typedef struct tenon_race_step {
     const tenon_problem *problem;
     const tenon_tactic *tactic;

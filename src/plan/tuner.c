@@ -161,10 +161,12 @@ typedef struct candidate {
 typedef struct collection {
     candidate *c; size_t count;
     tenon_rejected *rejected; size_t rejected_count;
+    bool quiet; /* only to prepare: it is asked again, and told then */
 } collection;
 
 static tenon_status reject_with(tenon_tuner *t, collection *col, const tenon_tactic *tactic, const char *why, const char *text)
 {
+    if (col->quiet) return TENON_OK;
     const char *copy = tenon_arena_strdup(t->arena, why);
     if (!copy) return TENON_NOMEM;
     col->rejected[col->rejected_count++] = (tenon_rejected){tactic, copy};
@@ -264,11 +266,11 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
     return status;
 }
 
-static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *col)
+/* Takes the times that are known; `list` is of what is worth measuring and is not. */
+static size_t unknown_candidates(tenon_tuner *t, const sized *s, collection *col, candidate **list)
 {
     double best = 1e30;
     size_t real = 0, count = 0;
-    candidate *list[MAX_TRIED];
     for (size_t i = 0; i < col->count; i++) {
         best = TENON_MIN(best, col->c[i].estimate);
         real += !(col->c[i].tactic->flags & TENON_TACTIC_REFERENCE);
@@ -283,6 +285,13 @@ static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *
         /* a model is not exact: only what it puts far behind is not measured */
         if (!known && (c->estimate <= 8 * best || real == 1)) list[count++] = c;
     }
+    return count;
+}
+
+static tenon_status time_candidates(tenon_tuner *t, const sized *s, collection *col)
+{
+    candidate *list[MAX_TRIED];
+    const size_t count = unknown_candidates(t, s, col, list);
     if (count) TENON_TRY(race(t, s, list, count));
     for (size_t i = 0; i < count; i++) {
         candidate *c = list[i];
@@ -354,25 +363,35 @@ static tenon_status decide(tenon_tuner *t, const sized *s, const char *text, col
     return TENON_OK;
 }
 
+/* What can do the problem, and why the others cannot. Freed by drop, whatever the status. */
+static tenon_status collect(tenon_tuner *t, const sized *s, collection *col)
+{
+    size_t tactics = 0;
+    while (t->backend->tactics[tactics]) tactics++;
+    col->c = tenon_alloc(t->cx, (MAX_TRIED + MAX_VARIANTS) * sizeof *col->c);
+    col->rejected = tenon_alloc(t->cx, (tactics + 1) * sizeof *col->rejected);
+    if (!col->c || !col->rejected) return TENON_NOMEM;
+    for (size_t i = 0; i < tactics; i++) TENON_TRY(collect_tactic(t, s, t->backend->tactics[i], col));
+    return TENON_OK;
+}
+
+static void drop(tenon_tuner *t, collection *col)
+{
+    tenon_free(t->cx, col->c);
+    tenon_free(t->cx, col->rejected);
+}
+
 static tenon_status consider(tenon_tuner *t, const tenon_problem *p, const char *text, bool timed, const tenon_choice **out)
 {
     sized s;
     TENON_TRY(size_up(t, p, &s));
-    size_t tactics = 0;
-    while (t->backend->tactics[tactics]) tactics++;
     collection col = {0};
     const bool want_timing = t->options.timed;
     t->options.timed = timed && want_timing;
-    tenon_status status = TENON_NOMEM;
-    col.c = tenon_alloc(t->cx, (MAX_TRIED + MAX_VARIANTS) * sizeof *col.c);
-    col.rejected = tenon_alloc(t->cx, (tactics + 1) * sizeof *col.rejected);
-    if (!col.c || !col.rejected) goto done;
-    for (size_t i = 0; i < tactics; i++) TENON_TRY_DONE(collect_tactic(t, &s, t->backend->tactics[i], &col));
-    TENON_TRY_DONE(time_candidates(t, &s, &col));
-    status = decide(t, &s, text, &col, out);
-done:
-    tenon_free(t->cx, col.c);
-    tenon_free(t->cx, col.rejected);
+    tenon_status status = collect(t, &s, &col);
+    if (status == TENON_OK) status = time_candidates(t, &s, &col);
+    if (status == TENON_OK) status = decide(t, &s, text, &col, out);
+    drop(t, &col);
     t->options.timed = want_timing;
     return status;
 }
@@ -419,6 +438,53 @@ tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem
 tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out)
 {
     return answer(tuner, problem, false, out);
+}
+
+/* ---- ahead of the questions ---- */
+typedef struct sources { tenon_kernel_source *list; size_t count, capacity; } sources;
+
+static tenon_status add_sources(tenon_tuner *t, sources *all, const tenon_tactic_plan *plan)
+{
+    if (all->count + TENON_MAX_KERNELS > all->capacity) {
+        const size_t more = all->capacity ? 2 * all->capacity : 64;
+        tenon_kernel_source *grown = tenon_realloc(t->cx, all->list, more * sizeof *grown);
+        if (!grown) return TENON_NOMEM;
+        all->list = grown;
+        all->capacity = more;
+    }
+    for (int k = 0; k < plan->kernel_count; k++) all->list[all->count++] = plan->kernel[k];
+    return TENON_OK;
+}
+
+static tenon_status add_problem(tenon_tuner *t, const tenon_problem *p, sources *all)
+{
+    known *k;
+    sized s;
+    candidate *list[MAX_TRIED];
+    collection col = {.quiet = true};
+    TENON_TRY(lookup(t, p, &k));
+    if (k->measured) return TENON_OK;
+    TENON_TRY(size_up(t, p, &s));
+    tenon_status status = collect(t, &s, &col);
+    const size_t count = status == TENON_OK ? unknown_candidates(t, &s, &col, list) : 0;
+    for (size_t i = 0; i < count && status == TENON_OK; i++) status = add_sources(t, all, &list[i]->plan);
+    drop(t, &col);
+    return status;
+}
+
+tenon_status tenon_tuner_prepare(tenon_tuner *t, const tenon_problem *const *problem, size_t count)
+{
+    sources all = {0};
+    tenon_status status = TENON_OK;
+    if (!t->options.timed || !t->backend->kernel_prepare) return TENON_OK;
+    for (size_t i = 0; i < count && status == TENON_OK; i++) status = add_problem(t, problem[i], &all);
+    const tenon_kernel_source **source = tenon_alloc(t->cx, (all.count + 1) * sizeof *source);
+    if (status == TENON_OK && !source) status = TENON_NOMEM;
+    for (size_t i = 0; source && i < all.count; i++) source[i] = &all.list[i];
+    if (status == TENON_OK && all.count) status = t->backend->kernel_prepare(t->cx, t->device, source, all.count);
+    tenon_free(t->cx, source);
+    tenon_free(t->cx, all.list);
+    return status;
 }
 
 /* ---- for the whole engine ---- */

@@ -43,6 +43,8 @@ void tenon_tuner_destroy(tenon_tuner **tuner);
 tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
 /* The same by the model alone: for pruning. */
 tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
+/* Has the kernels that measuring these problems needs compiled, all at the same time; no answer depends on it. */
+tenon_status tenon_tuner_prepare(tenon_tuner *tuner, const tenon_problem *const *problem, size_t count);
 /* A step of a list that is compared with another list: src and dst, in the problem's order, say which steps hand a value on. */
 typedef struct tenon_lineup_step {
     const tenon_problem *problem;

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Notes of libraries' versions, see library_note.h. The key of a note hashes all that decides which file the loader takes; the
+   note holds the file, since a bare name does not say where the loader finds it. */
+#include "cuda/library_note.h"
+
+#include "cuda/kernel_cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+/* What tells one file from another that takes its name. All bytes are set. */
+typedef struct stamp { int64_t bytes, seconds, nanoseconds; uint64_t inode; } stamp;
+typedef struct note { int64_t version; stamp stamp; char path[sizeof((tenon_dl *)0)->path]; } note;
+
+static stamp stamp_of(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return (stamp){.bytes = -1};
+    return (stamp){st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ino};
+}
+
+static void add_bytes(XXH3_state_t *state, const void *data, size_t bytes) { (void)XXH3_128bits_update(state, data, bytes); }
+
+static void add_text(XXH3_state_t *state, const char *text)
+{
+    if (text) add_bytes(state, text, strlen(text) + 1);
+    else add_bytes(state, "\377", 1);
+}
+
+static void add_file(XXH3_state_t *state, const char *path)
+{
+    const stamp s = stamp_of(path);
+    add_text(state, path);
+    add_bytes(state, &s, sizeof s);
+}
+
+/* In the folders of a list as LD_LIBRARY_PATH is one. */
+static void add_listed(XXH3_state_t *state, const char *list, const char *file)
+{
+    for (const char *at = list; at && *at;) {
+        char path[1024];
+        const size_t length = strcspn(at, ":;");
+        const int used = snprintf(path, sizeof path, "%.*s/%s", (int)TENON_MIN(length, 512), at, file);
+        if (used > 0 && (size_t)used < sizeof path) add_file(state, path);
+        at += length + (at[length] != '\0');
+    }
+}
+
+/* A bare name is for the loader: its variable, its cache of the folders it knows, and two that it always knows. */
+static void add_name(void *user, const char *name)
+{
+    XXH3_state_t *state = user;
+    if (strchr(name, '/')) {
+        add_file(state, name);
+        return;
+    }
+    add_text(state, name);
+    add_listed(state, getenv("LD_LIBRARY_PATH"), name);
+    add_listed(state, "/lib:/usr/lib:/lib64:/usr/lib64", name);
+}
+
+static bool key_of(tenon_cx *cx, const char *const *file, const char *pip_pattern, uint64_t key[2])
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return false;
+    (void)XXH3_128bits_reset(state);
+    add_text(state, "the version of a library");
+    add_text(state, getenv("TENON_CUDA_ABSENT")); /* it may lack a symbol */
+    add_text(state, getenv("LD_LIBRARY_PATH"));
+    add_file(state, "/etc/ld.so.cache");
+    tenon_cuda_library_names(cx, file, pip_pattern, state, add_name);
+    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    key[0] = hash.low64;
+    key[1] = hash.high64;
+    return true;
+}
+
+static bool find(tenon_cx *cx, const uint64_t key[2], note *out)
+{
+    tenon_buf b;
+    tenon_buf_init(&b, cx);
+    const bool found = tenon_kernel_cache_get(cx, key, &b) && tenon_buf_status(&b) == TENON_OK && b.length == sizeof *out;
+    if (found) memcpy(out, b.data, sizeof *out);
+    tenon_buf_free(&b);
+    if (!found || out->version <= 0 || out->path[sizeof out->path - 1]) return false;
+    const stamp now = stamp_of(out->path);
+    return memcmp(&now, &out->stamp, sizeof now) == 0;
+}
+
+int tenon_cuda_library_noted(tenon_cx *cx, const char *const *file, const char *pip_pattern)
+{
+    uint64_t key[2];
+    note n;
+    return key_of(cx, file, pip_pattern, key) && find(cx, key, &n) ? (int)n.version : 0;
+}
+
+void tenon_cuda_library_note(tenon_cx *cx, const char *const *file, const char *pip_pattern, const tenon_dl *dl, int version)
+{
+    uint64_t key[2];
+    note old, n;
+    memset(&n, 0, sizeof n);
+    n.version = version;
+    n.stamp = stamp_of(dl->path);
+    memcpy(n.path, dl->path, strlen(dl->path));
+    if (version <= 0 || n.stamp.bytes < 0 || n.path[0] != '/' || !key_of(cx, file, pip_pattern, key)) return;
+    if (!find(cx, key, &old) || old.version != version) tenon_kernel_cache_put(cx, key, &n, sizeof n);
+}
+
+void tenon_cuda_library_forget(tenon_cx *cx, const char *const *file, const char *pip_pattern)
+{
+    uint64_t key[2];
+    note none;
+    memset(&none, 0, sizeof none);
+    if (key_of(cx, file, pip_pattern, key)) tenon_kernel_cache_put(cx, key, &none, sizeof none);
+}
