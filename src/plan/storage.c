@@ -146,38 +146,53 @@ static bool type_depends_on_data(const tenon_plan *plan, const tenon_type *t)
     return false;
 }
 
-static bool is_view(const tenon_plan *plan, const tenon_node *n)
+/* What cannot be seen in a dense source (a slice that goes backwards, a reshape of sizes that may be 1 or 0) is a step. */
+static tenon_status is_view(tenon_plan *plan, const tenon_node *n, bool *out)
 {
-    if (!(n->op->flags & TENON_OP_VIEW) || n->op == &tenon_op_concat || !n->src_count || !n->src[0]) return false;
-    if (type_depends_on_data(plan, &n->src[0]->type)) return false;
-    for (int i = 0; i < n->dst_count; i++)
-        if (n->dst[i] && type_depends_on_data(plan, &n->dst[i]->type)) return false;
-    return true;
+    *out = false;
+    if (!(n->op->flags & TENON_OP_VIEW) || n->op == &tenon_op_concat || !n->src_count || !n->src[0]) return TENON_OK;
+    if (type_depends_on_data(plan, &n->src[0]->type)) return TENON_OK;
+    const tenon_place dense = {.value = n->src[0], .kind = TENON_PLACE_OWN, .layout = TENON_ROW};
+    tenon_view base, view;
+    bool possible;
+    TENON_TRY(tenon_place_strides(plan, &dense, &base, &possible));
+    for (int i = 0; i < n->dst_count; i++) {
+        if (!n->dst[i]) continue;
+        if (type_depends_on_data(plan, &n->dst[i]->type)) return TENON_OK;
+        TENON_TRY(tenon_view_apply(plan->cx, plan->graph, n, i, &base, &view, &possible));
+        if (!possible) return TENON_OK;
+    }
+    *out = true;
+    return TENON_OK;
 }
 
-static void demand(tenon_plan *plan, tenon_value *v);
+static tenon_status demand(tenon_plan *plan, tenon_value *v);
 
-static void demand_captured(tenon_plan *plan, const tenon_graph *body)
+static tenon_status demand_captured(tenon_plan *plan, const tenon_graph *body)
 {
     for (size_t i = 0; i < body->node_count; i++) {
         const tenon_node *n = body->node[i];
         for (int k = 0; k < n->src_count; k++)
-            if (n->src[k] && n->src[k]->user) demand(plan, n->src[k]);
-        for (int k = 0; k < n->sub_count; k++) demand_captured(plan, n->sub[k]);
+            if (n->src[k] && n->src[k]->user) TENON_TRY(demand(plan, n->src[k]));
+        for (int k = 0; k < n->sub_count; k++) TENON_TRY(demand_captured(plan, n->sub[k]));
     }
     for (size_t i = 0; i < body->output_count; i++)
-        if (body->output[i]->user) demand(plan, body->output[i]);
+        if (body->output[i]->user) TENON_TRY(demand(plan, body->output[i]));
+    return TENON_OK;
 }
 
-static void demand(tenon_plan *plan, tenon_value *v)
+static tenon_status demand(tenon_plan *plan, tenon_value *v)
 {
     tenon_node *n = v->producer;
-    if (!n || v->is_const || !n->dead || (is_symbolic(v) && !tenon_place_of(v)->host_only)) return;
+    bool view;
+    if (!n || v->is_const || !n->dead || (is_symbolic(v) && !tenon_place_of(v)->host_only)) return TENON_OK;
     n->dead = false;
-    const int sources = is_view(plan, n) ? 1 : n->src_count;
+    TENON_TRY(is_view(plan, n, &view));
+    const int sources = view ? 1 : n->src_count;
     for (int i = 0; i < sources; i++)
-        if (n->src[i]) demand(plan, n->src[i]);
-    for (int i = 0; i < n->sub_count; i++) demand_captured(plan, n->sub[i]);
+        if (n->src[i]) TENON_TRY(demand(plan, n->src[i]));
+    for (int i = 0; i < n->sub_count; i++) TENON_TRY(demand_captured(plan, n->sub[i]));
+    return TENON_OK;
 }
 
 static tenon_status new_place(tenon_plan *plan, tenon_value *v)
@@ -272,11 +287,10 @@ static const tenon_dim *part_size(const tenon_value *v, int axis) { return v->ty
 
 /* s is a piece, along `axis`, of a buffer all of whose pieces in this concat lie at their own distance: then the whole buffer can lie in
    the concat (a split whose pieces are concatenated again with what was computed from one of them). */
-static tenon_status place_whole(tenon_plan *plan, tenon_node *n, int axis, const tenon_dim *const *start, int i, bool *done)
+static tenon_status place_whole(tenon_plan *plan, tenon_node *n, int axis, const tenon_dim *const *start, int i, bool *placed)
 {
     tenon_dim_pool *pool = plan->graph->dims;
     tenon_place *p = tenon_place_of(n->src[i]);
-    *done = false;
     if (p->kind != TENON_PLACE_VIEW || p->base->kind != TENON_PLACE_OWN || p->base->fixed || p->base->binding >= 0 ||
         !p->base->value->producer)
         return TENON_OK;
@@ -294,7 +308,7 @@ static tenon_status place_whole(tenon_plan *plan, tenon_node *n, int axis, const
         tenon_place *q = tenon_place_of(n->src[k]);
         if (q->kind != TENON_PLACE_VIEW || q->base != whole) continue;
         TENON_TRY(tenon_place_strides(plan, q, &view, &possible));
-        for (int a = 0; possible && a < whole->value->type.rank; a++) possible = view.stride[a] == base.stride[a];
+        for (int a = 0; possible && a < whole->value->type.rank; a++) possible = view.stride[a] == base.stride[a] && (a == axis || n->src[k]->type.dim[a] == whole->value->type.dim[a]);
         if (!possible) break;
         const tenon_dim *inside = tenon_dim_floordiv(pool, view.offset, base.stride[axis]);
         const tenon_dim *at = tenon_dim_sub(pool, start[k], inside);
@@ -309,15 +323,11 @@ static tenon_status place_whole(tenon_plan *plan, tenon_node *n, int axis, const
     whole->base = tenon_place_of(n->dst[0]);
     whole->part_axis = axis;
     whole->part_start = whole_start;
-    *done = true;
+    for (int k = 0; k < n->src_count; k++) {
+        const tenon_place *q = tenon_place_of(n->src[k]);
+        placed[k] |= q->kind == TENON_PLACE_VIEW && q->base == whole;
+    }
     return TENON_OK;
-}
-
-static bool lies_in_concat(const tenon_place *p, const tenon_place *concat, const tenon_place **whole)
-{
-    if (p->kind != TENON_PLACE_VIEW || p->base->kind != TENON_PLACE_PART || p->base->base != concat) return false;
-    *whole = p->base;
-    return true;
 }
 
 static tenon_status place_concat(tenon_plan *plan, tenon_node *n)
@@ -326,17 +336,16 @@ static tenon_status place_concat(tenon_plan *plan, tenon_node *n)
     const int rank = n->dst[0]->type.rank;
     const int axis = (int)((tenon_node_int(n, "axis") + rank) % rank);
     const tenon_dim **start = tenon_arena_array(plan->arena, (size_t)n->src_count + 1, sizeof *start);
-    if (!start) return TENON_NOMEM;
+    bool *placed = tenon_arena_array(plan->arena, (size_t)n->src_count + 1, sizeof *placed);
+    if (!start || !placed) return TENON_NOMEM;
     start[0] = tenon_dim_const(pool, 0);
     for (int i = 0; i < n->src_count; i++) start[i + 1] = tenon_dim_add(pool, start[i], part_size(n->src[i], axis));
     if (pool->failed) return TENON_NOMEM;
     tenon_place *all = tenon_place_of(n->dst[0]);
     for (int i = 0; i < n->src_count; i++) {
         tenon_place *p = tenon_place_of(n->src[i]);
-        const tenon_place *whole;
-        bool done = lies_in_concat(p, all, &whole);
-        if (!done) TENON_TRY(place_whole(plan, n, axis, start, i, &done));
-        if (done) continue;
+        if (!placed[i]) TENON_TRY(place_whole(plan, n, axis, start, i, placed));
+        if (placed[i]) continue;
         const bool own = p->kind == TENON_PLACE_OWN && !p->fixed && p->binding < 0 && n->src[i]->producer;
         if (!own) {
             tenon_value *copy;
@@ -428,7 +437,7 @@ static tenon_status find_demand(tenon_plan *plan)
 {
     tenon_graph *g = plan->graph;
     for (size_t i = 0; i < g->node_count; i++) g->node[i]->dead = true;
-    for (size_t i = 0; i < g->output_count; i++) demand(plan, g->output[i]);
+    for (size_t i = 0; i < g->output_count; i++) TENON_TRY(demand(plan, g->output[i]));
     return tenon_graph_sort(g);
 }
 
@@ -439,8 +448,11 @@ tenon_status tenon_plan_storage(tenon_plan *plan)
     TENON_TRY(find_demand(plan));
     for (size_t i = 0; i < g->input_count; i++) tenon_place_of(g->input[i])->binding = (int)i;
     const size_t count = g->node_count;
-    for (size_t i = 0; i < count; i++)
-        if (is_view(plan, g->node[i])) TENON_TRY(place_view(plan, g->node[i]));
+    for (size_t i = 0; i < count; i++) {
+        bool view;
+        TENON_TRY(is_view(plan, g->node[i], &view));
+        if (view) TENON_TRY(place_view(plan, g->node[i]));
+    }
     for (size_t i = 0; i < g->output_count; i++) TENON_TRY(place_output(plan, i));
     for (size_t i = 0; i < count; i++) {
         tenon_node *n = g->node[i];
@@ -454,8 +466,11 @@ tenon_status tenon_plan_storage(tenon_plan *plan)
 
 bool tenon_plan_is_free(const tenon_plan *plan, const tenon_node *n)
 {
+    (void)plan;
     if (n->op == &tenon_op_concat) return !tenon_place_of(n->dst[0])->host_only;
-    return is_view(plan, n);
+    for (int i = 0; i < n->dst_count; i++)
+        if (n->dst[i]) return tenon_place_of(n->dst[i])->kind == TENON_PLACE_VIEW;
+    return false;
 }
 
 bool tenon_plan_is_symbolic(const tenon_value *v) { return is_symbolic(v); }
