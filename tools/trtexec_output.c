@@ -106,10 +106,10 @@ bool trt_report_outputs(const trt_app *app)
     const char *path = trt_text(&app->o, "--exportOutput");
     json_t *list = path ? json_array() : NULL;
     bool good = true;
-    if (dump) trt_say(app, TRT_I, "Output Tensors:");
+    for (size_t i = 0; good && raw && i < app->binding_count; i++) good = save_raw(app, &app->binding[i], &app->output[i]);
+    if (good && dump) trt_say(app, TRT_I, "Output Tensors:");
     for (size_t i = 0; good && i < app->binding_count; i++) {
         const trt_binding *b = &app->binding[i];
-        if (raw) good = save_raw(app, b, &app->output[i]);
         if (b->info.io != TENON_OUTPUT) continue;
         if (good && dump) good = say_output(app, b, &app->output[i]);
         if (list) json_array_append_new(list, output_json(b, &app->output[i]));

@@ -167,9 +167,9 @@ static bool export_times(const trt_app *app, const char *path)
         const trt_trace *t = &app->trace[i];
         const struct { const char *key; double ms; } member[] = {
             {"startEnqMs", t->start_enqueue}, {"endEnqMs", t->end_enqueue}, {"startH2dMs", t->start_h2d},
-            {"endH2dMs", t->end_h2d}, {"startComputeMs", t->start_compute}, {"endComputeMs", t->end_compute}, {"startD2hMs", t->start_d2h},
-            {"endD2hMs", t->end_d2h}, {"h2dMs", h2d_of(t)}, {"computeMs", compute_of(t)}, {"d2hMs", d2h_of(t)},
-            {"latencyMs", latency_of(t)},
+            {"endH2dMs", t->end_h2d}, {"startComputeMs", t->start_compute}, {"endComputeMs", t->end_compute},
+            {"startD2hMs", t->start_d2h}, {"endD2hMs", t->end_d2h}, {"h2dMs", h2d_of(t)}, {"computeMs", compute_of(t)},
+            {"d2hMs", d2h_of(t)}, {"latencyMs", latency_of(t)},
         };
         json_t *query = json_object();
         for (size_t k = 0; k < CLI_COUNTOF(member); k++) json_object_set_new(query, member[k].key, json_real(member[k].ms));

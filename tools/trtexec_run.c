@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trtexec's runs. Each stream is a thread with a context and memory of its own, and its queries are copies of the inputs, a run
    and copies of the outputs, in turn. Times are of the host's clock. A single stream of the CPU runs on its thread, so that there
-   is no time to enqueue; all others are enqueued and waited for. Queries that begin within the warm-up are counted, not measured. */
+   is no time to enqueue; all others are enqueued and waited for. Queries that begin within the warm-up are counted, not
+   measured. */
 #include "trtexec.h"
 
 #include <errno.h>
