@@ -90,6 +90,7 @@ static void print_profile(size_t index, json_t *p)
     const char *name;
     printf("  profile %zu: %" PRId64 " steps, %" PRId64 " conversions, %" PRId64 " on the reference", index,
            number(p, "step_count"), number(p, "conversions"), number(p, "references"));
+    if (number(p, "synchronising")) printf(", %" PRId64 " on the host, where the device waits", number(p, "synchronising"));
     json_object_foreach(json_object_get(p, "ranges"), name, range) {
         const int64_t lo = json_integer_value(json_array_get(range, 0)), opt = json_integer_value(json_array_get(range, 1));
         const int64_t hi = json_integer_value(json_array_get(range, 2));
@@ -108,7 +109,8 @@ static int print_steps(cli_session *s, size_t index, const json_t *profile)
         const json_t *step = json_array_get(steps, i);
         cli_table_cell(&t, "%zu", i);
         cli_table_cell(&t, "%s", text(step, "name"));
-        cli_table_cell(&t, "%s", text(step, "tactic"));
+        cli_table_cell(&t, "%s%s", text(step, "tactic"),
+                       json_is_true(json_object_get(step, "synchronises")) ? " (host, synchronises)" : "");
         /* ~: by the cost model, not by a clock */
         cli_table_cell(&t, "%s%.1f", json_is_true(json_object_get(step, "timed")) ? "" : "~",
                        json_number_value(json_object_get(step, "microseconds")));

@@ -151,6 +151,14 @@ static json_t *operand_json(const tenon_engine *e, uint32_t first, uint32_t coun
     return list;
 }
 
+/* On a device: computed on the host, so the run waits for the device there, and then the device for it. */
+static bool synchronises(const tenon_engine *e, const tenon_rec_step *s)
+{
+    const tenon_tactic *tactic = e->step_state[s - e->step].tactic;
+    if (e->backend->host_memory) return false;
+    return (s->flags & TENON_STEP_GRAPH) || (tactic && (tactic->flags & TENON_TACTIC_HOST));
+}
+
 static json_t *step_json(const tenon_engine *e, const tenon_rec_step *s)
 {
     json_t *variant = json_array();
@@ -164,6 +172,7 @@ static json_t *step_json(const tenon_engine *e, const tenon_rec_step *s)
                           (json_int_t)s->workspace_bytes, "scratch_bytes", (json_int_t)s->scratch_bytes);
     json_object_set_new(j, "conversion", json_boolean(s->flags & TENON_STEP_CONVERSION));
     json_object_set_new(j, "reference", json_boolean(s->flags & TENON_STEP_REFERENCE));
+    json_object_set_new(j, "synchronises", json_boolean(synchronises(e, s)));
     json_object_set_new(j, "sources", operand_json(e, s->src_first, s->src_count));
     json_object_set_new(j, "results", operand_json(e, s->dst_first, s->dst_count));
     return j;
@@ -172,11 +181,12 @@ static json_t *step_json(const tenon_engine *e, const tenon_rec_step *s)
 static json_t *profile_json(const tenon_engine *e, const tenon_rec_profile *p)
 {
     json_t *steps = json_array(), *ranges = json_object();
-    uint32_t conversions = 0, references = 0;
+    uint32_t conversions = 0, references = 0, waits = 0;
     for (uint32_t i = 0; i < p->step_count; i++) {
         const tenon_rec_step *s = &e->step[p->step_first + i];
         conversions += (s->flags & TENON_STEP_CONVERSION) != 0;
         references += (s->flags & TENON_STEP_REFERENCE) != 0;
+        waits += synchronises(e, s);
         json_array_append_new(steps, step_json(e, s));
     }
     for (uint32_t i = 0; i < e->symbol_count; i++) {
@@ -186,9 +196,10 @@ static json_t *profile_json(const tenon_engine *e, const tenon_rec_profile *p)
                                 json_pack("[I,I,I]", (json_int_t)r->lo, (json_int_t)r->opt, (json_int_t)r->hi));
     }
     const double ratio = p->lower_bound_bytes ? (double)p->block_bytes / (double)p->lower_bound_bytes : 1;
-    return json_pack("{s:o,s:I,s:I,s:I,s:{s:I,s:I,s:f,s:I},s:o}", "ranges", ranges, "step_count", (json_int_t)p->step_count,
-                     "conversions", (json_int_t)conversions, "references", (json_int_t)references, "memory", "block_bytes",
-                     (json_int_t)p->block_bytes, "lower_bound_bytes", (json_int_t)p->lower_bound_bytes, "ratio", ratio,
+    return json_pack("{s:o,s:I,s:I,s:I,s:I,s:{s:I,s:I,s:f,s:I},s:o}", "ranges", ranges, "step_count", (json_int_t)p->step_count,
+                     "conversions", (json_int_t)conversions, "references", (json_int_t)references, "synchronising",
+                     (json_int_t)waits, "memory", "block_bytes", (json_int_t)p->block_bytes, "lower_bound_bytes",
+                     (json_int_t)p->lower_bound_bytes, "ratio", ratio,
                      "scratch_bytes", (json_int_t)p->scratch_bytes, "steps", steps);
 }
 

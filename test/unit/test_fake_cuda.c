@@ -3,6 +3,7 @@
    engine and compiles nothing, launches nothing to be timed, and opens no library that it does not need. Each build is in a
    process of its own, since what was opened stays open. */
 #include "digits.h"
+#include "pb.h"
 
 #include "run/engine.h"
 
@@ -100,14 +101,65 @@ static int build_in_child(const want *w)
     return check_failed != 0;
 }
 
-static bool builds(want w)
+/* ---- steps on the host ---- */
+static tenon_status build_host_step(tenon_cx *cx, tenon_buf *model, tenon_network **network, tenon_config **config,
+                                    tenon_engine **out)
+{
+    tenon_buf graph;
+    pb_buf(&graph, cx);
+    pb_node(&graph, 1, "Relu", "", "x", "r", NULL);
+    pb_node(&graph, 1, "Det", "", "r", "y", NULL);
+    pb_value(&graph, 11, "x", 1, "3,4,4");
+    pb_value(&graph, 12, "y", 1, "3");
+    pb_model(model, &graph, 13);
+    tenon_status status = tenon_network_read(cx, model->data, model->length, NULL, network);
+    if (status == TENON_OK) status = tenon_config_create(cx, config);
+    if (status == TENON_OK) status = tenon_config_set_device(*config, "cuda", 0);
+    if (status == TENON_OK) status = tenon_config_set_timing(*config, false);
+    if (status == TENON_OK) status = tenon_build(cx, *network, *config, out);
+    tenon_buf_free(&graph);
+    return status;
+}
+
+/* No kernel does a determinant: the run waits there, as inspect says, and the step in front of it does not. */
+static int host_step_in_child(void)
+{
+    tenon_cx *cx;
+    tenon_network *network = NULL;
+    tenon_config *config = NULL;
+    tenon_engine *e = NULL, *none = NULL;
+    char *json = NULL;
+    tenon_buf model; /* the network reads in it */
+    check_passed = check_failed = 0;
+    if (tenon_cx_create(NULL, &cx) != TENON_OK) return 1;
+    pb_buf(&model, cx);
+    if (CHECK_OK(cx, build_host_step(cx, &model, &network, &config, &e)) && CHECK_OK(cx, tenon_engine_inspect(cx, e, &json))) {
+        CHECK(e->step_count == 2);
+        CHECK(strstr(json, "\"synchronising\": 1") != NULL);
+        CHECK(strstr(json, "\"synchronises\": false") && strstr(json, "\"synchronises\": true"));
+        CHECK_OK(cx, tenon_config_set_strict(config, true));
+        CHECK_FAILS(cx, tenon_build(cx, network, config, &none), TENON_UNSUPPORTED, "strict: 1 of 2 steps");
+    }
+    tenon_text_free(cx, &json);
+    tenon_engine_destroy(&e);
+    tenon_config_destroy(&config);
+    tenon_network_destroy(&network);
+    tenon_buf_free(&model);
+    tenon_cx_destroy(&cx);
+    return check_failed != 0;
+}
+
+/* NULL: the step on the host. */
+static bool passes(const want *w)
 {
     int status = 1;
     fflush(NULL);
     const pid_t child = fork();
-    if (child == 0) _exit(build_in_child(&w));
+    if (child == 0) _exit(w ? build_in_child(w) : host_step_in_child());
     return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
+
+static bool builds(want w) { return passes(&w); }
 
 /* ---- the folder ---- */
 static bool copy_file(const char *from, const char *to)
@@ -148,6 +200,7 @@ int main(void)
           copy_file(TENON_BINARY_DIR "/fake/libcublasLt.so.13", in_folder("libcublasLt.so.13")));
     CHECK(builds((want){.opens = true, .engine = "fourth", .same_as = "first"}));
     CHECK(builds((want){.engine = "fifth", .same_as = "first"}));
+    CHECK(passes(NULL));
     setenv("TENON_CACHE_DIR", "", 1); /* times alone: the chosen kernels are compiled, and no more; nobody notes versions */
     unlink(in_folder("times.txt"));
     CHECK(builds((want){.fresh = true, .opens = true, .engine = "sixth"}));
