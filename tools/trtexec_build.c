@@ -271,11 +271,15 @@ static void say_types(const trt_app *app)
                                      (long long)json_integer_value(n), type);
     }
     const bool f32 = kinds == 1 && json_object_get(count, "f32");
+    const bool any = (o->fp16 && json_object_get(count, "f16")) || (o->bf16 && json_object_get(count, "bf16")) ||
+                     (o->int8 && (json_object_get(count, "i8") || json_object_get(count, "u8"))) ||
+                     (o->fp8 && json_object_get(count, "f8e4m3")) || (o->int4 && json_object_get(count, "i4"));
     json_decref(count);
     if (!(o->fp16 || o->bf16 || o->int8 || o->fp8 || o->int4)) return;
     if (f32) trt_say(app, TRT_W, "other types are permitted, but all %zu layers stay in f32, the type that the model has",
                      layers);
-    else trt_say(app, TRT_I, "%zu layers: %s (by the type of the first result)", layers, text);
+    else if (!any) trt_say(app, TRT_W, "other types are permitted, but no layer has them: of %zu layers %s", layers, text);
+    else trt_say(app, TRT_I, "%zu layers by the type of the first result: %s", layers, text);
 }
 
 static bool say_workspace(const trt_app *app)

@@ -452,3 +452,20 @@ def test_readme_names_runs_that_work(digits, tmp_path):
     assert len(lines) == 2
     for line in lines:
         trtexec(*line.split(), "--cpuOnly", *(["--skipInference"] if "--saveEngine" in line else QUICK[1:]), cwd=tmp_path)
+
+
+def test_types_are_counted(tmp_path):
+    """A model in f16 has the type that is permitted; one with a comparison has layers of another type than f32."""
+    def said(kind, op, flag):
+        result = TensorProto.BOOL if op == "Less" else kind
+        graph = helper.make_graph([helper.make_node(op, ["x", "x"], ["y"])], "g",
+                                  [helper.make_tensor_value_info("x", kind, [2, 3])],
+                                  [helper.make_tensor_value_info("y", result, [2, 3])])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+        out, err = trtexec(f"--onnx={tmp_path}/m.onnx", "--skipInference", "--cpuOnly", "--builderOptimizationLevel=0", flag)
+        return messages(out) + messages(err, "W")
+    assert "1 layers by the type of the first result: 1 in f16" in said(TensorProto.FLOAT16, "Add", "--fp16")
+    assert "other types are permitted, but no layer has them: of 1 layers 1 in f16" in said(TensorProto.FLOAT16, "Add", "--int8")
+    assert "other types are permitted, but no layer has them: of 1 layers 1 in bool" in said(TensorProto.FLOAT, "Less", "--best")
+    assert "other types are permitted, but all 1 layers stay in f32, the type that the model has" in said(
+        TensorProto.FLOAT, "Mul", "--bf16")
