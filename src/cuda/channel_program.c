@@ -77,8 +77,8 @@ void tenon_cuda_channels_print(const tenon_cuda_channels *c, const char *name, t
     tenon_buf_printf(b, "}\nstatic __device__ __forceinline__ void %s_touch(const tenon_args &args, int c, int end)\n{\n    if (c >= end) return;\n", name);
     for (int i = 0; p && i < p->operand_count; i++)
         if (c->at[i] >= 0 && c->constant[i])
-            tenon_buf_printf(b, "    asm volatile(\"\" ::\"r\"((unsigned)*(const unsigned char *)((const %s *)args.at[%d] + c * %" PRId64 "ll)));\n", c->type[i],
-                             c->at[i], c->step_c[i]);
+            tenon_buf_printf(b, "    asm volatile(\"\" ::\"r\"((unsigned)*(const unsigned char *)"
+                                "((const %s *)args.at[%d] + c * %" PRId64 "ll)));\n", c->type[i], c->at[i], c->step_c[i]);
     tenon_buf_str(b, "}\n");
 }
 

@@ -31,7 +31,7 @@ static const char *make(const tenon_problem *p, own *o)
 {
     const tenon_node *n = p->anchor[0].node;
     tenon_cuda_conv *c = &o->conv;
-    const char *why = tenon_cuda_conv_make(p, false, c);
+    const char *why = tenon_cuda_conv_make(p, 0, c);
     if (why) return why;
     o->transposed = strcmp(n->op->name, "conv_transpose") == 0;
     o->packed = p->src[c->src_w].format.weight;

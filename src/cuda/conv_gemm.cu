@@ -23,7 +23,7 @@ static_assert(BM % (16 * WM) == 0 && BN % (16 * WN) == 0 && THREADS % LANES == 0
 
 extern __shared__ __align__(128) unsigned char tenon_block_memory[];
 
-struct rows { int offset[LOADS], h[LOADS], w[LOADS]; }; /* of the pixel of tap 0; h far outside: no row */
+struct rows { int offset[LOADS], h[LOADS], w[LOADS], n[LOADS]; }; /* of the pixel of tap 0; h far outside: no row */
 struct step { int r, s, c; };                           /* tap and first channel */
 
 static __device__ __forceinline__ void next(step &t)
@@ -53,6 +53,7 @@ static __device__ __forceinline__ void find_rows(const tenon_args &args, int m0,
         const int row = (threadIdx.x + i * THREADS) / LANES;
         const bool inside = find_result(args, m0 + row, n, h, w) && row < BM;
         p.h[i] = inside ? h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1) : -(1 << 29);
+        p.n[i] = n;
         p.w[i] = w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2);
         const int rows = p.h[i] * (int)tenon_x(args, X_STEP + 1), columns = p.w[i] * (int)tenon_x(args, X_STEP + 2);
         p.offset[i] = inside ? n * (int)tenon_x(args, X_STEP_N) + rows + columns + group * CHANNELS : 0;
@@ -82,6 +83,28 @@ static __device__ __forceinline__ void fetch_a(const tenon_args &args, const row
         tenon_sts16(at, (const unsigned *)&v);
     }
 }
+
+#if BEFORE
+/* The program on x, by each thread on what it fetched itself; one tap and no padding, so every pixel is fetched once. */
+static __device__ __forceinline__ void change_a(const tenon_args &args, const rows &p, int first, unsigned at)
+{
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const int row = (threadIdx.x + i * THREADS) / LANES, lane = threadIdx.x % LANES, c = first + lane * VECTOR;
+        if ((BM * LANES % THREADS && row >= BM) || p.h[i] < 0 || c >= CHANNELS) continue;
+        __align__(16) unsigned bits[4];
+        float f[VECTOR];
+        tenon_lds16(bits, at + row * PITCH + lane * 16);
+        tenon_vector<X_TYPE, VECTOR> v = *(const tenon_vector<X_TYPE, VECTOR> *)bits;
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++) f[k] = tenon_to_float(v.lane[k]);
+        tenon_before<VECTOR>(args, p.n[i], c, f);
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++) v.lane[k] = tenon_make<X_TYPE>(f[k]);
+        tenon_sts16(at + row * PITCH + lane * 16, (const unsigned *)&v);
+    }
+}
+#endif
 
 static __device__ __forceinline__ void fetch_b(const unsigned char *from, unsigned to)
 {
@@ -190,6 +213,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_conv_gemm(const __gr
 #pragma unroll 1
     for (int i = 0; i < STEPS; i++) {
         tenon_copy_wait<STAGES - 2>();
+#if BEFORE
+        change_a(args, p, i * (DEEP * UNITS), base + slot * STAGE);
+#endif
         __syncthreads();
         if (i + STAGES - 1 < STEPS) {
             fetch_a(args, p, ahead, whole, base + free * STAGE);

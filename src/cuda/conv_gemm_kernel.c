@@ -28,13 +28,14 @@ static int threads_of(const tile *t) { return 32 * t->wm * t->wn; }
 static const char *make(const tenon_problem *p, bool tf32, own *o)
 {
     tenon_cuda_conv *c = &o->conv;
-    const char *why = tenon_cuda_conv_make(p, false, c);
+    const char *why = tenon_cuda_conv_make(p, CONV_BEFORE, c);
     if (why) return why;
     if (tf32 != (c->dtype == TENON_F32)) return tf32 ? "not f32" : "tensor cores take f16 and bf16 here";
     if (c->axes > 2) return "one or two spatial axes only";
     if (c->number[CONV_STEP_C] != 1) return "x is not channels-last";
     if (c->channels % (tf32 ? 4 : 8)) return "channels that are not whole vectors of 16 bytes";
     if (!p->src[c->src_w].format.weight) return "the weight is not a constant";
+    if (c->before.program && (!c->point || c->group != 1)) return "a program on x that every tap would repeat";
     o->deep = tf32 ? 8 : 16;
     o->units = c->channels % (4 * o->deep) == 0 ? 4 : c->channels > o->deep ? 2 : 1;
     o->cp = (int)tenon_round_up((size_t)c->channels, (size_t)(o->deep * o->units));

@@ -93,7 +93,7 @@ static __device__ __forceinline__ bool find_result(const tenon_args &args, const
 }
 
 /* ---- fetching ---- */
-struct source { const X_TYPE *from; int c; unsigned at; bool inside; }; /* of GROUP channels from c on, and where they go */
+struct source { const X_TYPE *from; int n, c; unsigned at; bool inside; }; /* of GROUP channels from c on, and where they go */
 
 static __device__ __forceinline__ source find_source(const tenon_args &args, const tile &t, int i, int chunk, int split, unsigned to)
 {
@@ -115,6 +115,7 @@ static __device__ __forceinline__ source find_source(const tenon_args &args, con
              (s.inside ? n * (int)tenon_x(args, X_STEP_N) + h * (int)tenon_x(args, X_STEP + 1) + w * (int)tenon_x(args, X_STEP + 2) +
                          s.c * (int)tenon_x(args, X_STEP_C) : 0);
     s.at = to + pixel * PITCH + place * 2;
+    s.n = n;
     return s;
 }
 
@@ -145,8 +146,42 @@ template <int BATCH> static __device__ __forceinline__ void fetch_slowly(const t
     }
 }
 
+#if BEFORE
+/* Through the program on x; its loads and those of x are under way together. What is outside stays zero. */
+template <int BATCH> static __device__ __forceinline__ void fetch_through(const tenon_args &args, const tile &t, int chunk, int split, unsigned to)
+{
+    const int count = PIXELS * GROUPS_OF_CHUNK;
+    const bool whole = args.aligned >> X_AT & 1;
+#pragma unroll 1
+    for (int first = threadIdx.x; first < count; first += THREADS * BATCH) {
+        source s[BATCH];
+        float v[BATCH][GROUP];
+#pragma unroll
+        for (int k = 0; k < BATCH; k++) {
+            const int i = first + k * THREADS;
+            s[k] = find_source(args, t, i < count ? i : 0, chunk, split, to);
+#pragma unroll
+            for (int j = 0; j < GROUP; j++) v[k][j] = 0.0f;
+            if (!s[k].inside) continue;
+            tenon_load<X_TYPE, GROUP, TENON_RUN>(s[k].from, 0, 1, whole, v[k]);
+            tenon_before<GROUP>(args, s[k].n, s[k].c, v[k]);
+        }
+#pragma unroll
+        for (int k = 0; k < BATCH; k++) {
+            unsigned packed[GROUP / 2];
+#pragma unroll
+            for (int j = 0; j < GROUP / 2; j++) packed[j] = tenon_pack2<W_TYPE>(v[k][2 * j], v[k][2 * j + 1]);
+            if (first + k * THREADS < count) tenon_sts16(s[k].at, packed);
+        }
+    }
+}
+#endif
+
 static __device__ __forceinline__ void fetch_patch(const tenon_args &args, const tile &t, int chunk, int split, unsigned to)
 {
+#if BEFORE
+    fetch_through<4>(args, t, chunk, split, to);
+#else
     if (X_WHOLE && (args.aligned >> X_AT & 1)) {
 #pragma unroll 4
         for (int i = threadIdx.x; i < PIXELS * GROUPS_OF_CHUNK; i += THREADS) {
@@ -156,6 +191,7 @@ static __device__ __forceinline__ void fetch_patch(const tenon_args &args, const
     } else {
         fetch_slowly<X_WHOLE ? 1 : RUN ? 4 : 2>(args, t, chunk, split, to);
     }
+#endif
     tenon_copy_commit();
 }
 

@@ -32,7 +32,7 @@ static int rows_of(const tile *t) { return (t->th * t->tw + 15) / 16 * 16; }
 static const char *make(const tenon_problem *p, own *o)
 {
     tenon_cuda_conv *c = &o->conv;
-    const char *why = tenon_cuda_conv_make(p, true, c);
+    const char *why = tenon_cuda_conv_make(p, CONV_CAST | CONV_BEFORE, c);
     if (why) return why;
     if (c->dtype == TENON_F32) return "tensor cores take f16 and bf16 here";
     if (c->axes > 2) return "one or two spatial axes only";
@@ -42,6 +42,7 @@ static const char *make(const tenon_problem *p, own *o)
     const int few = c->channels <= 4 && c->stride[2] % 2 == 0 ? 4 : 8;
     o->run = narrow && c->channels <= few;
     o->cp = o->run ? few : (int)tenon_round_up((size_t)c->channels, 16);
+    if (c->before.program && (o->run || c->number[CONV_STEP_C] != 1 || c->channels % 8)) return "a program on x whose channels are no whole vectors";
     return c->channels > 65536 ? "more than 65536 channels" : NULL;
 }
 
@@ -109,7 +110,7 @@ static double model(const own *o, const tile *t, const sizes *z, const tenon_dev
     const double chain = TENON_MAX(35.0, 8 * mi * ni), issue = warps / 4 * beside * mi * ni * 8;
     const double reduce = sums / 100 + (t->split > 1 ? 700 + bm * bn * 4 / 30 : 0) + bm / t->split * bn * 2 / 30;
     const double cycles = load + steps * TENON_MAX(chain, issue) * waves + reduce * waves + weights / (waves > 1 ? 50 : 150) * waves;
-    return 1.5e-6 + cycles / 1.7e9;
+    return 1.5e-6 + (c->before.program ? 0.1e-6 : 0) + cycles / 1.7e9;
 }
 
 static sizes sizes_at_opt(const tenon_problem *p, const own *o)

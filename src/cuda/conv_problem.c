@@ -11,18 +11,35 @@ extern const char tenon_cuda_src_conv[];
 
 static bool is_transposed(const tenon_node *n) { return strcmp(n->op->name, "conv_transpose") == 0; }
 
-/* x itself, or what a cast makes it from. */
-static const char *find_x(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
+static bool same_shape(const tenon_type *a, const tenon_type *b)
+{
+    for (int i = 0; i < a->rank && a->rank == b->rank; i++)
+        if (a->dim[i] != b->dim[i]) return false;
+    return a->rank == b->rank;
+}
+
+/* The operand of a program that is a map like x; -1: none. */
+static int find_map_operand(const tenon_program *pre, const tenon_type *x)
+{
+    for (int i = 0; i < pre->operand_count; i++)
+        if (!pre->operand_scalar[i] && pre->operand[i]->type.dtype == x->dtype && same_shape(&pre->operand[i]->type, x)) return i;
+    return -1;
+}
+
+/* x itself, or what a cast or a program makes it from. */
+static const char *find_x(const tenon_problem *p, unsigned takes, tenon_cuda_conv *c)
 {
     const tenon_anchor *a = &p->anchor[0];
     const tenon_program *pre = a->pre[0];
     c->x_value = a->node->src[0];
     if (a->pre[1] || a->pre[2]) return "a program on the weight or the bias";
     if (pre) {
-        const bool cast = casts && pre->instr_count == 1 && pre->operand_count == 1 && pre->instr[0].op == &tenon_op_cast &&
+        const bool cast = takes & CONV_CAST && pre->instr_count == 1 && pre->operand_count == 1 && pre->instr[0].op == &tenon_op_cast &&
                           !pre->operand_scalar[0] && pre->result_count == 1 && pre->operand[0]->type.dtype == TENON_F32;
-        if (!cast) return "a program on x";
-        c->x_value = pre->operand[0];
+        const int map = takes & CONV_BEFORE && !pre->has_anchor ? find_map_operand(pre, &a->node->src[0]->type) : -1;
+        if (!cast && map < 0) return "a program on x";
+        if (!cast) c->before = (tenon_cuda_channels){.program = pre, .value = map};
+        c->x_value = pre->operand[cast ? 0 : map];
         if (c->x_value->type.rank != a->node->src[0]->type.rank) return "a program on x";
     }
     c->src_x = tenon_problem_src(p, c->x_value);
@@ -159,22 +176,35 @@ static void start(const tenon_node *n, tenon_cuda_conv *c)
     c->axes = c->rank - 2;
 }
 
-const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *c)
+/* Its other operands stand behind x and the weight. */
+static const char *find_before(const tenon_problem *p, tenon_cuda_conv *c)
+{
+    tenon_reason scratch;
+    int next = c->space.count + 2;
+    const tenon_program *pre = c->before.program;
+    if (!pre) return NULL;
+    if (pre->result_count != 1 || pre->result[0]->type.dtype != c->dtype) return "a program on x of another type";
+    const char *why = tenon_cuda_channels_make(p, pre, c->before.value, &c->x_value->type, &next, &c->before, &scratch);
+    return why == scratch.text ? "a program on x with an operator that has no CUDA expression" : why;
+}
+
+const char *tenon_cuda_conv_make(const tenon_problem *p, unsigned takes, tenon_cuda_conv *c)
 {
     const tenon_node *n = p->anchor[0].node;
     int64_t kernel[3];
     start(n, c);
     if (c->dtype != TENON_F32 && c->dtype != TENON_F16 && c->dtype != TENON_BF16) return "neither f32 nor f16 nor bf16";
-    const char *why = find_x(p, casts, c);
+    const char *why = find_x(p, takes, c);
     if (!why) why = find_weight(n, c, kernel);
-    return why ? why : make_rest(p, kernel, NULL, c);
+    if (!why) why = make_rest(p, kernel, NULL, c);
+    return why ? why : find_before(p, c);
 }
 
 /* What pools and plain maps take: any type that f32 holds. */
 static const char *find_map(const tenon_problem *p, tenon_cuda_conv *c)
 {
     const tenon_node *n = p->anchor[0].node;
-    const char *why = find_x(p, false, c);
+    const char *why = find_x(p, 0, c);
     if (why) return why;
     if (!n->dst[0]) return "no result but the indices";
     if (!tenon_cuda_type(c->dtype) || (tenon_is_int(c->dtype) && tenon_dtype_get(c->dtype)->bits > 16) || c->dtype == TENON_F64)
@@ -241,6 +271,8 @@ void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b)
     if (c->bias >= 0)
         tenon_buf_printf(b, "#define BIAS_TYPE %s\n#define BIAS_ACCESS %s\n", tenon_cuda_type(c->operand[c->bias]->type.dtype),
                          tenon_cuda_access(&c->space, c->bias));
+    tenon_buf_printf(b, "#define BEFORE %d\n", c->before.program != NULL);
+    if (c->before.program) tenon_cuda_channels_print(&c->before, "tenon_before", b);
     tenon_buf_str(b, tenon_cuda_src_conv);
 }
 
@@ -314,6 +346,7 @@ tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const 
     r->args.at[s->count] = x->data;
     memcpy(&r->args.at[s->count + 1], &weight, sizeof weight);
     r->args.aligned |= (uint32_t)x_aligned(x, vector) << s->count;
+    tenon_cuda_channels_bind(b, &c->before, (int)(16 / tenon_dtype_bytes(c->dtype, 1)), &r->args);
     r->args.shape = b->shape_device;
     r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
     r->grid[1] = r->grid[2] = 1;

@@ -9,7 +9,7 @@
 #ifndef TENON_CUDA_CONV_PROBLEM_H
 #define TENON_CUDA_CONV_PROBLEM_H
 
-#include "cuda/kernel_text.h"
+#include "cuda/channel_program.h"
 
 enum { CONV_IN = 0, CONV_BEGIN = 3, CONV_STEP_N = 6, CONV_STEP_C = 7, CONV_STEP = 8, CONV_END = 11, CONV_NUMBERS = 14 };
 
@@ -17,7 +17,8 @@ typedef struct tenon_cuda_conv {
     tenon_cuda_space space;
     tenon_cuda_program program;
     const tenon_value *operand[TENON_CUDA_TENSORS]; /* of each tensor of the space */
-    const tenon_value *x_value;                     /* what is read: x, or the source of a cast that gives it */
+    const tenon_value *x_value;                     /* what is read: x, or the source of the cast or program that gives it */
+    tenon_cuda_channels before;                     /* the program on x, whose other operands are one element an image and channel */
     int src_x, src_w, bias;                         /* sources; tensor of the space that is conv's own bias, or -1 */
     int domain_dst, axes, rank;                     /* axes: spatial ones of the problem */
     int64_t kernel[3], stride[3], dilation[3];      /* leading ones 1 */
@@ -28,15 +29,17 @@ typedef struct tenon_cuda_conv {
     int64_t number[CONV_NUMBERS];                   /* TENON_CUDA_UNKNOWN: from the shape block */
 } tenon_cuda_conv;
 
-/* NULL, or why no kernel of ours takes the problem. A cast of x is taken when `casts`. */
-const char *tenon_cuda_conv_make(const tenon_problem *p, bool casts, tenon_cuda_conv *out);
+/* What of the programs on x a kernel takes: a cast from f32; those of channel_program.h. */
+enum { CONV_CAST = 1, CONV_BEFORE = 2 };
+/* NULL, or why no kernel of ours takes the problem. takes: CONV_CAST, CONV_BEFORE. */
+const char *tenon_cuda_conv_make(const tenon_problem *p, unsigned takes, tenon_cuda_conv *out);
 /* The same of a pool: kernel_shape instead of a weight; `extra`: a second result (NULL: none), whose tensor of the space is `bias`. */
 const char *tenon_cuda_pool_make(const tenon_problem *p, const tenon_value *extra, tenon_cuda_conv *out);
 /* The same of an operator that has no window but makes one map of another, whose images and channels stay: resize. */
 const char *tenon_cuda_map_make(const tenon_problem *p, tenon_cuda_conv *out);
 int tenon_cuda_conv_numbers(const tenon_cuda_conv *c); /* in the shape block */
 /* Prelude, mma.cu, space, program, geometry: tenon_x(args, number), KERNEL_D/H/W, STRIDE_*, DILATION_*, GROUPS, CHANNELS, FILTERS,
-   BIAS_TENSOR, X_TYPE, W_TYPE, X_AT and W_AT (places in args.at), tenon_conv_finish of conv.cu. */
+   BIAS_TENSOR, X_TYPE, W_TYPE, X_AT and W_AT (places in args.at), BEFORE (0: none) and tenon_before, tenon_conv_finish of conv.cu. */
 void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b);
 /* Shape block, addresses (x and the weight behind the space's tensors; NULL: none) and alignment for `vector` neighbours along k; bit
    X_AT of `aligned`: 16 bytes of x along its channels, or `vector` of them if that is less, can be read at once. */

@@ -16,7 +16,7 @@ enum { P_WIDTH, P_VECTOR, THREADS = 128, WIDTH_MOST = 8, TAPS_MOST = 256 };
 
 static const char *make(const tenon_problem *p, tenon_cuda_conv *c)
 {
-    const char *why = tenon_cuda_conv_make(p, false, c);
+    const char *why = tenon_cuda_conv_make(p, 0, c);
     if (why) return why;
     if (c->axes > 2) return "one or two spatial axes only";
     if (c->channels != 1 || c->filters != 1) return "not one filter a channel";
