@@ -138,7 +138,7 @@ static tenon_status parse_line(tenon_cx *cx, tenon_timing_cache *c, const char *
     char value[32] = "";
     if (tabs == 4 && length - last - 1 < sizeof value) memcpy(value, line + last + 1, length - last - 1);
     const long long ps = strtoll(value, &end, 10);
-    if (tabs != 4 || !*value || *end || ps < 0)
+    if (tabs != 4 || !*value || *end || ps < 0 || memchr(line, 0, length))
         return TENON_FAIL(cx, TENON_CORRUPT, "timing cache: line %zu is damaged; delete the file to start a new one", number);
     return add_key(cx, c, line, last, ps);
 }

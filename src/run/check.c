@@ -245,8 +245,11 @@ static bool indices_below(const tenon_engine *e, uint32_t first, uint32_t count,
 static tenon_status check_steps(checker *k)
 {
     const tenon_engine *e = k->e;
+    uint32_t next = 0; /* every step is loaded, so every one belongs to a profile, and is checked with it */
     for (uint32_t p = 0; p < e->profile_count; p++) {
         const tenon_rec_profile *profile = &e->profile[p];
+        NEED(k, profile->step_first == next, "profiles", "steps of %u", p);
+        next += profile->step_count;
         for (uint32_t i = 0; i < profile->step_count; i++) {
             const tenon_rec_step *s = &e->step[profile->step_first + i];
             NEED(k, is_string(e, s->name) && is_string(e, s->origin) && is_string(e, s->problem) && is_string(e, s->tactic),
@@ -265,6 +268,7 @@ static tenon_status check_steps(checker *k)
                  "steps", "memory of step %u", i);
         }
     }
+    NEED(k, next == e->step_count, "steps", "some belong to no profile");
     return TENON_OK;
 }
 
