@@ -37,7 +37,9 @@ static tenon_status check_counts(tenon_cx *cx, const tenon_node *n)
     const tenon_op *op = n->op;
     if (n->src_count < op->src_min || (op->src_max != TENON_VARIADIC && n->src_count > op->src_max))
         return TENON_FAIL(cx, TENON_INVALID, "%d inputs, takes %d to %d", n->src_count, op->src_min, op->src_max);
-    for (int i = 0; i < op->src_min; i++)
+    /* of any number, all are there, but for a loop's trip count and condition */
+    const int needed = op->src_max != TENON_VARIADIC ? op->src_min : n->src_count;
+    for (int i = op == &tenon_op_loop ? 2 : 0; i < needed; i++)
         if (!n->src[i]) return TENON_FAIL(cx, TENON_INVALID, "input %d is missing", i);
     if (op->dst_max != TENON_VARIADIC && n->dst_count > op->dst_max)
         return TENON_FAIL(cx, TENON_INVALID, "%d outputs, gives at most %d", n->dst_count, op->dst_max);

@@ -213,7 +213,8 @@ static tenon_status format_order(reader *r, span t, int rank, tenon_format *f)
     return TENON_OK;
 }
 
-/* The pitch holds what lies inside it, over the whole range. */
+/* The pitch holds what lies inside it, over the whole range. A size that depends on data (what pads add is not in the text) is
+   compared when operands are bound. */
 static tenon_status format_check(reader *r, const char *at, const tenon_type *t, const tenon_format *f)
 {
     if (!f->ld) return TENON_OK;
@@ -223,8 +224,10 @@ static tenon_status format_check(reader *r, const char *at, const tenon_type *t,
     int64_t need = 1;
     if (inner >= t->rank) return FAIL(r, at, "a pitch of %d inner axes needs a larger rank", inner);
     tenon_format_order(f, t->rank, order);
-    for (int i = 0; i < inner; i++)
-        if (!tenon_mul_i64(need, t->dim[order[t->rank - 1 - i]]->hi, &need)) need = INT64_MAX;
+    for (int i = 0; i < inner; i++) {
+        const tenon_dim *d = t->dim[order[t->rank - 1 - i]];
+        if (!tenon_mul_i64(need, tenon_dim_depends_on_data(r->g->dims, d) ? d->lo : d->hi, &need)) need = INT64_MAX;
+    }
     if (need > f->ld) return FAIL(r, at, "the pitch %lld is smaller than what lies inside it", (long long)f->ld);
     return TENON_OK;
 }
