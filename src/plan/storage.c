@@ -308,7 +308,9 @@ static tenon_status place_whole(tenon_plan *plan, tenon_node *n, int axis, const
         tenon_place *q = tenon_place_of(n->src[k]);
         if (q->kind != TENON_PLACE_VIEW || q->base != whole) continue;
         TENON_TRY(tenon_place_strides(plan, q, &view, &possible));
-        for (int a = 0; possible && a < whole->value->type.rank; a++) possible = view.stride[a] == base.stride[a] && (a == axis || n->src[k]->type.dim[a] == whole->value->type.dim[a]);
+        for (int a = 0; possible && a < whole->value->type.rank; a++)
+            possible = view.stride[a] == base.stride[a] &&
+                       (a == axis || n->src[k]->type.dim[a] == whole->value->type.dim[a]);
         if (!possible) break;
         const tenon_dim *inside = tenon_dim_floordiv(pool, view.offset, base.stride[axis]);
         const tenon_dim *at = tenon_dim_sub(pool, start[k], inside);
