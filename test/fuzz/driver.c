@@ -17,6 +17,12 @@
 
 extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
+/* What ends the process comes by SIGABRT, whose handler keeps the input. */
+const char *__asan_default_options(void);
+const char *__ubsan_default_options(void);
+const char *__asan_default_options(void) { return "abort_on_error=1"; }
+const char *__ubsan_default_options(void) { return "abort_on_error=1:print_stacktrace=1"; }
+
 enum { MOST_BYTES = 1 << 18, MOST_FILES = 512, LIMIT_SECONDS = 20 }; /* of an input; a sanitizer on a busy machine included */
 
 typedef struct file { char name[256]; uint8_t *data; size_t size; } file;
