@@ -119,6 +119,9 @@ static tenon_status infer_results(tenon_cx *cx, tenon_eval_call *call, bool *kno
         if (call->src[i].dtype != TENON_DTYPE_NONE) {
             const tenon_value *like = i < call->node->src_count ? call->node->src[i] : NULL;
             TENON_TRY_DONE(scratch_source(cx, g, &call->src[i], like, &n.src[i]));
+        } else if (i < n.op->src_min) {
+            status = TENON_FAIL(cx, TENON_CORRUPT, "%s: source %d has no value", n.op->name, i);
+            goto done;
         }
     const tenon_type untyped = { .rank = -1 };
     for (int i = 0; i < n.dst_count; i++)
