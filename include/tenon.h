@@ -68,11 +68,13 @@ typedef enum {
 typedef struct tenon_cx tenon_cx;
 
 typedef enum { TENON_ERROR = 0, TENON_WARNING, TENON_INFO, TENON_VERBOSE } tenon_severity;
+/* May be called on a thread of the library's own while a call is in progress, by one thread at a time for one session. */
 typedef void (*tenon_log_fn)(void *user, tenon_severity severity, const char *message);
 /* phase: "read", "passes", "timing", ...; done of total steps (total 0: unknown). Non-zero cancels: the call in progress
    returns TENON_CANCELLED and leaves nothing behind. Called on the thread of that call. */
 typedef int (*tenon_progress_fn)(void *user, const char *phase, size_t done, size_t total);
 
+/* Called on any thread, by several at a time while an engine is built or contexts run. */
 typedef struct tenon_allocator {
     void *(*alloc)(void *user, size_t bytes);
     void *(*realloc)(void *user, void *p, size_t bytes); /* p may be NULL */

@@ -36,6 +36,15 @@ bool tenon_dl_open(tenon_dl *dl, const char *const *names, char *why, size_t why
     return false;
 }
 
+bool tenon_dl_is_open(const char *const *names)
+{
+    for (; *names; names++) {
+        void *handle = dlopen(*names, RTLD_LAZY | RTLD_NOLOAD);
+        if (handle) return dlclose(handle), true;
+    }
+    return false;
+}
+
 void *tenon_dl_symbol(const tenon_dl *dl, const char *name) { return dl->handle ? dlsym(dl->handle, name) : NULL; }
 
 void tenon_dl_close(tenon_dl *dl)

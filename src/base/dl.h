@@ -13,6 +13,8 @@ typedef struct tenon_dl {
 
 /* Tries each of the NULL-terminated names in order; false (and a reason in `why`) when none opens. */
 bool tenon_dl_open(tenon_dl *dl, const char *const *names, char *why, size_t why_bytes);
+/* Whether somebody in this process has one of these names open: it is the one that tenon_dl_open will then give. */
+bool tenon_dl_is_open(const char *const *names);
 void *tenon_dl_symbol(const tenon_dl *dl, const char *name); /* NULL: not there */
 void tenon_dl_close(tenon_dl *dl);
 

@@ -37,6 +37,7 @@ static const char *const file[] = {"libcublasLt.so.13", "libcublasLt.so.12", NUL
 
 static bool open_library(tenon_cx *cx, tenon_cublaslt *out, char *missing, size_t bytes)
 {
+    const bool foreign = tenon_dl_is_open(file); /* PyTorch's, for one: says nothing of what another process will find */
     char why[512];
     tenon_cx quiet;
     tenon_cx_init_child(&quiet, cx);
@@ -51,7 +52,7 @@ static bool open_library(tenon_cx *cx, tenon_cublaslt *out, char *missing, size_
         return false;
     }
     out->version = (int)out->cublasLtGetVersion();
-    tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
+    if (!foreign) tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
     return true;
 }
 

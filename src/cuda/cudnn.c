@@ -39,6 +39,7 @@ static const char *const file[] = {"libcudnn.so.9", NULL};
 
 static bool open_library(tenon_cx *cx, tenon_cudnn *out, char *missing, size_t bytes)
 {
+    const bool foreign = tenon_dl_is_open(file); /* PyTorch's, for one: says nothing of what another process will find */
     char why[512];
     tenon_cx quiet;
     tenon_cx_init_child(&quiet, cx);
@@ -52,7 +53,7 @@ static bool open_library(tenon_cx *cx, tenon_cudnn *out, char *missing, size_t b
         return false;
     }
     out->version = (int)out->cudnnGetVersion();
-    tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
+    if (!foreign) tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
     return true;
 }
 

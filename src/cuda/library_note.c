@@ -95,6 +95,7 @@ int tenon_cuda_library_noted(tenon_cx *cx, const char *const *file, const char *
 {
     uint64_t key[2];
     note n;
+    if (tenon_dl_is_open(file)) return 0; /* another's, of any version: opening it again is quick */
     return key_of(cx, file, pip_pattern, key) && find(cx, key, &n) ? (int)n.version : 0;
 }
 

@@ -240,7 +240,8 @@ static __device__ __forceinline__ void push_sums(float *sums, float *pushed, int
 }
 
 /* ---- 2 and 3 ---- */
-static __device__ __forceinline__ void push_parts(const tenon_args &args, const W_TYPE *w, int pitch, bool vectors, int owned, const float *mean, float *parts, int rank)
+static __device__ __forceinline__ void push_parts(const tenon_args &args, const W_TYPE *w, int pitch, bool vectors, int owned, const float *mean,
+                                                  float *parts, int rank)
 {
     constexpr int lanes = lanes_of(HIDDEN, OWN / VECTOR_1);
     const int lane = threadIdx.x % lanes;

@@ -80,7 +80,8 @@ static const char *find_conv(const tenon_problem *p, int index, const tenon_valu
         (o->src_bias[index] < 0 || !tenon_cuda_type(n->src[2]->type.dtype) || p->src[o->src_bias[index]].format.layout != TENON_ROW))
         return "a bias that is not a vector";
     const tenon_type *y = &result_of(a)->type;
-    if (y->rank != 4 || !tenon_dim_is(y->dim[2], 1) || !tenon_dim_is(y->dim[3], 1) || y->dim[1] != n->dst[0]->type.dim[1] || y->dim[0] != n->dst[0]->type.dim[0])
+    if (y->rank != 4 || !tenon_dim_is(y->dim[2], 1) || !tenon_dim_is(y->dim[3], 1) || y->dim[1] != n->dst[0]->type.dim[1] ||
+        y->dim[0] != n->dst[0]->type.dim[0])
         return "a program that changes the shape";
     return tenon_cuda_channels_make(p, a->post, 0, &n->dst[0]->type, next, &o->program[index], scratch);
 }
@@ -203,7 +204,8 @@ static void print(const tenon_problem *p, const own *o, tenon_buf *b)
     for (int i = 0; i < NUMBERS; i++) tenon_buf_printf(b, "#define NUMBER_%s %d\n", name[i], i);
     tenon_buf_printf(b, "#define CHANNELS %d\n#define HIDDEN %d\n#define X_TYPE %s\n#define W_TYPE %s\n#define Y_TYPE %s\n", o->channels, o->hidden, type, type,
                      o->y_type);
-    tenon_buf_printf(b, "#define X_AT %d\n#define W1_AT %d\n#define W2_AT %d\n#define Y_AT %d\n#define Y_STEP_N %" PRId64 "ll\n#define Y_STEP_C %" PRId64 "ll\n",
+    tenon_buf_printf(b, "#define X_AT %d\n#define W1_AT %d\n#define W2_AT %d\n#define Y_AT %d\n#define Y_STEP_N %" PRId64
+                        "ll\n#define Y_STEP_C %" PRId64 "ll\n",
                      AT_X, AT_W1, AT_W2, AT_Y, o->y_step_n, o->y_step_c);
     for (int i = 0; i < 2; i++) {
         tenon_buf_printf(b, "#define BIAS_%d %d\n", i + 1, o->src_bias[i] < 0 ? -1 : AT_BIAS + i);
@@ -245,7 +247,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     bool whole = is_aligned(x);
     for (int i = 0; i < NUMBERS; i++) {
         if (o->number[i] != TENON_CUDA_UNKNOWN && o->number[i] != number[i] && (i < 3 || number[i - 3] > 1))
-            return TENON_FAIL(cx, TENON_INTERNAL, "cuda: number %d of a squeeze-excite is %" PRId64 " where its problem says %" PRId64, i, number[i], o->number[i]);
+            return TENON_FAIL(cx, TENON_INTERNAL, "cuda: number %d of a squeeze-excite is %" PRId64 " where its problem says %" PRId64, i,
+                              number[i], o->number[i]);
         b->shape[i] = number[i];
         whole = whole && (i < 3 || number[i - 3] <= 1 || number[i] % vector == 0);
     }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the seeds of the fuzz corpora: small models that together use most of what the reader knows, texts of problems out of
-test/case, timing caches, and calls. Seeds of engines are built from the models when the fuzzer starts, so they are never stale. Crash inputs (regress-*) are left alone. The seeds are committed; this is run when they shall change.
+test/case, timing caches, and calls. Seeds of engines are built from the models when the fuzzer starts, so they are never stale.
+Crash inputs (regress-*) are left alone. The seeds are committed; this is run when they shall change.
 
     build/venv/bin/python test/fuzz/make_corpus.py
 """
@@ -96,7 +97,8 @@ def models():
                             functions=[function], domains=["f"])
     yield "types", model(
         [node("Cast", "x", "h", to=T.FLOAT16), node("Cast", "h", "b", to=T.BFLOAT16), node("Cast", "b", "f", to=T.FLOAT),
-         node("Mul", "f,s", "d"), node("Greater", "d,f", "g"), node("Where", "g,d,f", "w"), node("Cast", "w", "i", to=T.INT32), node("BitShift", "u,u", "j", direction="LEFT"),
+         node("Mul", "f,s", "d"), node("Greater", "d,f", "g"), node("Where", "g,d,f", "w"), node("Cast", "w", "i", to=T.INT32),
+         node("BitShift", "u,u", "j", direction="LEFT"),
          node("Cast", "j", "k", to=T.INT32), node("Add", "i,k", "y")],
         [value("x", [4]), value("u", [4], T.UINT8)], [value("y", [4], T.INT32)], [const("s", 0.1)])
     yield "quantised", model([node("QuantizeLinear", "x,s,z", "q"), node("DequantizeLinear", "q,s,z", "y")],
