@@ -24,62 +24,20 @@ static const tenon_cuda_symbol symbols[] = {
 };
 #undef SYMBOL
 
-static struct {
-    pthread_mutex_t lock;
-    bool tried, found;
-    int noted; /* its version by a note of it, before it is opened; 0: not looked for; -1: none */
-    tenon_cublaslt library;
-    char missing[768];
-} opened = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
 static const char *const file[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
-#define PIP_PATTERN "libcublasLt.so.1[0-9]"
+static tenon_cublaslt opened;
 
-static bool open_library(tenon_cx *cx, tenon_cublaslt *out, char *missing, size_t bytes)
-{
-    const bool foreign = tenon_dl_is_open(file); /* PyTorch's, for one: says nothing of what another process will find */
-    char why[512];
-    tenon_cx quiet;
-    tenon_cx_init_child(&quiet, cx);
-    if (!tenon_cuda_library_open(cx, &out->dl, file, PIP_PATTERN, why, sizeof why)) {
-        snprintf(missing, bytes,
-                 "cuBLASLt does not open: `pip install nvidia-cublas`, or name the toolkit's folder in TENON_CUDA_PATH (%.500s)",
-                 why);
-        return false;
-    }
-    if (tenon_cuda_library_symbols(&quiet, &out->dl, symbols, TENON_COUNTOF(symbols), out) != TENON_OK) {
-        snprintf(missing, bytes, "%.700s", quiet.message);
-        return false;
-    }
-    out->version = (int)out->cublasLtGetVersion();
-    if (!foreign) tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
-    return true;
-}
+static int ask_version(void) { return (int)opened.cublasLtGetVersion(); }
 
-const tenon_cublaslt *tenon_cublaslt_open(tenon_cx *cx, const char **missing)
-{
-    pthread_mutex_lock(&opened.lock);
-    if (!opened.tried) opened.found = open_library(cx, &opened.library, opened.missing, sizeof opened.missing);
-    if (!opened.tried && !opened.found && opened.noted > 0) tenon_cuda_library_forget(cx, file, PIP_PATTERN);
-    opened.tried = true;
-    pthread_mutex_unlock(&opened.lock);
-    *missing = opened.found ? NULL : opened.missing;
-    return opened.found ? &opened.library : NULL;
-}
+static tenon_cuda_lazy lazy = {
+    .file = file, .pip_pattern = "libcublasLt.so.1[0-9]",
+    .advice = "cuBLASLt does not open: `pip install nvidia-cublas`, or name the toolkit's folder in TENON_CUDA_PATH",
+    .symbols = symbols, .symbol_count = TENON_COUNTOF(symbols), .functions = &opened, .dl = &opened.dl, .version = &opened.version,
+    .ask_version = ask_version, .lock = PTHREAD_MUTEX_INITIALIZER,
+};
 
-int tenon_cublaslt_version(tenon_cx *cx, const char **missing)
-{
-    pthread_mutex_lock(&opened.lock);
-    if (!opened.tried && !opened.noted) {
-        opened.noted = tenon_cuda_library_noted(cx, file, PIP_PATTERN);
-        if (!opened.noted) opened.noted = -1;
-    }
-    const int noted = opened.tried ? -1 : opened.noted;
-    pthread_mutex_unlock(&opened.lock);
-    if (noted > 0) return noted;
-    const tenon_cublaslt *library = tenon_cublaslt_open(cx, missing);
-    return library ? library->version : 0;
-}
+const tenon_cublaslt *tenon_cublaslt_open(tenon_cx *cx, const char **missing) { return tenon_cuda_lazy_open(cx, &lazy, missing) ? &opened : NULL; }
+static int version(tenon_cx *cx, const char **missing) { return tenon_cuda_lazy_version(cx, &lazy, missing); }
 
 tenon_status tenon_lt_check(tenon_cx *cx, const tenon_cublaslt *lt, int error, const char *what)
 {
@@ -114,7 +72,7 @@ static tenon_status context_of(tenon_cx *cx, tenon_cuda_libraries *l, const teno
 void tenon_lt_context_destroy(tenon_cuda_libraries *l)
 {
     if (!l->lt) return;
-    (void)opened.library.cublasLtDestroy(l->lt->handle);
+    (void)opened.cublasLtDestroy(l->lt->handle);
     tenon_free(&l->cx, l->lt);
     l->lt = NULL;
 }
@@ -227,4 +185,4 @@ static tenon_status load(tenon_cx *cx, tenon_cuda_libraries *l, const void *imag
 static void unload(tenon_cuda_libraries *l, tenon_cuda_loaded *loaded) { tenon_free(&l->cx, loaded); }
 
 const tenon_cuda_library tenon_cublaslt_library = {
-    .entry = "cublaslt", .magic = MAGIC, .version = tenon_cublaslt_version, .compile = compile, .load = load, .unload = unload};
+    .name = "cuBLASLt", .entry = "cublaslt", .magic = MAGIC, .version = version, .compile = compile, .load = load, .unload = unload};

@@ -64,8 +64,6 @@ typedef struct tenon_cublaslt {
 extern const tenon_cuda_library tenon_cublaslt_library;
 /* The library, opened at the first call of the process and never closed. NULL: it is not there, with the reason. */
 const tenon_cublaslt *tenon_cublaslt_open(tenon_cx *cx, const char **missing);
-/* Its version, without opening it where that is known (library_note.h). 0: it is not there, with the reason. */
-int tenon_cublaslt_version(tenon_cx *cx, const char **missing);
 void tenon_lt_context_destroy(tenon_cuda_libraries *libraries);
 
 /* A product, all numbers: what the text of a "kernel" holds. m is the library's: the columns of the row-major result. */

@@ -4,8 +4,8 @@
    columns are fixed. A variant is a place in the heuristic's list, which is asked at the tuning point when the engine is built.
  */
 #include "cuda/cublaslt.h"
-#include "cuda/backend.h"
 #include "cuda/index_space.h"
+#include "cuda/library_tactic.h"
 
 #include "base/checked.h"
 
@@ -13,8 +13,7 @@
 #include <string.h>
 
 enum { A, B, D, C, TENSORS };                  /* of the index space, as the row-major product has them */
-enum { P_RANK = 0, P_VERSION = 7, RANKS = 8 }; /* of a variant */
-enum { WORKSPACE_LEAST = 64 << 10, WORKSPACE_MOST = 8 << 20 };
+enum { RANKS = 8, WORKSPACE_LEAST = 64 << 10, WORKSPACE_MOST = 8 << 20 };
 
 typedef struct own {
     tenon_cuda_space space;
@@ -231,31 +230,17 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
                           tenon_reason *scratch)
 {
     own o;
-    const char *missing;
-    const tenon_dtype type = p->anchor[0].node->src[0]->type.dtype;
-    if (tf32 ? type != TENON_F32 : type != TENON_F32 && type != TENON_F16 && type != TENON_BF16)
-        return tf32 ? "not f32" : "neither f32 nor f16 nor bf16";
-    if (v->p[P_RANK] < 0 || v->p[P_RANK] >= RANKS) return "no such variant";
-    const char *why = make(p, &o);
+    const char *why = tenon_cuda_library_type_rejects(p, tf32);
     if (why) return why;
-    tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
-    if (!l) return "the device is not here: cuBLASLt plans for a device that it runs on";
-    const int version = tenon_cublaslt_version(&l->cx, &missing);
-    if (!version) return missing;
-    if (v->p[P_VERSION] && v->p[P_VERSION] != version) {
-        snprintf(scratch->text, sizeof scratch->text, "planned with cuBLASLt %d, this machine has %d", v->p[P_VERSION],
-                 version);
-        return scratch->text;
-    }
-    return NULL;
+    if (v->p[P_RANK] < 0 || v->p[P_RANK] >= RANKS) return "no such variant";
+    why = make(p, &o);
+    return why ? why : tenon_cuda_library_rejects(&tenon_cublaslt_library, v, device, scratch);
 }
 
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
-    const char *missing;
     (void)p;
-    tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
-    const int version = l ? tenon_cublaslt_version(&l->cx, &missing) : 0;
+    const int version = tenon_cuda_library_version(&tenon_cublaslt_library, device);
     const int count = version ? TENON_MIN(max, RANKS) : TENON_MIN(max, 1);
     for (int i = 0; i < count; i++) out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_VERSION] = version}};
     return count;
@@ -276,16 +261,8 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     r->rank = v->p[P_RANK];
     TENON_TRY(at_opt(cx, p, o));
     r->workspace_bytes = workspace_of(r);
-    tenon_buf b;
-    tenon_buf_init(&b, cx);
-    tenon_cuda_numbers_print(&b, &r->type, sizeof *r / sizeof r->type);
-    const tenon_status status = tenon_buf_status(&b);
-    tenon_kernel_source *k = &out->kernel[0];
-    *k = (tenon_kernel_source){.name = "cuda.cublaslt_matmul", .entry = tenon_cublaslt_library.entry};
-    if (status == TENON_OK) k->source = tenon_arena_strndup(p->graph->arena, b.data, b.length);
-    tenon_buf_free(&b);
-    TENON_TRY(status);
-    if (!k->source) return TENON_FAIL(cx, TENON_NOMEM, "cuBLASLt: no memory for a step");
+    TENON_TRY(tenon_cuda_library_source(cx, p, &tenon_cublaslt_library, "cuda.cublaslt_matmul", &r->type, sizeof *r / sizeof r->type,
+                                        &out->kernel[0]));
     out->kernel_count = 1;
     out->record_bytes = sizeof(record);
     out->workspace_bytes = (size_t)r->workspace_bytes;
@@ -362,43 +339,8 @@ static tenon_status run(const void *launch, void *exec)
 static double cost_of(const tenon_problem *p, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst,
                       bool tf32)
 {
-    const tenon_device_info *info = tenon_backend_cuda.info(device);
-    const int sm = tenon_cuda_sm(device);
-    const double tensor = sm >= 90 && sm < 120 ? 16 : sm == 80 ? 8 : 4;
-    const double gain = src[0].dtype == TENON_F32 ? (tf32 ? tensor / 2 : 1) : tensor;
-    double bytes = 0;
-    for (int i = 0; i < p->src_count; i++) bytes += (double)tenon_dtype_bytes(src[i].dtype, (size_t)tenon_tensor_count(&src[i]));
-    for (int i = 0; i < p->dst_count; i++) bytes += (double)tenon_dtype_bytes(dst[i].dtype, (size_t)tenon_tensor_count(&dst[i]));
-    return 4e-6 + TENON_MAX(tenon_problem_flops(p, src, dst) / (info->peak_flops * gain), bytes / info->bandwidth);
+    return 4e-6 + tenon_cuda_library_roofline(p, device, src, dst, 4, true, tf32);
 }
 
-#define MATMUL(id, id_name, tf32_)                                                                                               \
-    static const char *reject_##id(const tenon_problem *p, const tenon_variant *v, const tenon_device *device,                   \
-                                   tenon_reason *scratch)                                                                        \
-    {                                                                                                                            \
-        return reject(p, v, device, tf32_, scratch);                                                                             \
-    }                                                                                                                            \
-    static tenon_status plan_##id(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,      \
-                                  tenon_tactic_plan *out)                                                                        \
-    {                                                                                                                            \
-        (void)device;                                                                                                            \
-        return plan(cx, p, v, tf32_, out);                                                                                       \
-    }                                                                                                                            \
-    static double cost_##id(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src, \
-                            const tenon_tensor *dst)                                                                             \
-    {                                                                                                                            \
-        return cost_of(p, device, src, dst, tf32_) * (1 + 0.01 * v->p[P_RANK]);                                                  \
-    }                                                                                                                            \
-    const tenon_tactic tenon_cuda_##id = {.name = id_name,                                                                       \
-                                          .pattern = "matmul",                                                                   \
-                                          .flags = TENON_TACTIC_DETERMINISTIC |                                                  \
-                                                   (tf32_ ? TENON_TACTIC_TF32 | TENON_TACTIC_FINITE : 0),                        \
-                                          .variants = variants,                                                                  \
-                                          .reject = reject_##id,                                                                 \
-                                          .plan = plan_##id,                                                                     \
-                                          .bind = bind,                                                                          \
-                                          .run = run,                                                                            \
-                                          .cost = cost_##id}
-
-MATMUL(cublaslt_matmul, "cuda.cublaslt_matmul", false);
-MATMUL(cublaslt_matmul_tf32, "cuda.cublaslt_matmul_tf32", true);
+TENON_CUDA_LIBRARY_TACTIC(cublaslt_matmul, "matmul", false, 0);
+TENON_CUDA_LIBRARY_TACTIC(cublaslt_matmul_tf32, "matmul", true, TENON_TACTIC_TF32 | TENON_TACTIC_FINITE);

@@ -26,61 +26,20 @@ static const tenon_cuda_symbol symbols[] = {
 };
 #undef SYMBOL
 
-static struct {
-    pthread_mutex_t lock;
-    bool tried, found;
-    int noted; /* its version by a note of it, before it is opened; 0: not looked for; -1: none */
-    tenon_cudnn library;
-    char missing[768];
-} opened = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
 static const char *const file[] = {"libcudnn.so.9", NULL};
-#define PIP_PATTERN "libcudnn.so.9"
+static tenon_cudnn opened;
 
-static bool open_library(tenon_cx *cx, tenon_cudnn *out, char *missing, size_t bytes)
-{
-    const bool foreign = tenon_dl_is_open(file); /* PyTorch's, for one: says nothing of what another process will find */
-    char why[512];
-    tenon_cx quiet;
-    tenon_cx_init_child(&quiet, cx);
-    if (!tenon_cuda_library_open(cx, &out->dl, file, PIP_PATTERN, why, sizeof why)) {
-        snprintf(missing, bytes,
-                 "cuDNN 9 does not open: `pip install nvidia-cudnn-cu13`, or name its folder in TENON_CUDA_PATH (%.500s)", why);
-        return false;
-    }
-    if (tenon_cuda_library_symbols(&quiet, &out->dl, symbols, TENON_COUNTOF(symbols), out) != TENON_OK) {
-        snprintf(missing, bytes, "%.700s", quiet.message);
-        return false;
-    }
-    out->version = (int)out->cudnnGetVersion();
-    if (!foreign) tenon_cuda_library_note(&quiet, file, PIP_PATTERN, &out->dl, out->version);
-    return true;
-}
+static int ask_version(void) { return (int)opened.cudnnGetVersion(); }
 
-const tenon_cudnn *tenon_cudnn_open(tenon_cx *cx, const char **missing)
-{
-    pthread_mutex_lock(&opened.lock);
-    if (!opened.tried) opened.found = open_library(cx, &opened.library, opened.missing, sizeof opened.missing);
-    if (!opened.tried && !opened.found && opened.noted > 0) tenon_cuda_library_forget(cx, file, PIP_PATTERN);
-    opened.tried = true;
-    pthread_mutex_unlock(&opened.lock);
-    *missing = opened.found ? NULL : opened.missing;
-    return opened.found ? &opened.library : NULL;
-}
+static tenon_cuda_lazy lazy = {
+    .file = file, .pip_pattern = "libcudnn.so.9",
+    .advice = "cuDNN 9 does not open: `pip install nvidia-cudnn-cu13`, or name its folder in TENON_CUDA_PATH",
+    .symbols = symbols, .symbol_count = TENON_COUNTOF(symbols), .functions = &opened, .dl = &opened.dl, .version = &opened.version,
+    .ask_version = ask_version, .lock = PTHREAD_MUTEX_INITIALIZER,
+};
 
-int tenon_cudnn_version(tenon_cx *cx, const char **missing)
-{
-    pthread_mutex_lock(&opened.lock);
-    if (!opened.tried && !opened.noted) {
-        opened.noted = tenon_cuda_library_noted(cx, file, PIP_PATTERN);
-        if (!opened.noted) opened.noted = -1;
-    }
-    const int noted = opened.tried ? -1 : opened.noted;
-    pthread_mutex_unlock(&opened.lock);
-    if (noted > 0) return noted;
-    const tenon_cudnn *library = tenon_cudnn_open(cx, missing);
-    return library ? library->version : 0;
-}
+const tenon_cudnn *tenon_cudnn_open(tenon_cx *cx, const char **missing) { return tenon_cuda_lazy_open(cx, &lazy, missing) ? &opened : NULL; }
+static int version(tenon_cx *cx, const char **missing) { return tenon_cuda_lazy_version(cx, &lazy, missing); }
 
 tenon_status tenon_dnn_check(tenon_cx *cx, const tenon_cudnn *dnn, int error, const char *what)
 {
@@ -122,7 +81,7 @@ tenon_status tenon_dnn_handle_of(tenon_cx *cx, tenon_cuda_libraries *l, const te
 void tenon_dnn_context_destroy(tenon_cuda_libraries *l)
 {
     if (!l->dnn) return;
-    (void)opened.library.cudnnDestroy(l->dnn->handle);
+    (void)opened.cudnnDestroy(l->dnn->handle);
     while (l->dnn->memo) {
         tenon_dnn_memo *memo = l->dnn->memo;
         l->dnn->memo = memo->next;
@@ -229,7 +188,7 @@ static tenon_status load(tenon_cx *cx, tenon_cuda_libraries *l, const void *imag
 }
 
 const tenon_cuda_library tenon_cudnn_library = {
-    .entry = "cudnn", .magic = MAGIC, .version = tenon_cudnn_version, .compile = compile, .load = load, .unload = unload};
+    .name = "cuDNN", .entry = "cudnn", .magic = MAGIC, .version = version, .compile = compile, .load = load, .unload = unload};
 
 /* ---- running ---- */
 static int make_pack(const tenon_cudnn *dnn, int count, const int64_t *id, void *const *address, void *const *workspace,

@@ -122,8 +122,6 @@ typedef struct tenon_cudnn {
 extern const tenon_cuda_library tenon_cudnn_library;
 /* The library, opened at the first call of the process and never closed. NULL: it is not there, with the reason. */
 const tenon_cudnn *tenon_cudnn_open(tenon_cx *cx, const char **missing);
-/* Its version, without opening it where that is known (library_note.h). 0: it is not there, with the reason. */
-int tenon_cudnn_version(tenon_cx *cx, const char **missing);
 void tenon_dnn_context_destroy(tenon_cuda_libraries *libraries);
 tenon_status tenon_dnn_check(tenon_cx *cx, const tenon_cudnn *dnn, int error, const char *what);
 /* The device's handle, made at the first call. Used with libraries->turn held: a handle belongs to one thread at a time. */

@@ -5,7 +5,7 @@
    takes a second or so each, so the optimization level says how many are tried. The library counts its own memory while a step is
    enqueued. */
 #include "cuda/cudnn.h"
-#include "cuda/backend.h"
+#include "cuda/library_tactic.h"
 
 #include "base/checked.h"
 #include "op/window.h"
@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { P_RANK = 0, P_NOT_AT_THIS_LEVEL = 1, P_VERSION = 7 };
+enum { P_NOT_AT_THIS_LEVEL = 1 }; /* of a variant, beside those of all library tactics */
 enum { WORKSPACE_MOST = 16 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
 
 typedef struct own {
@@ -193,33 +193,19 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
                           tenon_reason *scratch)
 {
     own o;
-    const char *missing;
-    const tenon_dtype type = p->anchor[0].node->src[0]->type.dtype;
-    if (tf32 ? type != TENON_F32 : type != TENON_F32 && type != TENON_F16 && type != TENON_BF16)
-        return tf32 ? "not f32" : "neither f32 nor f16 nor bf16";
+    const char *why = tenon_cuda_library_type_rejects(p, tf32);
+    if (why) return why;
     if (v->p[P_RANK] < 0 || v->p[P_RANK] >= TENON_DNN_RANKS) return "no such variant";
     if (v->p[P_NOT_AT_THIS_LEVEL]) return "cuDNN takes a second for a plan: from optimization level 3 on";
-    const char *why = make(p, &o);
-    if (why) return why;
-    tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
-    if (!l) return "the device is not here: cuDNN plans for a device that it runs on";
-    const int version = tenon_cudnn_version(&l->cx, &missing);
-    if (!version) return missing;
-    if (v->p[P_VERSION] && v->p[P_VERSION] != version) {
-        snprintf(scratch->text, sizeof scratch->text, "planned with cuDNN %d, this machine has %d", v->p[P_VERSION],
-                 version);
-        return scratch->text;
-    }
-    return NULL;
+    why = make(p, &o);
+    return why ? why : tenon_cuda_library_rejects(&tenon_cudnn_library, v, device, scratch);
 }
 
 /* By how many variants the level permits: none below eight, then a few plans. */
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
-    const char *missing;
     (void)p;
-    tenon_cuda_libraries *l = tenon_cuda_libraries_of(device);
-    const int version = l ? tenon_cudnn_version(&l->cx, &missing) : 0;
+    const int version = tenon_cuda_library_version(&tenon_cudnn_library, device);
     const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : 1, count = TENON_MIN(version ? wanted : 1, max);
     for (int i = 0; i < count; i++)
         out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_NOT_AT_THIS_LEVEL] = max < 8, [P_VERSION] = version}};
@@ -238,16 +224,8 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     c->tf32 = tf32;
     c->rank = v->p[P_RANK];
     c->workspace_bytes = WORKSPACE_MOST;
-    tenon_buf b;
-    tenon_buf_init(&b, cx);
-    tenon_cuda_numbers_print(&b, &c->type, sizeof *c / sizeof c->type);
-    const tenon_status status = tenon_buf_status(&b);
-    tenon_kernel_source *k = &out->kernel[0];
-    *k = (tenon_kernel_source){.name = "cuda.cudnn_conv", .entry = tenon_cudnn_library.entry};
-    if (status == TENON_OK) k->source = tenon_arena_strndup(p->graph->arena, b.data, b.length);
-    tenon_buf_free(&b);
-    TENON_TRY(status);
-    if (!k->source) return TENON_FAIL(cx, TENON_NOMEM, "cuDNN: no memory for a step");
+    TENON_TRY(tenon_cuda_library_source(cx, p, &tenon_cudnn_library, "cuda.cudnn_conv", &c->type, sizeof *c / sizeof c->type,
+                                        &out->kernel[0]));
     out->kernel_count = 1;
     out->pack_count = 1;
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_krsc, .src = {o->src_w, -1, -1, -1}};
@@ -300,45 +278,9 @@ static tenon_status run(const void *launch, void *exec)
 static double cost_of(const tenon_problem *p, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst,
                       bool tf32)
 {
-    const tenon_device_info *info = tenon_backend_cuda.info(device);
-    const int sm = tenon_cuda_sm(device);
-    const double tensor = sm >= 90 && sm < 120 ? 12 : sm == 80 ? 6 : 3;
-    const double gain = tenon_node_int(p->anchor[0].node, "group") > 1 ? 1
-                        : src[0].dtype == TENON_F32                    ? (tf32 ? tensor / 2 : 1)
-                                                                       : tensor;
-    double bytes = 0;
-    for (int i = 0; i < p->src_count; i++) bytes += (double)tenon_dtype_bytes(src[i].dtype, (size_t)tenon_tensor_count(&src[i]));
-    for (int i = 0; i < p->dst_count; i++) bytes += (double)tenon_dtype_bytes(dst[i].dtype, (size_t)tenon_tensor_count(&dst[i]));
-    return 5e-6 + 3 * TENON_MAX(tenon_problem_flops(p, src, dst) / (info->peak_flops * gain), bytes / info->bandwidth);
+    const bool tensor = tenon_node_int(p->anchor[0].node, "group") <= 1;
+    return 5e-6 + 3 * tenon_cuda_library_roofline(p, device, src, dst, 3, tensor, tf32);
 }
 
-#define CONV(id, id_name, tf32_)                                                                                                 \
-    static const char *reject_##id(const tenon_problem *p, const tenon_variant *v, const tenon_device *device,                   \
-                                   tenon_reason *scratch)                                                                        \
-    {                                                                                                                            \
-        return reject(p, v, device, tf32_, scratch);                                                                             \
-    }                                                                                                                            \
-    static tenon_status plan_##id(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,      \
-                                  tenon_tactic_plan *out)                                                                        \
-    {                                                                                                                            \
-        (void)device;                                                                                                            \
-        return plan(cx, p, v, tf32_, out);                                                                                       \
-    }                                                                                                                            \
-    static double cost_##id(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src, \
-                            const tenon_tensor *dst)                                                                             \
-    {                                                                                                                            \
-        return cost_of(p, device, src, dst, tf32_) * (1 + 0.01 * v->p[P_RANK]);                                                  \
-    }                                                                                                                            \
-    const tenon_tactic tenon_cuda_##id = {.name = id_name,                                                                       \
-                                          .pattern = "conv",                                                                     \
-                                          .flags = TENON_TACTIC_DETERMINISTIC | TENON_TACTIC_FINITE |                            \
-                                                   (tf32_ ? TENON_TACTIC_TF32 : 0),                                              \
-                                          .variants = variants,                                                                  \
-                                          .reject = reject_##id,                                                                 \
-                                          .plan = plan_##id,                                                                     \
-                                          .bind = bind,                                                                          \
-                                          .run = run,                                                                            \
-                                          .cost = cost_##id}
-
-CONV(cudnn_conv, "cuda.cudnn_conv", false);
-CONV(cudnn_conv_tf32, "cuda.cudnn_conv_tf32", true);
+TENON_CUDA_LIBRARY_TACTIC(cudnn_conv, "conv", false, TENON_TACTIC_FINITE);
+TENON_CUDA_LIBRARY_TACTIC(cudnn_conv_tf32, "conv", true, TENON_TACTIC_FINITE | TENON_TACTIC_TF32);

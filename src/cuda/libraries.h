@@ -15,7 +15,7 @@
 typedef struct tenon_cuda_libraries tenon_cuda_libraries;
 typedef struct tenon_cuda_loaded tenon_cuda_loaded;
 typedef struct tenon_cuda_library {
-    const char *entry, *magic;
+    const char *name, *entry, *magic; /* name: for people */
     int (*version)(tenon_cx *cx, const char **missing); /* 0: not there */
     tenon_status (*compile)(tenon_cx *cx, tenon_cuda_libraries *libraries, const char *text, tenon_buf *image);
     tenon_status (*load)(tenon_cx *cx, tenon_cuda_libraries *libraries, const void *image, size_t bytes, tenon_cuda_loaded **out);

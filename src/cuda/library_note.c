@@ -91,30 +91,79 @@ static bool find(tenon_cx *cx, const uint64_t key[2], note *out)
     return memcmp(&now, &out->stamp, sizeof now) == 0;
 }
 
-int tenon_cuda_library_noted(tenon_cx *cx, const char *const *file, const char *pip_pattern)
+/* 0: nothing is known. */
+static int noted(tenon_cx *cx, const tenon_cuda_lazy *l)
 {
     uint64_t key[2];
     note n;
-    if (tenon_dl_is_open(file)) return 0; /* another's, of any version: opening it again is quick */
-    return key_of(cx, file, pip_pattern, key) && find(cx, key, &n) ? (int)n.version : 0;
+    if (tenon_dl_is_open(l->file)) return 0; /* another's, of any version: opening it again is quick */
+    return key_of(cx, l->file, l->pip_pattern, key) && find(cx, key, &n) ? (int)n.version : 0;
 }
 
-void tenon_cuda_library_note(tenon_cx *cx, const char *const *file, const char *pip_pattern, const tenon_dl *dl, int version)
+/* Of what was opened, where it is not noted yet. */
+static void write_note(tenon_cx *cx, const tenon_cuda_lazy *l)
 {
     uint64_t key[2];
     note old, n;
     memset(&n, 0, sizeof n);
-    n.version = version;
-    n.stamp = stamp_of(dl->path);
-    memcpy(n.path, dl->path, strlen(dl->path));
-    if (version <= 0 || n.stamp.bytes < 0 || n.path[0] != '/' || !key_of(cx, file, pip_pattern, key)) return;
-    if (!find(cx, key, &old) || old.version != version) tenon_kernel_cache_put(cx, key, &n, sizeof n);
+    n.version = *l->version;
+    n.stamp = stamp_of(l->dl->path);
+    memcpy(n.path, l->dl->path, strlen(l->dl->path));
+    if (n.version <= 0 || n.stamp.bytes < 0 || n.path[0] != '/' || !key_of(cx, l->file, l->pip_pattern, key)) return;
+    if (!find(cx, key, &old) || old.version != n.version) tenon_kernel_cache_put(cx, key, &n, sizeof n);
 }
 
-void tenon_cuda_library_forget(tenon_cx *cx, const char *const *file, const char *pip_pattern)
+/* It was noted, and did not open: something that it needs is gone. */
+static void forget(tenon_cx *cx, const tenon_cuda_lazy *l)
 {
     uint64_t key[2];
     note none;
     memset(&none, 0, sizeof none);
-    if (key_of(cx, file, pip_pattern, key)) tenon_kernel_cache_put(cx, key, &none, sizeof none);
+    if (key_of(cx, l->file, l->pip_pattern, key)) tenon_kernel_cache_put(cx, key, &none, sizeof none);
+}
+
+/* ---- opening ---- */
+static bool open_now(tenon_cx *cx, tenon_cuda_lazy *l)
+{
+    const bool foreign = tenon_dl_is_open(l->file); /* PyTorch's, for one: says nothing of what another process will find */
+    char why[512];
+    tenon_cx quiet;
+    tenon_cx_init_child(&quiet, cx);
+    if (!tenon_cuda_library_open(cx, l->dl, l->file, l->pip_pattern, why, sizeof why)) {
+        snprintf(l->missing, sizeof l->missing, "%s (%.500s)", l->advice, why);
+        return false;
+    }
+    if (tenon_cuda_library_symbols(&quiet, l->dl, l->symbols, l->symbol_count, l->functions) != TENON_OK) {
+        snprintf(l->missing, sizeof l->missing, "%.700s", quiet.message);
+        return false;
+    }
+    *l->version = l->ask_version();
+    if (!foreign) write_note(&quiet, l);
+    return true;
+}
+
+bool tenon_cuda_lazy_open(tenon_cx *cx, tenon_cuda_lazy *l, const char **missing)
+{
+    pthread_mutex_lock(&l->lock);
+    if (!l->tried) {
+        l->found = open_now(cx, l);
+        if (!l->found && l->noted > 0) forget(cx, l);
+    }
+    l->tried = true;
+    pthread_mutex_unlock(&l->lock);
+    *missing = l->found ? NULL : l->missing;
+    return l->found;
+}
+
+int tenon_cuda_lazy_version(tenon_cx *cx, tenon_cuda_lazy *l, const char **missing)
+{
+    pthread_mutex_lock(&l->lock);
+    if (!l->tried && !l->noted) {
+        l->noted = noted(cx, l);
+        if (!l->noted) l->noted = -1;
+    }
+    const int version = l->tried ? -1 : l->noted;
+    pthread_mutex_unlock(&l->lock);
+    if (version > 0) return version;
+    return tenon_cuda_lazy_open(cx, l, missing) ? *l->version : 0;
 }
