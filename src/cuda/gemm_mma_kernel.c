@@ -2,7 +2,7 @@
 /* Matrix products of f16, bf16 and (where TF32 is permitted) f32 on tensor cores by mma.sync, from one row to thousands.
    A variant is a tile, how many blocks share the
    depth (clusters, compute capability 9.0) and how many chunks are in shared memory; a model of a round of blocks puts them in order. */
-#include "cuda/gemm_mma.h"
+#include "cuda/gemm_product.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -92,7 +92,7 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
     tenon_cuda_product o;
     choice best[VARIANTS];
     int count = 0;
-    if (tenon_cuda_product_make(p, &o)) return 0;
+    if (tenon_cuda_product_make(p, true, &o)) return 0;
     const layout l = layout_of(&o);
     if (l.bytes != 2 && l.bytes != 4) return 0;
     const tenon_cuda_extent e = tenon_cuda_product_extent(p);
@@ -119,7 +119,7 @@ static double cost(const tenon_problem *p, const tenon_variant *v, const tenon_d
 {
     tenon_cuda_product o;
     (void)src, (void)dst;
-    if (tenon_cuda_product_make(p, &o)) return INFINITY;
+    if (tenon_cuda_product_make(p, true, &o)) return INFINITY;
     const layout l = layout_of(&o);
     const tenon_cuda_extent e = tenon_cuda_product_extent(p);
     choice c = {.tile = &tiles[v->p[P_TILE]], .split = v->p[P_SPLIT], .stages = v->p[P_STAGES]};
@@ -132,8 +132,11 @@ static const char *reject_tile(const tenon_problem *p, const tenon_variant *v, c
 {
     tenon_cuda_product o;
     const int tile_at = v->p[P_TILE], split = v->p[P_SPLIT], stages = v->p[P_STAGES];
-    const char *why = tenon_cuda_product_rejects(p, &o, scratch);
+    const tenon_program *post = p->anchor[0].post;
+    const char *why = tenon_cuda_product_rejects(p, true, &o, scratch);
     if (why) return why;
+    if (post && post->class_ != TENON_CLASS_F32) return "a program that does not compute in f32";
+    if (p->anchor[0].node->src[0]->type.dim[o.axis_a]->hi > INT32_MAX) return "a depth that 32-bit indices do not reach";
     if (tile_at < 0 || tile_at >= (int)TILES || split < 1 || split > 8 || (split & (split - 1)) || stages < 2 || stages > STAGES_MOST)
         return "no such variant";
     if (split > 1 && tenon_cuda_sm(device) < 90) return "clusters need compute capability 9.0";
@@ -160,10 +163,11 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     const tile *t = &tiles[v->p[P_TILE]];
     tenon_cuda_product *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
     if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a step");
-    const char *why = tenon_cuda_product_make(p, o);
+    const char *why = tenon_cuda_product_make(p, true, o);
     if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.matmul_mma: %s", why);
     tenon_buf b;
     tenon_buf_init(&b, cx);
+    tenon_buf_str(&b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
     tenon_cuda_product_print(p, o, &b);
     const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_gemm_mma, "tenon_gemm_mma", &out->kernel[0]);
     tenon_buf_free(&b);
@@ -182,17 +186,18 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     tenon_cuda_record *r = record;
     const tenon_cuda_product *o = b->plan->own;
     const tile *t = &tiles[b->variant->p[P_TILE]];
-    const int split = b->variant->p[P_SPLIT], rank = o->space.rank;
-    int64_t size[TENON_MAX_RANK], batch = 1;
+    const int split = b->variant->p[P_SPLIT];
+    const tenon_tensor *tensor[TENON_CUDA_TENSORS];
     const layout l = layout_of(o);
     memset(r, 0, sizeof *r);
-    TENON_TRY(tenon_cuda_product_bind(cx, b, o, 16 / l.bytes, r));
-    tenon_cuda_product_most(b, o, size);
-    for (int j = 0; j < rank - 2; j++) batch *= size[j];
-    r->grid[0] = (uint32_t)((size[rank - 2] + t->bm - 1) / t->bm * ((size[rank - 1] + t->bn - 1) / t->bn) * split);
-    r->grid[1] = 1;
-    r->grid[2] = (uint32_t)batch;
-    if (!r->grid[2]) r->grid[0] = 0;
+    TENON_TRY(tenon_cuda_product_bind(cx, b, o, tensor, r));
+    for (int i = 0; i < o->space.count; i++) {
+        const bool aligned = i < 2 ? tenon_cuda_product_in_vectors(b, o, i, tensor[i], 16 / l.bytes)
+                                    : tenon_cuda_space_is_aligned(&o->space, i, b->shape, tensor[i], 8);
+        r->args.aligned |= (uint32_t)aligned << i;
+    }
+    tenon_cuda_product_grid(b, o, t->bm, t->bn, r);
+    r->grid[0] *= (uint32_t)split;
     r->threads = (uint32_t)threads_of(t);
     r->shared_bytes = (uint32_t)shared_bytes(t, split, b->variant->p[P_STAGES], l);
     r->cluster = split > 1 ? (uint32_t)split : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A matmul problem as tensor-core kernels see it; contracts in gemm_mma.h. */
-#include "cuda/gemm_mma.h"
+/* A matmul problem as kernels see it; contracts in gemm_product.h. */
+#include "cuda/gemm_product.h"
 
 #include "base/checked.h"
 
@@ -36,7 +36,7 @@ static const char *make_space(const tenon_problem *p, tenon_cuda_product *o, int
     return tenon_cuda_space_finish(&o->space, keep) ? NULL : "sizes too large to reckon with";
 }
 
-const char *tenon_cuda_product_make(const tenon_problem *p, tenon_cuda_product *o)
+const char *tenon_cuda_product_make(const tenon_problem *p, bool join, tenon_cuda_product *o)
 {
     const tenon_anchor *at = &p->anchor[0];
     const tenon_node *n = at->node;
@@ -49,9 +49,8 @@ const char *tenon_cuda_product_make(const tenon_problem *p, tenon_cuda_product *
     if (o->src_a < 0 || o->src_b < 0) return "an operand is not a source";
     o->axis_a = a->rank - 1;
     o->axis_b = b->rank - 2;
-    bool one_b = true; /* the same B for all matrices */
-    for (int i = 0; i < b->rank - 2; i++) one_b = one_b && tenon_dim_is(b->dim[i], 1);
-    const char *why = make_space(p, o, one_b ? 1 : 2);
+    for (int i = 0; i < b->rank - 2; i++) join = join && tenon_dim_is(b->dim[i], 1); /* the same B for all matrices */
+    const char *why = make_space(p, o, join ? 1 : 2);
     if (!why && o->space.rank < 2) why = make_space(p, o, 2); /* a single row */
     if (why) return why;
     for (int i = 0; at->post && i < at->post->operand_count; i++)
@@ -66,19 +65,16 @@ const char *tenon_cuda_product_make(const tenon_problem *p, tenon_cuda_product *
     return NULL;
 }
 
-const char *tenon_cuda_product_rejects(const tenon_problem *p, tenon_cuda_product *o, tenon_reason *scratch)
+const char *tenon_cuda_product_rejects(const tenon_problem *p, bool join, tenon_cuda_product *o, tenon_reason *scratch)
 {
-    const char *why = tenon_cuda_product_make(p, o);
+    const char *why = tenon_cuda_product_make(p, join, o);
     if (why) return why;
     const tenon_program *post = p->anchor[0].post;
-    if (post && post->class_ != TENON_CLASS_F32) return "a program that does not compute in f32";
     if (post && (why = tenon_cuda_program_rejects(post, scratch)) != NULL) return why;
     int64_t batch = 1;
     for (int j = 0; j < o->space.rank - 2; j++)
         if (!tenon_mul_i64(batch, o->space.dim[j]->hi, &batch) || batch > BATCH_MOST) return "more matrices than a grid holds";
-    if (tenon_cuda_space_most(&o->space) > INT32_MAX) return "more elements than 32-bit indices reach";
-    if (p->anchor[0].node->src[0]->type.dim[o->axis_a]->hi > INT32_MAX) return "a depth that 32-bit indices do not reach";
-    return NULL;
+    return tenon_cuda_space_most(&o->space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
 }
 
 tenon_cuda_extent tenon_cuda_product_extent(const tenon_problem *p)
@@ -111,13 +107,13 @@ void tenon_cuda_product_print(const tenon_problem *p, const tenon_cuda_product *
 {
     const tenon_cuda_space *s = &o->space;
     const int first = tenon_cuda_space_numbers(s);
-    tenon_buf_str(b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
     tenon_cuda_space_print(s, b);
     print_known(b, "tenon_depth", o->depth, first);
     print_known(b, "tenon_step_a", o->step_a, first + 1);
     print_known(b, "tenon_step_b", o->step_b, first + 2);
-    tenon_buf_printf(b, "#define A_TYPE %s\n#define A_ALONG_DEPTH %d\n#define B_ALONG_DEPTH %d\n#define B_CONSTANT %d\n",
-                     tenon_cuda_type(s->tensor[0].type->dtype), a_along_depth(o), b_along_depth(o), p->src[o->src_b].format.weight);
+    tenon_buf_printf(b, "#define A_TYPE %s\n#define B_TYPE %s\n#define A_ALONG_DEPTH %d\n#define B_ALONG_DEPTH %d\n#define B_CONSTANT %d\n",
+                     tenon_cuda_type(s->tensor[0].type->dtype), tenon_cuda_type(s->tensor[1].type->dtype), a_along_depth(o),
+                     b_along_depth(o), p->src[o->src_b].format.weight);
     tenon_cuda_program_print(&o->program, s, b);
 }
 
@@ -139,35 +135,42 @@ static bool whole_vectors(const tenon_cuda_space *s, int t, const int64_t *numbe
     return true;
 }
 
-tenon_status tenon_cuda_product_bind(tenon_cx *cx, const tenon_bind *b, const tenon_cuda_product *o, int vector, tenon_cuda_record *r)
+bool tenon_cuda_product_in_vectors(const tenon_bind *b, const tenon_cuda_product *o, int t, const tenon_tensor *tensor, int vector)
 {
     const tenon_cuda_space *s = &o->space;
-    const int rank = s->rank;
-    const tenon_tensor *tensor[TENON_CUDA_TENSORS];
+    const int rank = s->rank, axis = t == 0 ? rank - 2 : rank - 1; /* of the space, beside the depth */
+    const int64_t *depth = b->shape + tenon_cuda_space_numbers(s);
+    const int64_t other_step = b->shape[(1 + t) * rank + axis], other = b->shape[axis];
+    if (t == 0 ? a_along_depth(o) : b_along_depth(o))
+        return whole_vectors(s, t, b->shape, tensor, t == 0 ? o->step_a : o->step_b, depth[0], other_step, other, vector);
+    return whole_vectors(s, t, b->shape, tensor, other_step, other, depth[1 + t], depth[0], vector);
+}
+
+tenon_status tenon_cuda_product_bind(tenon_cx *cx, const tenon_bind *b, const tenon_cuda_product *o, const tenon_tensor **tensor,
+                                     tenon_cuda_record *r)
+{
+    const tenon_cuda_space *s = &o->space;
     for (int t = 0; t < s->count; t++) tensor[t] = bound(b, o, t);
     TENON_TRY(tenon_cuda_space_bind(cx, s, b->dst[o->domain_dst].dim, tensor, b->shape));
-    const int64_t depth = tensor[0]->dim[o->axis_a], step_a = tensor[0]->stride[o->axis_a], step_b = tensor[1]->stride[o->axis_b];
-    const int64_t rows = b->shape[rank - 2], columns = b->shape[rank - 1], by_row = b->shape[rank + rank - 2],
-                  by_column = b->shape[2 * rank + rank - 1];
     int64_t *extra = b->shape + tenon_cuda_space_numbers(s);
-    extra[0] = depth, extra[1] = step_a, extra[2] = step_b;
-    if (depth > 1 && ((o->step_a != TENON_CUDA_UNKNOWN && o->step_a != step_a) || (o->step_b != TENON_CUDA_UNKNOWN && o->step_b != step_b)))
+    extra[0] = tensor[0]->dim[o->axis_a];
+    extra[1] = tensor[0]->stride[o->axis_a];
+    extra[2] = tensor[1]->stride[o->axis_b];
+    if (extra[0] > 1 && ((o->step_a != TENON_CUDA_UNKNOWN && o->step_a != extra[1]) || (o->step_b != TENON_CUDA_UNKNOWN && o->step_b != extra[2])))
         return TENON_FAIL(cx, TENON_INTERNAL, "cuda: strides along the depth of a product are not those of its formats");
-    const bool along_a = a_along_depth(o), along_b = b_along_depth(o);
-    if (along_a ? whole_vectors(s, 0, b->shape, tensor[0], o->step_a, depth, by_row, rows, vector)
-                : whole_vectors(s, 0, b->shape, tensor[0], by_row, rows, step_a, depth, vector)) r->args.aligned |= 1;
-    if (along_b ? whole_vectors(s, 1, b->shape, tensor[1], o->step_b, depth, by_column, columns, vector)
-                : whole_vectors(s, 1, b->shape, tensor[1], by_column, columns, step_b, depth, vector)) r->args.aligned |= 2;
-    for (int t = 0; t < s->count; t++) {
-        r->args.at[t] = tensor[t]->data;
-        if (t >= 2) r->args.aligned |= (uint32_t)tenon_cuda_space_is_aligned(s, t, b->shape, tensor[t], 8) << t;
-    }
+    for (int t = 0; t < s->count; t++) r->args.at[t] = tensor[t]->data;
     r->args.shape = b->shape_device;
     r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
     return TENON_OK;
 }
 
-void tenon_cuda_product_most(const tenon_bind *b, const tenon_cuda_product *o, int64_t *size)
+void tenon_cuda_product_grid(const tenon_bind *b, const tenon_cuda_product *o, int bm, int bn, tenon_cuda_record *r)
 {
+    const int rank = o->space.rank;
+    int64_t size[TENON_MAX_RANK], batch = 1;
     tenon_cuda_space_sizes(&o->space, (b->dst_most ? b->dst_most : b->dst)[o->domain_dst].dim, size);
+    for (int j = 0; j < rank - 2; j++) batch *= size[j];
+    r->grid[0] = batch ? (uint32_t)(tenon_ceil_div(size[rank - 2], bm) * tenon_ceil_div(size[rank - 1], bn)) : 0;
+    r->grid[1] = 1;
+    r->grid[2] = (uint32_t)batch;
 }
