@@ -26,10 +26,9 @@ typedef struct tenon_cuda_attention {
 /* NULL, or why the problem is none for these kernels. */
 const char *tenon_cuda_attention_make(const tenon_problem *p, tenon_cuda_attention *o);
 const char *tenon_cuda_attention_rejects(const tenon_problem *p, tenon_cuda_attention *o, tenon_reason *scratch);
-/* tenon_size, tenon_step, tenon_number; type T, D, DV, SCALE (times log2(e)), LOG2E, INFINITY_F, CAUSAL, MASK (0 none, 1 to be added,
-   2 bool), MASK_TYPE; and the program. */
-void tenon_cuda_attention_print(const tenon_problem *p, const tenon_cuda_attention *o, tenon_buf *b);
-int tenon_cuda_attention_count(const tenon_cuda_attention *o); /* numbers of the shape block */
+/* The plan of a tactic but for the options of its kernel: `entry` of `text` behind the preludes, tenon_size, tenon_step, tenon_number; type
+   T, D, DV, SCALE (times log2(e)), LOG2E, INFINITY_F, CAUSAL, MASK (0 none, 1 to be added, 2 bool), MASK_TYPE; and the program. */
+tenon_status tenon_cuda_attention_plan(tenon_cx *cx, const tenon_problem *p, const char *text, const char *entry, tenon_tactic_plan *out);
 /* Fills the shape block and the record but for grid, threads and shared memory. aligned: tensors of the program in vectors of `vector`;
    bits 28, 29, 30: rows of q, k, v are whole vectors of 16 bytes. */
 tenon_status tenon_cuda_attention_bind(tenon_cx *cx, const tenon_bind *b, const tenon_cuda_attention *o, int vector, tenon_cuda_record *r);

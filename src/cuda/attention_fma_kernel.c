@@ -71,23 +71,9 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
 static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
 {
     (void)device;
-    tenon_cuda_attention *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
-    if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a step");
-    const char *why = tenon_cuda_attention_make(p, o);
-    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.attention_fma: %s", why);
-    tenon_buf b;
-    tenon_buf_init(&b, cx);
-    tenon_buf_str(&b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
-    tenon_cuda_attention_print(p, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_attention_fma, "tenon_attention_fma", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_attention_plan(cx, p, tenon_cuda_src_attention_fma, "tenon_attention_fma", out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DOWN_QUERIES=%d", v->p[P_ROWS]);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_attention_count(o);
-    out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

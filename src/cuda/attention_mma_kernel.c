@@ -98,23 +98,9 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
 {
     (void)device;
     const tile *t = &tiles[v->p[P_TILE]];
-    tenon_cuda_attention *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
-    if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a step");
-    const char *why = tenon_cuda_attention_make(p, o);
-    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.attention_mma: %s", why);
-    tenon_buf b;
-    tenon_buf_init(&b, cx);
-    tenon_buf_str(&b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
-    tenon_cuda_attention_print(p, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_attention_mma, "tenon_attention_mma", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_attention_plan(cx, p, tenon_cuda_src_attention_mma, "tenon_attention_mma", out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DWQ=%d -DWT=%d -DBT=%d -DSTAGES=%d", t->wq, t->wt, t->bt, v->p[P_STAGES]);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_attention_count(o);
-    out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

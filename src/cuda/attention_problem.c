@@ -85,8 +85,6 @@ const char *tenon_cuda_attention_rejects(const tenon_problem *p, tenon_cuda_atte
     return NULL;
 }
 
-int tenon_cuda_attention_count(const tenon_cuda_attention *o) { return tenon_cuda_space_numbers(&o->space) + TENON_CUDA_ATTENTION_NUMBERS; }
-
 static void print_float(tenon_buf *b, const char *name, float v)
 {
     uint32_t bits;
@@ -94,7 +92,7 @@ static void print_float(tenon_buf *b, const char *name, float v)
     tenon_buf_printf(b, "#define %s __uint_as_float(0x%08xu)\n", name, bits);
 }
 
-void tenon_cuda_attention_print(const tenon_problem *p, const tenon_cuda_attention *o, tenon_buf *b)
+static void print(const tenon_problem *p, const tenon_cuda_attention *o, tenon_buf *b)
 {
     const tenon_node *n = p->anchor[0].node;
     const int first = tenon_cuda_space_numbers(&o->space);
@@ -114,6 +112,26 @@ void tenon_cuda_attention_print(const tenon_problem *p, const tenon_cuda_attenti
     print_float(b, "LOG2E", 1.4426950408889634f);
     print_float(b, "INFINITY_F", INFINITY);
     tenon_cuda_program_print(&o->program, &o->space, b);
+}
+
+tenon_status tenon_cuda_attention_plan(tenon_cx *cx, const tenon_problem *p, const char *text, const char *entry, tenon_tactic_plan *out)
+{
+    tenon_cuda_attention *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
+    if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a step");
+    const char *why = tenon_cuda_attention_make(p, o);
+    if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.attention: %s", why);
+    tenon_buf b;
+    tenon_buf_init(&b, cx);
+    tenon_buf_str(&b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
+    print(p, o, &b);
+    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, text, entry, &out->kernel[0]);
+    tenon_buf_free(&b);
+    out->kernel_count = 1;
+    out->record_bytes = sizeof(tenon_cuda_record);
+    out->shape_count = tenon_cuda_space_numbers(&o->space) + TENON_CUDA_ATTENTION_NUMBERS;
+    out->in_place = true;
+    out->own = o;
+    return status;
 }
 
 static const tenon_tensor *bound(const tenon_bind *b, const tenon_cuda_attention *o, int t)

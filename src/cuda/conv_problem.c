@@ -2,9 +2,11 @@
 /* Convolution problems as numbers and text for kernels. */
 #include "cuda/conv_problem.h"
 
+#include "base/checked.h"
 #include "op/window.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 extern const char tenon_cuda_src_conv[];
@@ -354,3 +356,49 @@ tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const 
 }
 
 const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b) { return (b->dst_most ? b->dst_most : b->dst)[c->domain_dst].dim; }
+
+/* ---- pools and maps ---- */
+bool tenon_cuda_map_is_planar(const tenon_cuda_conv *c) { return c->space.tensor[c->program.result[0]].stride[c->space.rank - 1] != 1; }
+
+bool tenon_cuda_map_takes(const tenon_cuda_conv *c, const tenon_variant *v)
+{
+    const int vector = v->p[MAP_VECTOR], most = 16 / (int)tenon_dtype_bytes(c->dtype, 1);
+    if (vector == 1) return true;
+    return (vector == 2 || vector == 4 || vector == 8) && vector <= most && c->number[CONV_STEP_C] == 1 && !tenon_cuda_map_is_planar(c);
+}
+
+int tenon_cuda_map_variants(const tenon_cuda_conv *c, tenon_variant *out, int max)
+{
+    int count = 0;
+    for (int vector = 8; vector >= 1 && count < max; vector /= 2) {
+        const tenon_variant v = {{vector}};
+        if (tenon_cuda_map_takes(c, &v)) out[count++] = v;
+    }
+    return count;
+}
+
+tenon_status tenon_cuda_map_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_cuda_conv *c, tenon_buf *b,
+                                 const char *text, const char *entry, tenon_tactic_plan *out)
+{
+    tenon_buf_printf(b, "#define Y_PLANAR %d\n", tenon_cuda_map_is_planar(c));
+    TENON_TRY(tenon_cuda_kernel_source(cx, p, b, text, entry, &out->kernel[0]));
+    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DVC=%d", MAP_THREADS, v->p[MAP_VECTOR]);
+    out->kernel_count = 1;
+    out->record_bytes = sizeof(tenon_cuda_record);
+    out->shape_count = tenon_cuda_conv_numbers(c);
+    out->in_place = true;
+    return TENON_OK;
+}
+
+tenon_status tenon_cuda_map_bind(tenon_cx *cx, const tenon_bind *b, const tenon_cuda_conv *c, tenon_cuda_record *r)
+{
+    const int vector = b->variant->p[MAP_VECTOR];
+    TENON_TRY(tenon_cuda_conv_bind(cx, c, b, NULL, vector, r));
+    const int64_t *most = tenon_cuda_conv_most(c, b);
+    int64_t threads = tenon_ceil_div(c->channels, vector);
+    for (int i = 0; i < c->rank; i++)
+        if (i != 1) threads *= most[i];
+    r->grid[0] = (uint32_t)tenon_ceil_div(threads, MAP_THREADS);
+    r->threads = MAP_THREADS;
+    return TENON_OK;
+}

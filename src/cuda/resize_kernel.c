@@ -2,16 +2,11 @@
 /* resize of the spatial axes: nearest, linear and cubic, all coordinate transformations but crop_and_resize: resize.cu. */
 #include "cuda/conv_problem.h"
 
-#include "base/checked.h"
-
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 extern const char tenon_cuda_src_resize[];
-
-enum { P_VECTOR, THREADS = 128 };
 
 /* In the order of the kernel's enumerations. */
 static const char *const transforms[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
@@ -23,7 +18,6 @@ typedef struct own {
     tenon_cuda_conv conv;
     int mode, transform, rounding;
     double scale[3]; /* of the kernel's axes; 0: that of the sizes */
-    bool y_planar;
 } own;
 
 static int word(const tenon_node *n, const char *attr, const char *const *words)
@@ -67,25 +61,14 @@ static const char *make(const tenon_problem *p, own *o)
     if (!why) why = find_scales(n, o);
     if (why) return why;
     if (!tenon_is_float(o->conv.dtype) && o->mode != 0) return "integers are not interpolated";
-    o->y_planar = o->conv.space.tensor[o->conv.program.result[0]].stride[o->conv.space.rank - 1] != 1;
     return NULL;
-}
-
-static bool vector_fits(const own *o, int vector)
-{
-    const int most = 16 / (int)tenon_dtype_bytes(o->conv.dtype, 1);
-    return vector == 1 || ((vector == 2 || vector == 4 || vector == 8) && vector <= most && o->conv.number[CONV_STEP_C] == 1 && !o->y_planar);
 }
 
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
     own o;
-    int count = 0;
     (void)device;
-    if (make(p, &o)) return 0;
-    for (int vector = 8; vector >= 1; vector /= 2)
-        if (count < TENON_MIN(max, 2) && vector_fits(&o, vector)) out[count++] = (tenon_variant){{vector}};
-    return count;
+    return make(p, &o) ? 0 : tenon_cuda_map_variants(&o.conv, out, TENON_MIN(max, 2));
 }
 
 static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
@@ -94,7 +77,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     (void)device;
     const char *why = make(p, &o);
     if (why) return why;
-    if (v->p[P_VECTOR] < 1 || !vector_fits(&o, v->p[P_VECTOR])) return "no such variant";
+    if (!tenon_cuda_map_takes(&o.conv, v)) return "no such variant";
     return p->anchor[0].post ? tenon_cuda_program_rejects(p->anchor[0].post, scratch) : NULL;
 }
 
@@ -114,8 +97,8 @@ static void print_options(const tenon_node *n, const own *o, tenon_buf *b)
     }
     tenon_buf_str(b, "#define CUBIC_A ");
     print_double(b, tenon_node_float(n, "cubic_coeff_a"));
-    tenon_buf_printf(b, "#define TAPS %d\n#define TRANSFORM %d\n#define ROUNDING %d\n#define EXCLUDE %d\n#define Y_PLANAR %d\n", 1 << o->mode, o->transform,
-                     o->rounding, tenon_node_int(n, "exclude_outside") != 0, o->y_planar);
+    tenon_buf_printf(b, "#define TAPS %d\n#define TRANSFORM %d\n#define ROUNDING %d\n#define EXCLUDE %d\n", 1 << o->mode, o->transform, o->rounding,
+                     tenon_node_int(n, "exclude_outside") != 0);
 }
 
 static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_tactic_plan *out)
@@ -130,30 +113,16 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_str(&b, "#define POOL 1\n");
     tenon_cuda_conv_print(&o->conv, &b);
     print_options(p->anchor[0].node, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_resize, "tenon_resize", &out->kernel[0]);
+    const tenon_status status = tenon_cuda_map_plan(cx, p, v, &o->conv, &b, tenon_cuda_src_resize, "tenon_resize", out);
     tenon_buf_free(&b);
-    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DVC=%d", THREADS, v->p[P_VECTOR]);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_conv_numbers(&o->conv);
-    out->in_place = true;
     out->own = o;
     return status;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
 {
-    tenon_cuda_record *r = record;
     const own *o = b->plan->own;
-    const tenon_cuda_conv *c = &o->conv;
-    TENON_TRY(tenon_cuda_conv_bind(cx, c, b, NULL, b->variant->p[P_VECTOR], r));
-    const int64_t *most = tenon_cuda_conv_most(c, b);
-    int64_t threads = tenon_ceil_div(c->channels, b->variant->p[P_VECTOR]);
-    for (int i = 0; i < c->rank; i++)
-        if (i != 1) threads *= most[i];
-    r->grid[0] = (uint32_t)tenon_ceil_div(threads, THREADS);
-    r->threads = THREADS;
-    return TENON_OK;
+    return tenon_cuda_map_bind(cx, b, &o->conv, record);
 }
 
 const tenon_tactic tenon_cuda_resize = {
