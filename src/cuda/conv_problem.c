@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const char tenon_cuda_src_conv[];
+extern const char tenon_cuda_src_map[], tenon_cuda_src_conv[];
 
 static bool is_transposed(const tenon_node *n) { return strcmp(n->op->name, "conv_transpose") == 0; }
 
@@ -381,6 +381,7 @@ tenon_status tenon_cuda_map_plan(tenon_cx *cx, const tenon_problem *p, const ten
                                  const char *text, const char *entry, tenon_tactic_plan *out)
 {
     tenon_buf_printf(b, "#define Y_PLANAR %d\n", tenon_cuda_map_is_planar(c));
+    tenon_buf_str(b, tenon_cuda_src_map);
     TENON_TRY(tenon_cuda_kernel_source(cx, p, b, text, entry, &out->kernel[0]));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DVC=%d", MAP_THREADS, v->p[MAP_VECTOR]);
     out->kernel_count = 1;

@@ -1,34 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* max_pool, average_pool, lp_pool: a thread makes VC neighbouring channels of one result (VC 1: any layout). What a maximum is follows
-   the reference: x > m ? x : m, so a NaN is skipped, and the first of equal ones has the index. */
-#define GROUPS_C ((CHANNELS + VC - 1) / VC)
+/* max_pool, average_pool, lp_pool: a thread makes VC neighbouring channels of one result (map.cu). What a maximum is follows the
+   reference: x > m ? x : m, so a NaN is skipped, and the first of equal ones has the index. */
 enum { MAXIMUM, AVERAGE, NORM };
 
 extern "C" __global__ void __launch_bounds__(BLOCK) tenon_pool(const __grid_constant__ tenon_args args)
 {
-    const int od = RANK > 4 ? (int)tenon_size(args, RANK - 4) : 1, oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1;
-    const int ow = (int)tenon_size(args, RANK - 2), images = (int)tenon_size(args, 0);
+    tenon_place p;
+    const bool here = tenon_place_of(args, p);
     tenon_wait();
     tenon_trigger();
-    if (!od || !oh || !ow) return;
-    unsigned rest = blockIdx.x * (unsigned)BLOCK + threadIdx.x;
-    int c = 0;
-    if (!Y_PLANAR) {
-        c = (int)(rest % GROUPS_C) * VC;
-        rest /= GROUPS_C;
-    }
-    const int w0 = (int)(rest % ow), h0 = (int)(rest / ow % oh), d0 = (int)(rest / ow / oh % od);
-    int n = (int)(rest / ow / oh / od);
-    if (Y_PLANAR) {
-        c = n % CHANNELS;
-        n /= CHANNELS;
-    }
-    if (n >= images) return;
+    if (!here) return;
     const int in_d = (int)tenon_x(args, X_IN), in_h = (int)tenon_x(args, X_IN + 1), in_w = (int)tenon_x(args, X_IN + 2);
-    const int d1 = d0 * STRIDE_D - (int)tenon_x(args, X_BEGIN), h1 = h0 * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1);
-    const int w1 = w0 * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2);
-    const X_TYPE *x = (const X_TYPE *)args.at[X_AT] + n * tenon_x(args, X_STEP_N) + c * tenon_x(args, X_STEP_C);
-    const bool aligned = args.aligned >> X_AT & 1;
+    const int d1 = p.d * STRIDE_D - (int)tenon_x(args, X_BEGIN), h1 = p.h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1);
+    const int w1 = p.w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2);
+    const X_TYPE *x = (const X_TYPE *)args.at[X_AT] + p.n * tenon_x(args, X_STEP_N) + p.c * tenon_x(args, X_STEP_C);
     float v[VC];
     int place[VC], inside = 0, padded = 0;
 #pragma unroll
@@ -45,12 +30,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tenon_pool(const __grid_cons
                 inside++;
                 float e[VC];
                 const long long at = d * tenon_x(args, X_STEP) + h * tenon_x(args, X_STEP + 1) + w * tenon_x(args, X_STEP + 2);
-                if (CHANNELS % VC == 0 || c + VC <= CHANNELS) {
-                    tenon_load<X_TYPE, VC, TENON_RUN>(x, at, 1, aligned, e);
-                } else {
-#pragma unroll
-                    for (int i = 0; i < VC; i++) e[i] = c + i < CHANNELS ? tenon_to_float(x[at + i]) : 0.0f;
-                }
+                tenon_channels_of(args, x, at, p.c, e);
 #pragma unroll
                 for (int i = 0; i < VC; i++) {
                     if (KIND == MAXIMUM) {
@@ -66,12 +46,12 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tenon_pool(const __grid_cons
         if (KIND == AVERAGE) v[i] = v[i] / (float)(INCLUDE_PAD ? padded : inside);
         if (KIND == NORM && POWER > 1) v[i] = POWER == 2 ? sqrtf(v[i]) : powf(v[i], 1.0f / (float)POWER);
 #if BIAS_TENSOR >= 0
-        if (c + i < CHANNELS) /* the second result: places in the whole of x, as if it were row-major */
-            ((long long *)args.at[BIAS_TENSOR])[n * tenon_step(args, BIAS_TENSOR, 0) + (RANK > 4 ? d0 * tenon_step(args, BIAS_TENSOR, RANK - 4) : 0) +
-                                                (RANK > 3 ? h0 * tenon_step(args, BIAS_TENSOR, RANK - 3) : 0) + w0 * tenon_step(args, BIAS_TENSOR, RANK - 2) +
-                                                (c + i) * tenon_step(args, BIAS_TENSOR, RANK - 1)] =
-                place[i] < 0 ? -1 : ((long long)n * CHANNELS + c + i) * in_d * in_h * in_w + place[i];
+        if (p.c + i < CHANNELS) /* the second result: places in the whole of x, as if it were row-major */
+            ((long long *)args.at[BIAS_TENSOR])[p.n * tenon_step(args, BIAS_TENSOR, 0) + (RANK > 4 ? p.d * tenon_step(args, BIAS_TENSOR, RANK - 4) : 0) +
+                                                (RANK > 3 ? p.h * tenon_step(args, BIAS_TENSOR, RANK - 3) : 0) + p.w * tenon_step(args, BIAS_TENSOR, RANK - 2) +
+                                                (p.c + i) * tenon_step(args, BIAS_TENSOR, RANK - 1)] =
+                place[i] < 0 ? -1 : ((long long)p.n * CHANNELS + p.c + i) * in_d * in_h * in_w + place[i];
 #endif
     }
-    tenon_conv_finish<VC>(args, n, d0, h0, w0, c, CHANNELS - c, v);
+    tenon_conv_finish<VC>(args, p.n, p.d, p.h, p.w, p.c, CHANNELS - p.c, v);
 }

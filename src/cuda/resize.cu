@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* resize: a thread makes VC neighbouring channels of one result (VC 1: any layout). Places and weights along an axis are computed in
+/* resize: a thread makes VC neighbouring channels of one result (map.cu). Places and weights along an axis are computed in
    double, as the reference has them: which of two neighbours is the nearest must not depend on rounding. */
-#define GROUPS_C ((CHANNELS + VC - 1) / VC)
 enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, HALF_PIXEL_FOR_NN };
 enum { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, FLOOR, CEIL };
 
@@ -70,29 +69,15 @@ static __device__ __forceinline__ double scale_of(const tenon_args &args, int ax
 
 extern "C" __global__ void __launch_bounds__(BLOCK) tenon_resize(const __grid_constant__ tenon_args args)
 {
-    const int od = RANK > 4 ? (int)tenon_size(args, RANK - 4) : 1, oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1;
-    const int ow = (int)tenon_size(args, RANK - 2), images = (int)tenon_size(args, 0);
+    tenon_place p;
+    const bool here = tenon_place_of(args, p);
     tenon_wait();
     tenon_trigger();
-    if (!od || !oh || !ow) return;
-    unsigned rest = blockIdx.x * (unsigned)BLOCK + threadIdx.x;
-    int c = 0;
-    if (!Y_PLANAR) {
-        c = (int)(rest % GROUPS_C) * VC;
-        rest /= GROUPS_C;
-    }
-    const int w0 = (int)(rest % ow), h0 = (int)(rest / ow % oh), d0 = (int)(rest / ow / oh % od);
-    int n = (int)(rest / ow / oh / od);
-    if (Y_PLANAR) {
-        c = n % CHANNELS;
-        n /= CHANNELS;
-    }
-    if (n >= images) return;
-    const taps w = find_taps(w0, (int)tenon_x(args, X_IN + 2), ow, scale_of(args, 2, ow));
-    const taps h = find_taps(h0, (int)tenon_x(args, X_IN + 1), oh, scale_of(args, 1, oh));
-    const taps d = find_taps(d0, (int)tenon_x(args, X_IN), od, scale_of(args, 0, od));
-    const X_TYPE *x = (const X_TYPE *)args.at[X_AT] + n * tenon_x(args, X_STEP_N) + c * tenon_x(args, X_STEP_C);
-    const bool aligned = args.aligned >> X_AT & 1;
+    if (!here) return;
+    const taps w = find_taps(p.w, (int)tenon_x(args, X_IN + 2), p.out_w, scale_of(args, 2, p.out_w));
+    const taps h = find_taps(p.h, (int)tenon_x(args, X_IN + 1), p.out_h, scale_of(args, 1, p.out_h));
+    const taps d = find_taps(p.d, (int)tenon_x(args, X_IN), p.out_d, scale_of(args, 0, p.out_d));
+    const X_TYPE *x = (const X_TYPE *)args.at[X_AT] + p.n * tenon_x(args, X_STEP_N) + p.c * tenon_x(args, X_STEP_C);
     float v[VC];
 #pragma unroll
     for (int i = 0; i < VC; i++) v[i] = 0.0f;
@@ -106,14 +91,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tenon_resize(const __grid_co
                 if (weight == 0.0f) continue; /* an infinity there does not matter */
                 float e[VC];
                 const long long at = d.at[a] * tenon_x(args, X_STEP) + h.at[r] * tenon_x(args, X_STEP + 1) + w.at[s] * tenon_x(args, X_STEP + 2);
-                if (CHANNELS % VC == 0 || c + VC <= CHANNELS) {
-                    tenon_load<X_TYPE, VC, TENON_RUN>(x, at, 1, aligned, e);
-                } else {
-#pragma unroll
-                    for (int i = 0; i < VC; i++) e[i] = c + i < CHANNELS ? tenon_to_float(x[at + i]) : 0.0f;
-                }
+                tenon_channels_of(args, x, at, p.c, e);
 #pragma unroll
                 for (int i = 0; i < VC; i++) v[i] = TAPS == 1 ? e[i] : fmaf(weight, e[i], v[i]);
             }
-    tenon_conv_finish<VC>(args, n, d0, h0, w0, c, CHANNELS - c, v);
+    tenon_conv_finish<VC>(args, p.n, p.d, p.h, p.w, p.c, CHANNELS - p.c, v);
 }
