@@ -4,6 +4,7 @@
    that are widened to double or int64, as in the reference. */
 #include "base/team.h"
 #include "cpu/loops.h"
+#include "cpu/reduce_axes.h"
 #include "cpu/rows_f32.h"
 
 #include <math.h>
@@ -48,30 +49,9 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     record *r = out;
     const tenon_node *n = b->problem->anchor[0].node;
     const tenon_tensor *x = tenon_loop_src(b, 0), *y = tenon_loop_dst(b, 0);
-    const tenon_attr *axes = tenon_node_attr(n, "axes");
-    const bool all = axes->count == 0 && !tenon_node_int(n, "noop_with_empty_axes"), keep = tenon_node_int(n, "keepdims") != 0;
-    bool reduced[TENON_MAX_RANK] = { false };
-    int64_t dim[2][TENON_MAX_RANK], xs[2][TENON_MAX_RANK], ys[TENON_MAX_RANK];
-    int rank[2] = { 0, 0 };
     memset(r, 0, sizeof *r);
-    for (int i = 0; i < x->rank; i++) reduced[i] = all;
-    for (size_t i = 0; i < axes->count; i++) reduced[axes->ints[i] < 0 ? axes->ints[i] + x->rank : axes->ints[i]] = true;
-    for (int i = 0, k = 0; i < x->rank; i++) {
-        const int which = reduced[i];
-        dim[which][rank[which]] = x->dim[i];
-        xs[which][rank[which]] = x->stride[i];
-        if (!which) ys[rank[0]] = y->stride[k];
-        rank[which]++;
-        k += keep || !which;
-    }
-    tenon_nd_init(&r->kept, rank[0], dim[0]);
-    tenon_nd_add_strides(&r->kept, xs[0]);
-    tenon_nd_add_strides(&r->kept, ys);
-    tenon_nd_init(&r->reduced, rank[1], dim[1]);
-    tenon_nd_add_strides(&r->reduced, xs[1]);
-    r->count = tenon_nd_count(&r->reduced, rank[1]);
+    r->count = tenon_reduce_split(n, x, y, &r->kept, &r->reduced);
     tenon_nd_simplify(&r->kept, 1);
-    tenon_nd_simplify(&r->reduced, 0);
     while (strcmp(kind_names[r->kind], n->op->name) != 0) r->kind++;
     r->integer = !tenon_is_float(x->dtype) && r->kind != LOG_SUM && r->kind != LOG_SUM_EXP && r->kind != L2;
     r->kernels = tenon_rows_f32_best();

@@ -4,8 +4,9 @@
    the two will do. Programs around it are steps of their own. */
 #include "base/isa.h"
 #include "base/team.h"
-#include "cpu/nd.h"
+#include "cpu/reduce_axes.h"
 #include "cpu/rows_f32.h"
+#include "op/reduce.h"
 #include "op/tactic.h"
 
 #include <math.h>
@@ -32,17 +33,6 @@ typedef struct record {
 } record;
 _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
-static bool reduced_axes(const tenon_node *n, bool *reduced)
-{
-    const tenon_attr *axes = tenon_node_attr(n, "axes");
-    const int rank = n->src[0]->type.rank;
-    if (n->src_count > 1 && n->src[1]) return false;
-    const bool all = axes->count == 0 && !tenon_node_int(n, "noop_with_empty_axes");
-    for (int i = 0; i < rank; i++) reduced[i] = all;
-    for (size_t i = 0; i < axes->count; i++) reduced[axes->ints[i] < 0 ? axes->ints[i] + rank : axes->ints[i]] = true;
-    return true;
-}
-
 /* The innermost axes in memory are all kept or all reduced, and the rest merges: known from formats alone where nothing has a
    pitch. */
 static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
@@ -56,7 +46,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     const int x = tenon_problem_src(p, n->src[0]), y = tenon_problem_dst(p, n->dst[0]);
     if (x < 0 || y < 0 || n->src[0]->type.dtype != TENON_F32) return "the source is not f32";
     if (p->src[x].format.layout == TENON_STRIDED || p->dst[y].format.layout == TENON_STRIDED) return "any strides";
-    if (!reduced_axes(n, reduced)) return "the axes are not attributes";
+    if (!tenon_reduce_axes(n, reduced)) return "the axes are not attributes";
     tenon_format_order(&p->src[x].format, n->src[0]->type.rank, order);
     int last = n->src[0]->type.rank - 1; /* axes of size 1 do not matter */
     while (last > 0 && tenon_dim_is(n->src[0]->type.dim[order[last]], 1)) last--;
@@ -78,28 +68,9 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     record *r = out;
     const tenon_node *n = b->problem->anchor[0].node;
     const tenon_tensor *x = &b->src[tenon_problem_src(b->problem, n->src[0])], *y = &b->dst[0];
-    bool reduced[TENON_MAX_RANK] = { false };
-    int64_t dim[2][TENON_MAX_RANK], xs[2][TENON_MAX_RANK], ys[TENON_MAX_RANK];
-    int rank[2] = { 0, 0 };
     memset(r, 0, sizeof *r);
-    reduced_axes(n, reduced);
-    const bool keep = tenon_node_int(n, "keepdims") != 0;
-    for (int i = 0, k = 0; i < x->rank; i++) {
-        const int which = reduced[i];
-        dim[which][rank[which]] = x->dim[i];
-        xs[which][rank[which]] = x->stride[i];
-        if (!which) ys[rank[0]] = y->stride[k];
-        rank[which]++;
-        k += keep || !which;
-    }
-    tenon_nd_init(&r->kept, rank[0], dim[0]);
-    tenon_nd_add_strides(&r->kept, xs[0]);
-    tenon_nd_add_strides(&r->kept, ys);
-    tenon_nd_init(&r->reduced, rank[1], dim[1]);
-    tenon_nd_add_strides(&r->reduced, xs[1]);
-    r->count = tenon_nd_count(&r->reduced, rank[1]);
+    r->count = tenon_reduce_split(n, x, y, &r->kept, &r->reduced);
     tenon_nd_simplify(&r->kept, 0);
-    tenon_nd_simplify(&r->reduced, 0);
     const int last = r->kept.rank - 1;
     r->columns = last >= 0 && r->kept.stride[0][last] == 1 && r->kept.stride[1][last] == 1;
     for (size_t i = 0; i < TENON_COUNTOF(kinds); i++)

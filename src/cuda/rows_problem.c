@@ -3,6 +3,8 @@
    those of a row, but for the innermost ones: where these are kept, neighbouring threads take neighbouring rows. */
 #include "cuda/rows_problem.h"
 
+#include "op/reduce.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -35,14 +37,7 @@ static const char *mark_row(const tenon_node *n, bool *row)
 {
     const int rank = n->src[0]->type.rank;
     memset(row, 0, TENON_MAX_RANK * sizeof *row);
-    if (is_reduction(n->op)) {
-        const tenon_attr *axes = tenon_node_attr(n, "axes");
-        if (n->src_count > 1 && n->src[1]) return "the axes are not attributes";
-        const bool all = axes->count == 0 && !tenon_node_int(n, "noop_with_empty_axes");
-        for (int i = 0; i < rank; i++) row[i] = all;
-        for (size_t i = 0; i < axes->count; i++) row[axes->ints[i] < 0 ? axes->ints[i] + rank : axes->ints[i]] = true;
-        return NULL;
-    }
+    if (is_reduction(n->op)) return tenon_reduce_axes(n, row) ? NULL : "the axes are not attributes";
     const bool channels = n->op == &tenon_op_instance_norm || n->op == &tenon_op_group_norm || n->op == &tenon_op_batch_norm;
     const bool trailing = n->op == &tenon_op_layer_norm || n->op == &tenon_op_rms_norm;
     const int from = channels ? 2 : axis_of(n), to = channels || trailing ? rank : from + 1;

@@ -2,6 +2,8 @@
 /* The reductions: mean, sum, max, min, prod, l1, l2, sum_square, log_sum, log_sum_exp, each a row of start, step and finish.
    Axes unset or empty: all axes, or with noop_with_empty_axes none (each element is then reduced alone, so that the square or the
    logarithm still happens). Integers stay integers and wrap, mean truncates. Max and min skip NaN (x > m ? x : m). */
+#include "op/reduce.h"
+
 #include "op/dense.h"
 #include "op/rule.h"
 
@@ -16,6 +18,17 @@ static const char *const src_attr[] = {NULL, "axes"};
 
 typedef enum { MEAN, SUM, MAX, MIN, PROD, L1, L2, SUM_SQUARE, LOG_SUM, LOG_SUM_EXP } reduce_kind;
 static reduce_kind kind_of(const tenon_op *op);
+
+bool tenon_reduce_axes(const tenon_node *n, bool *reduced)
+{
+    const tenon_attr *axes = tenon_node_attr(n, "axes");
+    const int rank = n->src[0]->type.rank;
+    if (n->src_count > 1 && n->src[1]) return false;
+    const bool all = axes->count == 0 && !tenon_node_int(n, "noop_with_empty_axes");
+    for (int i = 0; i < rank; i++) reduced[i] = all;
+    for (size_t i = 0; i < axes->count; i++) reduced[axes->ints[i] < 0 ? axes->ints[i] + rank : axes->ints[i]] = true;
+    return true;
+}
 
 static tenon_status reduced_axes(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int rank, bool *reduced)
 {
