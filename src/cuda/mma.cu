@@ -82,14 +82,6 @@ static __device__ __forceinline__ void tenon_ldmatrix4_trans(unsigned *r, unsign
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
 }
-static __device__ __forceinline__ void tenon_ldmatrix2(unsigned *r, unsigned at)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(at) : "memory");
-}
-static __device__ __forceinline__ void tenon_ldmatrix2_trans(unsigned *r, unsigned at)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(at) : "memory");
-}
 static __device__ __forceinline__ void tenon_lds16(unsigned *r, unsigned at)
 {
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
@@ -226,10 +218,6 @@ static __device__ __forceinline__ void tenon_barrier_ready()
 static __device__ __forceinline__ void tenon_barrier_expect(unsigned barrier, unsigned bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-static __device__ __forceinline__ void tenon_barrier_arrive(unsigned barrier)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 /* Until the phase of that parity is over. */
 static __device__ __forceinline__ void tenon_barrier_wait(unsigned barrier, unsigned parity)
