@@ -124,14 +124,10 @@ tenon_status tenon_cuda_attention_plan(tenon_cx *cx, const tenon_problem *p, con
     tenon_buf_init(&b, cx);
     tenon_buf_str(&b, "#include \"prelude.cu\"\n#include \"mma.cu\"\n");
     print(p, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, text, entry, &out->kernel[0]);
-    tenon_buf_free(&b);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_space_numbers(&o->space) + TENON_CUDA_ATTENTION_NUMBERS;
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, text, entry, tenon_cuda_space_numbers(&o->space) + TENON_CUDA_ATTENTION_NUMBERS, o,
+                                     out));
     out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static const tenon_tensor *bound(const tenon_bind *b, const tenon_cuda_attention *o, int t)

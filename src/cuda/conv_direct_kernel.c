@@ -129,20 +129,16 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_cuda_conv_print(&o->conv, &b);
     print_weight(o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_conv_direct, "tenon_conv_direct", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_conv_direct, "tenon_conv_direct", tenon_cuda_conv_numbers(&o->conv), o,
+                                     out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d", t->bm, t->bn, t->bk, t->tm, t->tn);
-    out->kernel_count = 1;
     if (o->packed) {
         out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv_taps, .src = {o->conv.src_w, -1}, .attr = {o->conv.group, o->transposed}};
         out->pack_count = 1;
         out->src_packed = 1u << o->conv.src_w;
     }
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_conv_numbers(&o->conv);
     out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
@@ -152,11 +148,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     const tenon_cuda_conv *c = &o->conv;
     const tile *t = &tiles[b->variant->p[P_TILE]];
     TENON_TRY(tenon_cuda_conv_bind(cx, c, b, o->packed ? b->pack[0].data : b->src[c->src_w].data, t->tn, r));
-    const int64_t *most = tenon_cuda_conv_most(c, b);
-    int64_t results = 1;
-    for (int i = 0; i < c->rank; i++)
-        if (i != 1) results *= most[i];
-    r->grid[0] = (uint32_t)tenon_ceil_div(results, t->bm);
+    r->grid[0] = (uint32_t)tenon_ceil_div(tenon_cuda_conv_pixels(c, b), t->bm);
     r->grid[1] = (uint32_t)(tenon_ceil_div(c->filters, t->bn) * c->group);
     r->threads = (uint32_t)threads_of(t);
     return TENON_OK;

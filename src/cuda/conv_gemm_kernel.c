@@ -131,19 +131,14 @@ static tenon_status plan_as(tenon_cx *cx, const tenon_problem *p, bool tf32, con
     tenon_buf_init(&b, cx);
     tenon_cuda_conv_print(c, &b);
     tenon_buf_printf(&b, "#define CP %d\n#define UNITS %d\n#define TF32 %d\n", o->cp, o->units, tf32);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_conv_gemm, "tenon_conv_gemm", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_conv_gemm, "tenon_conv_gemm", tenon_cuda_conv_numbers(c), o, out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBM=%d -DBN=%d -DWM=%d -DWN=%d -DSTAGES=%d -DTENON_SM_MOST=%d", t->bm, t->bn, t->wm,
              t->wn, v->p[P_STAGES], tenon_cuda_sm(device));
-    out->kernel_count = 1;
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv_mma, .src = {c->src_w, -1}, .attr = {c->group, t->bn, 1, o->cp, 0}};
     out->pack_count = 1;
     out->src_packed = 1u << c->src_w;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_conv_numbers(c);
     out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
@@ -153,11 +148,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     const tenon_cuda_conv *c = &o->conv;
     const tile *t = &tiles[b->variant->p[P_TILE]];
     TENON_TRY(tenon_cuda_conv_bind(cx, c, b, b->pack[0].data, 8, r));
-    const int64_t *most = tenon_cuda_conv_most(c, b);
-    int64_t results = 1;
-    for (int i = 0; i < c->rank; i++)
-        if (i != 1) results *= most[i];
-    r->grid[0] = (uint32_t)(tenon_ceil_div(results, t->bm) * tenon_ceil_div(c->filters, t->bn) * c->group);
+    r->grid[0] = (uint32_t)(tenon_ceil_div(tenon_cuda_conv_pixels(c, b), t->bm) * tenon_ceil_div(c->filters, t->bn) * c->group);
     r->threads = (uint32_t)threads_of(t);
     r->shared_bytes = (uint32_t)shared_bytes(o, t, b->variant->p[P_STAGES]);
     return TENON_OK;

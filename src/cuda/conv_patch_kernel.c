@@ -241,20 +241,16 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_cuda_conv_print(c, &b);
     tenon_buf_printf(&b, "#define POINT %d\n#define RUN %d\n#define CP %d\n#define X_WHOLE %d\n#define X_PLANAR %d\n", c->point, o->run, o->cp,
                      c->number[CONV_STEP_C] == 1 && c->channels % 8 == 0 && c->x_value->type.dtype == c->dtype, c->number[CONV_STEP_C] != 1);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_conv_patch, "tenon_conv_patch", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_conv_patch, "tenon_conv_patch", tenon_cuda_conv_numbers(c), o,
+                                     out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options,
              "-DTH=%d -DTW=%d -DBN=%d -DSPLIT=%d -DWM=%d -DWN=%d -DWK=%d -DCHUNKS=%d -DTENON_SM_MOST=%d", t.th, t.tw, t.bn, t.split, t.wm, t.wn, t.wk, t.chunks,
              tenon_cuda_sm(device));
-    out->kernel_count = 1;
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv_mma, .src = {c->src_w, -1}, .attr = {1, t.bn, t.split, o->cp, o->run}};
     out->pack_count = 1;
     out->src_packed = 1u << c->src_w;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_conv_numbers(c);
     out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

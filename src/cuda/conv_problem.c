@@ -357,14 +357,24 @@ tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const 
 
 const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b) { return (b->dst_most ? b->dst_most : b->dst)[c->domain_dst].dim; }
 
+int64_t tenon_cuda_conv_pixels(const tenon_cuda_conv *c, const tenon_bind *b)
+{
+    const int64_t *most = tenon_cuda_conv_most(c, b);
+    int64_t pixels = 1;
+    for (int i = 0; i < c->rank; i++)
+        if (i != 1) pixels *= most[i];
+    return pixels;
+}
+
 /* ---- pools and maps ---- */
-bool tenon_cuda_map_is_planar(const tenon_cuda_conv *c) { return c->space.tensor[c->program.result[0]].stride[c->space.rank - 1] != 1; }
+/* The result's channels are not side by side. */
+static bool is_planar(const tenon_cuda_conv *c) { return c->space.tensor[c->program.result[0]].stride[c->space.rank - 1] != 1; }
 
 bool tenon_cuda_map_takes(const tenon_cuda_conv *c, const tenon_variant *v)
 {
     const int vector = v->p[MAP_VECTOR], most = 16 / (int)tenon_dtype_bytes(c->dtype, 1);
     if (vector == 1) return true;
-    return (vector == 2 || vector == 4 || vector == 8) && vector <= most && c->number[CONV_STEP_C] == 1 && !tenon_cuda_map_is_planar(c);
+    return (vector == 2 || vector == 4 || vector == 8) && vector <= most && c->number[CONV_STEP_C] == 1 && !is_planar(c);
 }
 
 int tenon_cuda_map_variants(const tenon_cuda_conv *c, tenon_variant *out, int max)
@@ -377,16 +387,13 @@ int tenon_cuda_map_variants(const tenon_cuda_conv *c, tenon_variant *out, int ma
     return count;
 }
 
-tenon_status tenon_cuda_map_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_cuda_conv *c, tenon_buf *b,
-                                 const char *text, const char *entry, tenon_tactic_plan *out)
+tenon_status tenon_cuda_map_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_cuda_conv *c, tenon_buf *take_b,
+                                 const char *text, const char *entry, const void *own, tenon_tactic_plan *out)
 {
-    tenon_buf_printf(b, "#define Y_PLANAR %d\n", tenon_cuda_map_is_planar(c));
-    tenon_buf_str(b, tenon_cuda_src_map);
-    TENON_TRY(tenon_cuda_kernel_source(cx, p, b, text, entry, &out->kernel[0]));
+    tenon_buf_printf(take_b, "#define Y_PLANAR %d\n", is_planar(c));
+    tenon_buf_str(take_b, tenon_cuda_src_map);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, take_b, text, entry, tenon_cuda_conv_numbers(c), own, out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DVC=%d", MAP_THREADS, v->p[MAP_VECTOR]);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_conv_numbers(c);
     out->in_place = true;
     return TENON_OK;
 }
@@ -395,11 +402,7 @@ tenon_status tenon_cuda_map_bind(tenon_cx *cx, const tenon_bind *b, const tenon_
 {
     const int vector = b->variant->p[MAP_VECTOR];
     TENON_TRY(tenon_cuda_conv_bind(cx, c, b, NULL, vector, r));
-    const int64_t *most = tenon_cuda_conv_most(c, b);
-    int64_t threads = tenon_ceil_div(c->channels, vector);
-    for (int i = 0; i < c->rank; i++)
-        if (i != 1) threads *= most[i];
-    r->grid[0] = (uint32_t)tenon_ceil_div(threads, MAP_THREADS);
+    r->grid[0] = (uint32_t)tenon_ceil_div(tenon_ceil_div(c->channels, vector) * tenon_cuda_conv_pixels(c, b), MAP_THREADS);
     r->threads = MAP_THREADS;
     return TENON_OK;
 }

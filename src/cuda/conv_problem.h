@@ -44,17 +44,18 @@ void tenon_cuda_conv_print(const tenon_cuda_conv *c, tenon_buf *b);
 /* Shape block, addresses (x and the weight behind the space's tensors; NULL: none) and alignment for `vector` neighbours along k; bit
    X_AT of `aligned`: 16 bytes of x along its channels, or `vector` of them if that is less, can be read at once. */
 tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const tenon_bind *b, const void *weight, int vector, tenon_cuda_record *r);
+/* Result dims that grids are sized for. */
+const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b);
+int64_t tenon_cuda_conv_pixels(const tenon_cuda_conv *c, const tenon_bind *b); /* pixels of all images by these */
+
 /* ---- pools and maps: a thread makes some neighbouring channels of one result ---- */
 enum { MAP_VECTOR = 0, MAP_THREADS = 128 }; /* of a variant: how many channels; threads of a block */
-bool tenon_cuda_map_is_planar(const tenon_cuda_conv *c); /* the result's channels are not side by side */
 /* Variants with 8 channels to one, as many as x and the result permit; and whether one of them is meant. */
 int tenon_cuda_map_variants(const tenon_cuda_conv *c, tenon_variant *out, int max);
 bool tenon_cuda_map_takes(const tenon_cuda_conv *c, const tenon_variant *v);
-/* The plan: `entry` of `text` behind what is in `b` (tenon_cuda_conv_print and what the kernel has beside it). */
-tenon_status tenon_cuda_map_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_cuda_conv *c, tenon_buf *b,
-                                 const char *text, const char *entry, tenon_tactic_plan *out);
+/* The plan: as tenon_cuda_kernel_plan; take_b holds tenon_cuda_conv_print and what the kernel has beside it. */
+tenon_status tenon_cuda_map_plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_cuda_conv *c, tenon_buf *take_b,
+                                 const char *text, const char *entry, const void *own, tenon_tactic_plan *out);
 tenon_status tenon_cuda_map_bind(tenon_cx *cx, const tenon_bind *b, const tenon_cuda_conv *c, tenon_cuda_record *r);
-/* Result dims that grids are sized for. */
-const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b);
 
 #endif

@@ -98,19 +98,14 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_cuda_conv_print(c, &b);
     tenon_buf_str(&b, "#undef CHANNELS\n#define CHANNELS GROUPS\n");
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_dwconv, "tenon_dwconv", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_dwconv, "tenon_dwconv", tenon_cuda_conv_numbers(c), c, out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBLOCK=%d -DTW=%d -DVC=%d", THREADS, v->p[P_WIDTH], v->p[P_VECTOR]);
-    out->kernel_count = 1;
     /* (channels, 1, kernel) seen as one group of a transposed weight gives [tap][channel] */
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_conv_taps, .src = {c->src_w, -1}, .attr = {1, 1}};
     out->pack_count = 1;
     out->src_packed = 1u << c->src_w;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_conv_numbers(c);
     out->in_place = true;
-    out->own = c;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

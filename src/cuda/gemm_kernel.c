@@ -97,16 +97,11 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_buf_str(&b, "#include \"prelude.cu\"\n");
     tenon_cuda_product_print(p, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_gemm, "tenon_gemm", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_gemm, "tenon_gemm", tenon_cuda_product_numbers(o), o, out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DWK=%d -DBUFFERS=%d", t->bm, t->bn, t->bk, t->tm,
              t->tn, t->wk, t->buffers);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_product_numbers(o);
     out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

@@ -289,12 +289,20 @@ void tenon_cuda_program_print_held(const tenon_cuda_program *c, const tenon_cuda
     tenon_buf_str(b, "}\n");
 }
 
-tenon_status tenon_cuda_kernel_source(tenon_cx *cx, const tenon_problem *p, tenon_buf *b, const char *text, const char *entry,
-                                      tenon_kernel_source *out)
+tenon_status tenon_cuda_kernel_plan(tenon_cx *cx, const tenon_problem *p, tenon_buf *take_b, const char *text, const char *entry,
+                                    int shape_count, const void *own, tenon_tactic_plan *out)
 {
-    tenon_buf_str(b, text);
-    TENON_TRY(tenon_buf_status(b));
-    out->source = tenon_arena_strndup(p->graph->arena, b->data, b->length);
-    out->name = out->entry = entry;
-    return out->source ? TENON_OK : TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for the text of %s", entry);
+    tenon_kernel_source *k = &out->kernel[0];
+    tenon_buf_str(take_b, text);
+    const tenon_status status = tenon_buf_status(take_b);
+    if (status == TENON_OK) k->source = tenon_arena_strndup(p->graph->arena, take_b->data, take_b->length);
+    tenon_buf_free(take_b);
+    TENON_TRY(status);
+    if (!k->source) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for the text of %s", entry);
+    k->name = k->entry = entry;
+    out->kernel_count = 1;
+    out->record_bytes = sizeof(tenon_cuda_record);
+    out->shape_count = shape_count;
+    out->own = own;
+    return TENON_OK;
 }

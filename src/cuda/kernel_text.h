@@ -36,8 +36,9 @@ const char *tenon_cuda_program_add(const tenon_problem *p, const tenon_program *
    axis of the domain, -1 where there is none. */
 const char *tenon_cuda_program_add_mapped(const tenon_problem *p, const tenon_program *program, const tenon_value *anchor, const int *result_axis,
                                           tenon_cuda_space *s, tenon_cuda_program *out);
-/* Kernel `entry`: prelude, what is in `b`, then `text`, in the problem's arena. */
-tenon_status tenon_cuda_kernel_source(tenon_cx *cx, const tenon_problem *p, tenon_buf *b, const char *text, const char *entry,
-                                      tenon_kernel_source *out);
+/* The plan of a tactic with one kernel, but for its options, packed weights and what may lie in place: `entry` of what is in `take_b`
+   and then `text`, in the problem's arena; the buffer is freed, whatever comes of it. shape_count, own: as in tenon_tactic_plan. */
+tenon_status tenon_cuda_kernel_plan(tenon_cx *cx, const tenon_problem *p, tenon_buf *take_b, const char *text, const char *entry,
+                                    int shape_count, const void *own, tenon_tactic_plan *out);
 
 #endif

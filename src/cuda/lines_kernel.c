@@ -21,13 +21,6 @@ typedef struct own {
     int kept, threads, room;
 } own;
 
-static int64_t pow2_up(int64_t v)
-{
-    int64_t p = 1;
-    while (p < v) p *= 2;
-    return p;
-}
-
 static void add(const tenon_problem *p, const tenon_value *v, own *o, int *tensor)
 {
     const int dst = tenon_problem_dst(p, v), src = tenon_problem_src(p, v);
@@ -41,9 +34,9 @@ static const char *size_room(const tenon_node *n, own *o)
     const tenon_type *y = n->dst[0] ? &n->dst[0]->type : &n->dst[1]->type;
     const int64_t length = n->src[0]->type.dim[o->axis]->hi, most = TENON_MIN(y->dim[o->axis]->hi, length);
     if (most > KEPT_MOST) return "more than 2048 of a line";
-    o->kept = (int)pow2_up(TENON_MAX(most, 1));
-    o->threads = (int)TENON_MIN(TENON_MAX(pow2_up(TENON_MIN(length, 1 << 20)) / 2, 32), THREADS_MOST);
-    o->room = (int)pow2_up(TENON_MAX(2 * o->kept, o->kept + o->threads));
+    o->kept = (int)tenon_pow2_up(TENON_MAX(most, 1));
+    o->threads = (int)TENON_MIN(TENON_MAX(tenon_pow2_up(TENON_MIN(length, 1 << 20)) / 2, 32), THREADS_MOST);
+    o->room = (int)tenon_pow2_up(TENON_MAX(2 * o->kept, o->kept + o->threads));
     const int entry = tenon_dtype_get(n->src[0]->type.dtype)->bits == 64 ? 16 : 8;
     return o->room * entry > 48 << 10 ? "more of a line than shared memory holds" : NULL;
 }
@@ -138,14 +131,10 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf b;
     tenon_buf_init(&b, cx);
     print_head(p, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_lines, "tenon_lines", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_lines, "tenon_lines", tenon_cuda_space_numbers(&o->space) + 1, o,
+                                     out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d", o->top_k ? o->threads : SUM_THREADS);
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = tenon_cuda_space_numbers(&o->space) + 1;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static const tenon_tensor *bound(const tenon_bind *b, const tenon_value *v)

@@ -50,15 +50,11 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_buf_str(&b, "#include \"prelude.cu\"\n");
     tenon_cuda_moves_print(p, m, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_moves, "tenon_moves", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_moves, "tenon_moves", TENON_MAX(tenon_cuda_moves_numbers(m), 1), m,
+                                     out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d", THREADS, vector_of(v));
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = TENON_MAX(tenon_cuda_moves_numbers(m), 1);
     out->in_place = p->anchor[0].post != NULL;
-    out->own = m;
-    return status;
+    return TENON_OK;
 }
 
 static bool source_aligned(const tenon_tensor *t, int axis, int vector)

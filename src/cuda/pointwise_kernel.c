@@ -200,17 +200,13 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     if (p->program) tenon_cuda_program_print(&o->program, &o->space, &b);
     else if (v->p[P_TILED]) print_tiles(o, &b);
     else print_copy(o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_pointwise, "tenon_pointwise", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_pointwise, "tenon_pointwise", TENON_MAX(tenon_cuda_space_numbers(&o->space), 1), o,
+                                     out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DTILED=%d -DTILE_FROM=%d",
         THREADS, vector_of(v),
              v->p[P_TILED], TENON_MAX(v->p[P_FROM], 1));
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = TENON_MAX(tenon_cuda_space_numbers(&o->space), 1);
     out->in_place = p->program != NULL;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static const tenon_tensor *bound(const tenon_bind *b, const own *o, int t)

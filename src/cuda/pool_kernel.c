@@ -54,10 +54,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
                          "#define INCLUDE_PAD %d\n#define POWER %" PRId64 "\n",
                      average ? "AVERAGE" : norm ? "NORM" : "MAXIMUM", average && tenon_node_int(n, "count_include_pad"),
                      norm ? tenon_node_int(n, "p") : 0);
-    const tenon_status status = tenon_cuda_map_plan(cx, p, v, c, &b, tenon_cuda_src_pool, "tenon_pool", out);
-    tenon_buf_free(&b);
-    out->own = c;
-    return status;
+    return tenon_cuda_map_plan(cx, p, v, c, &b, tenon_cuda_src_pool, "tenon_pool", c, out);
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record) { return tenon_cuda_map_bind(cx, b, b->plan->own, record); }

@@ -113,10 +113,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_str(&b, "#define POOL 1\n");
     tenon_cuda_conv_print(&o->conv, &b);
     print_options(p->anchor[0].node, o, &b);
-    const tenon_status status = tenon_cuda_map_plan(cx, p, v, &o->conv, &b, tenon_cuda_src_resize, "tenon_resize", out);
-    tenon_buf_free(&b);
-    out->own = o;
-    return status;
+    return tenon_cuda_map_plan(cx, p, v, &o->conv, &b, tenon_cuda_src_resize, "tenon_resize", o, out);
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

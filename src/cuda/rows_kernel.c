@@ -19,13 +19,6 @@ typedef struct own {
     int vector, slices, threads;
 } own;
 
-static int64_t pow2_up(int64_t v)
-{
-    int64_t p = 1;
-    while (p < v) p *= 2;
-    return p;
-}
-
 /* ---- how a row is shared ---- */
 static int widest(const tenon_cuda_rows *r)
 {
@@ -40,7 +33,7 @@ static int widest(const tenon_cuda_rows *r)
 static tenon_variant in_rows(const tenon_cuda_rows *r, int vector, int64_t rows, int64_t length, int multiprocessors)
 {
     const int64_t units = TENON_MAX(length / vector, 1);
-    int64_t slices = units <= 32 ? pow2_up(units) : TENON_MIN(TENON_MAX(pow2_up((units + 3) / 4), 32), BLOCK_MOST);
+    int64_t slices = units <= 32 ? tenon_pow2_up(units) : TENON_MIN(TENON_MAX(tenon_pow2_up((units + 3) / 4), 32), BLOCK_MOST);
     while (slices < BLOCK_MOST && slices < units && rows * slices < multiprocessors * 128) slices *= 2; /* few rows: more threads each */
     const int64_t all = rows * slices / multiprocessors;
     const int64_t threads = TENON_MAX(slices, all >= 512 ? 256 : all >= 128 ? 128 : 64);
@@ -52,8 +45,8 @@ static tenon_variant in_columns(const tenon_cuda_rows *r, int vector, int64_t ro
     int multiprocessors)
 {
     const int64_t units = TENON_MAX(columns / vector, 1), bytes = vector * tenon_dtype_get(r->space.tensor[0].type->dtype)->bits / 8;
-    int64_t lanes = TENON_MIN(pow2_up(units), TENON_MIN(TENON_MAX(128 / bytes, 1), 32));
-    int64_t slices = TENON_MIN(pow2_up((length + 7) / 8), BLOCK_MOST / lanes);
+    int64_t lanes = TENON_MIN(tenon_pow2_up(units), TENON_MIN(TENON_MAX(128 / bytes, 1), 32));
+    int64_t slices = TENON_MIN(tenon_pow2_up((length + 7) / 8), BLOCK_MOST / lanes);
     while (lanes * slices < BLOCK_MOST && slices < length && rows * tenon_ceil_div(units,
         lanes) * lanes * slices < multiprocessors * 128) slices *= 2;
     while (lanes * slices < 64 && lanes < 32 && lanes < units) lanes *= 2;
@@ -72,9 +65,9 @@ static tenon_variant modelled(const tenon_problem *p, const tenon_cuda_rows *r, 
 static bool good_variant(const tenon_cuda_rows *r, const tenon_variant *v)
 {
     const int vector = v->p[P_VECTOR], slices = v->p[P_SLICES], threads = v->p[P_THREADS];
-    if (vector < 1 || slices < 1 || threads < 32 || threads > BLOCK_MOST || threads % 32 || pow2_up(slices) != slices ||
-        pow2_up(threads) != threads ||
-        pow2_up(vector) != vector || slices > threads)
+    if (vector < 1 || slices < 1 || threads < 32 || threads > BLOCK_MOST || threads % 32 || tenon_pow2_up(slices) != slices ||
+        tenon_pow2_up(threads) != threads ||
+        tenon_pow2_up(vector) != vector || slices > threads)
         return false;
     return (!r->columns || threads / slices <= 32) && vector <= widest(r);
 }
@@ -137,17 +130,13 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_buf_str(&b, "#include \"prelude.cu\"\n");
     tenon_cuda_rows_print(p, &o->rows, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_rows, "tenon_rows", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_rows, "tenon_rows", TENON_MAX(tenon_cuda_space_numbers(&o->rows.space), 1), o,
+                                     out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DSLICES=%d -DHOLD=%d",
         o->threads, o->vector, o->slices,
              holds(o));
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = TENON_MAX(tenon_cuda_space_numbers(&o->rows.space), 1);
     out->in_place = true;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)

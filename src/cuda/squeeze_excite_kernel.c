@@ -224,15 +224,10 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf b;
     tenon_buf_init(&b, cx);
     print(p, o, &b);
-    const tenon_status status = tenon_cuda_kernel_source(cx, p, &b, tenon_cuda_src_squeeze_excite, "tenon_squeeze_excite", &out->kernel[0]);
-    tenon_buf_free(&b);
+    TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_squeeze_excite, "tenon_squeeze_excite", NUMBERS, o, out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DCLUSTER=%d -DTHREADS=%d -DFETCH=%d -DTENON_SM_MOST=%d", v->p[P_CLUSTER], v->p[P_THREADS],
              o->fetch, tenon_cuda_sm(device));
-    out->kernel_count = 1;
-    out->record_bytes = sizeof(tenon_cuda_record);
-    out->shape_count = NUMBERS;
-    out->own = o;
-    return status;
+    return TENON_OK;
 }
 
 static bool is_aligned(const tenon_tensor *t) { return (uintptr_t)t->data % 16 == 0; }
