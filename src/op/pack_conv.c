@@ -14,39 +14,17 @@ static const tenon_attr_def conv_attrs[] = {{.name = "group", .kind = TENON_ATTR
                                             {.name = "vw", .kind = TENON_ATTR_INT, .i = 16}, {0}};
 static const tenon_attr_def depthwise_attrs[] = {{.name = "vw", .kind = TENON_ATTR_INT, .i = 16}, {0}};
 
-static tenon_status weight_dims(tenon_cx *cx, const tenon_node *n, int64_t *dim)
-{
-    TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 3, 4));
-    const tenon_type *w = tenon_rule_type(n, 0);
-    for (int i = 0; i < w->rank; i++) {
-        if (!tenon_dim_is_const(w->dim[i]))
-            return TENON_FAIL(cx, TENON_INVALID, "%s: the weight's shape is not constant", n->op->name);
-        dim[i] = w->dim[i]->value;
-    }
-    return TENON_OK;
-}
-
-static tenon_status set_vector(tenon_cx *cx, tenon_graph *g, tenon_node *n, bool fits, int64_t count)
-{
-    if (!fits) return TENON_FAIL(cx, TENON_INVALID, "%s: the weight is too large", n->op->name);
-    const tenon_dim *dim = tenon_dim_const(g->dims, count);
-    if (!dim) return TENON_NOMEM;
-    tenon_infer_set(n, 0, TENON_F32, 1, &dim);
-    return TENON_OK;
-}
-
 /* ---- pack_conv ---- */
 static tenon_status conv_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    int64_t dim[4] = {0, 0, 1, 1}, count = 0;
-    TENON_TRY(weight_dims(cx, n, dim));
+    int64_t dim[4] = {0, 0, 1, 1};
+    TENON_TRY(tenon_rule_weight_dims(cx, n, 3, 4, dim));
     const int64_t group = tenon_node_int(n, "group"), nr = tenon_node_int(n, "nr"), vw = tenon_node_int(n, "vw");
     if (group < 1 || vw < 1 || nr < 1 || nr % vw || dim[0] % group)
         return TENON_FAIL(cx, TENON_INVALID, "pack_conv: group %lld, nr %lld, vw %lld, %lld filters", (long long)group,
                           (long long)nr, (long long)vw, (long long)dim[0]);
     const int64_t size[] = {group, tenon_ceil_div(dim[0] / group, vw), vw, dim[1], dim[2], dim[3]};
-    const bool fits = tenon_product(size, 6, &count);
-    return set_vector(cx, g, n, fits, count);
+    return tenon_rule_packed(cx, g, n, TENON_F32, size, 6);
 }
 
 static tenon_status conv_ref(tenon_cx *cx, tenon_eval_call *call)
@@ -81,14 +59,13 @@ const tenon_op tenon_op_pack_conv = {
 /* ---- pack_depthwise ---- */
 static tenon_status depthwise_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    int64_t dim[4] = {0, 0, 1, 1}, count = 0;
-    TENON_TRY(weight_dims(cx, n, dim));
+    int64_t dim[4] = {0, 0, 1, 1};
+    TENON_TRY(tenon_rule_weight_dims(cx, n, 3, 4, dim));
     const int64_t vw = tenon_node_int(n, "vw");
     if (vw < 1 || dim[1] != 1)
         return TENON_FAIL(cx, TENON_INVALID, "pack_depthwise: vw %lld, %lld channels a filter", (long long)vw, (long long)dim[1]);
     const int64_t size[] = {tenon_ceil_div(dim[0], vw), vw, dim[2], dim[3]};
-    const bool fits = tenon_product(size, 4, &count);
-    return set_vector(cx, g, n, fits, count);
+    return tenon_rule_packed(cx, g, n, TENON_F32, size, 4);
 }
 
 static tenon_status depthwise_ref(tenon_cx *cx, tenon_eval_call *call)

@@ -41,7 +41,7 @@ static bool layout_of(const tenon_node *n, const int64_t *dim, int rank, tenon_d
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    int64_t dim[TENON_MAX_RANK] = {0}, count;
+    int64_t dim[TENON_MAX_RANK] = {0};
     layout l;
     TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 3, 5));
     TENON_TRY(tenon_rule_float(cx, n, 0, "weight"));
@@ -53,11 +53,7 @@ static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     }
     if (!layout_of(n, dim, w->rank, w->dtype, &l)) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_mma: attributes that do not fit the weight");
     const int64_t size[] = {l.group, l.tiles, l.split, l.taps, l.k16, l.bn, l.deep};
-    if (!tenon_product(size, 7, &count)) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_mma: the weight is too large");
-    const tenon_dim *all = tenon_dim_const(g->dims, count);
-    if (!all) return TENON_NOMEM;
-    tenon_infer_set(n, 0, w->dtype, 1, &all);
-    return TENON_OK;
+    return tenon_rule_packed(cx, g, n, w->dtype, size, 7);
 }
 
 /* Where element (filter, tap, depth) of a group is in w; -1: it is a zero. */

@@ -5,29 +5,19 @@
 #include "op/eval.h"
 #include "op/rule.h"
 
-#include "base/checked.h"
-
 #include <string.h>
 
 static const tenon_attr_def attrs[] = {{.name = "group", .kind = TENON_ATTR_INT, .i = 1}, {.name = "transposed", .kind = TENON_ATTR_INT}, {0}};
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    int64_t dim[TENON_MAX_RANK] = {0}, count;
-    TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 3, 5));
+    int64_t dim[TENON_MAX_RANK] = {0};
+    TENON_TRY(tenon_rule_weight_dims(cx, n, 3, 5, dim));
     TENON_TRY(tenon_rule_float(cx, n, 0, "weight"));
     const tenon_type *w = tenon_rule_type(n, 0);
     const int64_t group = tenon_node_int(n, "group");
-    for (int i = 0; i < w->rank; i++) {
-        if (!tenon_dim_is_const(w->dim[i])) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_taps: the weight's shape is not constant");
-        dim[i] = w->dim[i]->value;
-    }
     if (group < 1 || dim[0] % group) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_taps: group %lld", (long long)group);
-    if (!tenon_product(dim, w->rank, &count)) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_taps: the weight is too large");
-    const tenon_dim *all = tenon_dim_const(g->dims, count);
-    if (!all) return TENON_NOMEM;
-    tenon_infer_set(n, 0, w->dtype, 1, &all);
-    return TENON_OK;
+    return tenon_rule_packed(cx, g, n, w->dtype, dim, w->rank);
 }
 
 static tenon_status ref(tenon_cx *cx, tenon_eval_call *call)

@@ -21,25 +21,15 @@ static const tenon_attr_def attrs[] = {{.name = "group", .kind = TENON_ATTR_INT,
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 3, 4));
-    const tenon_type *w = tenon_rule_type(n, 0);
-    int64_t dim[4] = {0, 0, 1, 1}, count = 0;
-    for (int i = 0; i < w->rank; i++) {
-        if (!tenon_dim_is_const(w->dim[i]))
-            return TENON_FAIL(cx, TENON_INVALID, "pack_conv_transpose: the weight's shape is not constant");
-        dim[i] = w->dim[i]->value;
-    }
+    int64_t dim[4] = {0, 0, 1, 1};
+    TENON_TRY(tenon_rule_weight_dims(cx, n, 3, 4, dim));
     const int64_t group = tenon_node_int(n, "group"), nr = tenon_node_int(n, "nr"), vw = tenon_node_int(n, "vw");
     bool fits = group >= 1 && vw >= 1 && nr >= 1 && nr % vw == 0 && dim[0] % group == 0;
     for (int i = 3; i < 7; i++) fits = fits && tenon_node_int(n, attrs[i].name) >= 1;
     if (!fits) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_transpose: group %lld, nr %lld, vw %lld, %lld channels",
                                  (long long)group, (long long)nr, (long long)vw, (long long)dim[0]);
     const int64_t size[] = {dim[0], tenon_ceil_div(dim[1], vw), vw, dim[2], dim[3]};
-    if (!tenon_product(size, 5, &count)) return TENON_FAIL(cx, TENON_INVALID, "pack_conv_transpose: the weight is too large");
-    const tenon_dim *out = tenon_dim_const(g->dims, count);
-    if (!out) return TENON_NOMEM;
-    tenon_infer_set(n, 0, TENON_F32, 1, &out);
-    return TENON_OK;
+    return tenon_rule_packed(cx, g, n, TENON_F32, size, 5);
 }
 
 typedef struct axis { int64_t count, stride, dilation, step; } axis; /* taps; step: in elements of the weight */

@@ -12,23 +12,15 @@ static const tenon_attr_def attrs[] = {{.name = "nr", .kind = TENON_ATTR_INT, .i
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 2, TENON_MAX_RANK));
+    int64_t dim[TENON_MAX_RANK + 1] = {0};
+    TENON_TRY(tenon_rule_weight_dims(cx, n, 2, TENON_MAX_RANK, dim));
     const tenon_type *w = tenon_rule_type(n, 0);
     const int64_t nr = tenon_node_int(n, "nr"), vw = tenon_node_int(n, "vw");
-    int64_t dim[TENON_MAX_RANK + 1] = {0}, count = 0;
     if (vw < 1 || nr < 1 || nr % vw)
         return TENON_FAIL(cx, TENON_INVALID, "pack_gemm: nr %lld, vw %lld", (long long)nr, (long long)vw);
-    for (int i = 0; i < w->rank; i++) {
-        if (!tenon_dim_is_const(w->dim[i])) return TENON_FAIL(cx, TENON_INVALID, "pack_gemm: the weight's shape is not constant");
-        dim[i] = w->dim[i]->value;
-    }
     dim[w->rank - 1] = tenon_ceil_div(dim[w->rank - 1], vw);
     dim[w->rank] = vw;
-    if (!tenon_product(dim, w->rank + 1, &count)) return TENON_FAIL(cx, TENON_INVALID, "pack_gemm: the weight is too large");
-    const tenon_dim *out = tenon_dim_const(g->dims, count);
-    if (!out) return TENON_NOMEM;
-    tenon_infer_set(n, 0, TENON_F32, 1, &out);
-    return TENON_OK;
+    return tenon_rule_packed(cx, g, n, TENON_F32, dim, w->rank + 1);
 }
 
 static tenon_status ref(tenon_cx *cx, tenon_eval_call *call)

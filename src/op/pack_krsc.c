@@ -5,25 +5,14 @@
 #include "op/eval.h"
 #include "op/rule.h"
 
-#include "base/checked.h"
-
 #include <string.h>
 
 static tenon_status infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
-    int64_t dim[4], count;
-    TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", 4, 4));
+    int64_t dim[4];
+    TENON_TRY(tenon_rule_weight_dims(cx, n, 4, 4, dim));
     TENON_TRY(tenon_rule_float(cx, n, 0, "weight"));
-    const tenon_type *w = tenon_rule_type(n, 0);
-    for (int i = 0; i < 4; i++) {
-        if (!tenon_dim_is_const(w->dim[i])) return TENON_FAIL(cx, TENON_INVALID, "pack_krsc: the weight's shape is not constant");
-        dim[i] = w->dim[i]->value;
-    }
-    if (!tenon_product(dim, 4, &count)) return TENON_FAIL(cx, TENON_INVALID, "pack_krsc: the weight is too large");
-    const tenon_dim *all = tenon_dim_const(g->dims, count);
-    if (!all) return TENON_NOMEM;
-    tenon_infer_set(n, 0, w->dtype, 1, &all);
-    return TENON_OK;
+    return tenon_rule_packed(cx, g, n, tenon_rule_type(n, 0)->dtype, dim, 4);
 }
 
 static tenon_status ref(tenon_cx *cx, tenon_eval_call *call)

@@ -2,6 +2,8 @@
 /* What infer rules of the anchors share; contracts in rule.h. */
 #include "op/rule.h"
 
+#include "base/checked.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -121,6 +123,28 @@ tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, 
         out[i] = sym ? sym[i]->value : a->ints[i];
     }
     *count = (int)length;
+    return TENON_OK;
+}
+
+tenon_status tenon_rule_weight_dims(tenon_cx *cx, const tenon_node *n, int lo, int hi, int64_t *dim)
+{
+    TENON_TRY(tenon_rule_rank(cx, n, 0, "weight", lo, hi));
+    const tenon_type *w = tenon_rule_type(n, 0);
+    for (int i = 0; i < w->rank; i++) {
+        if (!tenon_dim_is_const(w->dim[i]))
+            return TENON_FAIL(cx, TENON_INVALID, "%s: the weight's shape is not constant", n->op->name);
+        dim[i] = w->dim[i]->value;
+    }
+    return TENON_OK;
+}
+
+tenon_status tenon_rule_packed(tenon_cx *cx, tenon_graph *g, tenon_node *n, tenon_dtype dtype, const int64_t *size, int sizes)
+{
+    int64_t count;
+    if (!tenon_product(size, sizes, &count)) return TENON_FAIL(cx, TENON_INVALID, "%s: the weight is too large", n->op->name);
+    const tenon_dim *all = tenon_dim_const(g->dims, count);
+    if (!all) return TENON_NOMEM;
+    tenon_infer_set(n, 0, dtype, 1, &all);
     return TENON_OK;
 }
 

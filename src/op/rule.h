@@ -41,6 +41,10 @@ tenon_status tenon_rule_broadcasts(tenon_cx *cx, const tenon_graph *g, const cha
    is there. TENON_UNSUPPORTED when the source's contents are not known at build. */
 tenon_status tenon_rule_list(tenon_cx *cx, tenon_graph *g, const tenon_node *n, const char *attr, int src, int64_t *out, int max,
                              int *count);
+/* Operators that pack weights: source 0 has a rank within [lo, hi] and constant dims, which go to dim; result 0 is a vector of so many
+   elements as the product of `size` says. */
+tenon_status tenon_rule_weight_dims(tenon_cx *cx, const tenon_node *n, int lo, int hi, int64_t *dim);
+tenon_status tenon_rule_packed(tenon_cx *cx, tenon_graph *g, tenon_node *n, tenon_dtype dtype, const int64_t *size, int sizes);
 /* One of the NULL-terminated words; *out its index. */
 tenon_status tenon_rule_word(tenon_cx *cx, const tenon_node *n, const char *attr, const char *const *words, int *out);
 
