@@ -104,6 +104,8 @@ typedef struct tenon_plan {
 
 static inline tenon_place *tenon_place_of(const tenon_value *v) { return v->user; }
 tenon_place *tenon_place_root(tenon_place *p);
+/* An OWN place of v that nothing is known of yet; NULL: no memory. */
+tenon_place *tenon_place_new(tenon_arena *arena, tenon_value *v);
 
 /* All stages but emitting. cx, arena, graph, tuner, backend and device must be set. */
 tenon_status tenon_plan_run(tenon_plan *plan);

@@ -26,18 +26,10 @@ static tenon_status new_step(tenon_plan *plan, tenon_plan_step **out)
 
 static tenon_status own_place(tenon_plan *plan, tenon_value *v, tenon_layout layout, tenon_place **out)
 {
-    tenon_place *p = tenon_arena_alloc(plan->arena, sizeof *p);
+    tenon_place *p = tenon_place_new(plan->arena, v);
     if (!p) return TENON_NOMEM;
-    *p = (tenon_place){.value = v,
-                       .kind = TENON_PLACE_OWN,
-                       .layout = layout,
-                       .fixed = true,
-                       .binding = -1,
-                       .slot = TENON_NONE,
-                       .weight = TENON_NONE,
-                       .heap = TENON_NONE,
-                       .first_step = -1,
-                       .last_step = -1};
+    p->layout = layout;
+    p->fixed = true;
     *out = p;
     return TENON_OK;
 }

@@ -195,10 +195,10 @@ static tenon_status demand(tenon_plan *plan, tenon_value *v)
     return TENON_OK;
 }
 
-static tenon_status new_place(tenon_plan *plan, tenon_value *v)
+tenon_place *tenon_place_new(tenon_arena *arena, tenon_value *v)
 {
-    tenon_place *p = tenon_arena_alloc(plan->arena, sizeof *p);
-    if (!p) return TENON_NOMEM;
+    tenon_place *p = tenon_arena_alloc(arena, sizeof *p);
+    if (!p) return NULL;
     *p = (tenon_place){.value = v,
                        .kind = TENON_PLACE_OWN,
                        .binding = -1,
@@ -207,6 +207,13 @@ static tenon_status new_place(tenon_plan *plan, tenon_value *v)
                        .heap = TENON_NONE,
                        .first_step = -1,
                        .last_step = -1};
+    return p;
+}
+
+static tenon_status new_place(tenon_plan *plan, tenon_value *v)
+{
+    tenon_place *p = tenon_place_new(plan->arena, v);
+    if (!p) return TENON_NOMEM;
     p->host_only = !v->is_const && type_depends_on_data(plan, &v->type);
     p->fixed = v->is_const || !v->producer || p->host_only;
     v->user = p;
