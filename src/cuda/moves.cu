@@ -360,31 +360,15 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &, const unsi
 /* ---- the kernel ---- */
 extern "C" __global__ void __launch_bounds__(THREADS) tenon_moves(const __grid_constant__ tenon_args args)
 {
-    unsigned rest = blockIdx.x * (unsigned)THREADS + threadIdx.x, c[RANK > 0 ? RANK : 1];
+    unsigned place[RANK > 0 ? RANK : 1], c[RANK > 0 ? RANK : 1];
     long long at[TENSORS];
-    bool surplus = RANK == 0 && rest > 0;
+    const bool there = tenon_walk<VECTOR>(args, blockIdx.x * (unsigned)THREADS + threadIdx.x, place, at);
     c[0] = 0;
 #pragma unroll
-    for (int t = 0; t < TENSORS; t++) at[t] = 0;
-#pragma unroll
-    for (int axis = RANK - 1; axis >= 0; axis--) {
-        const unsigned vector = axis == RANK - 1 ? VECTOR : 1, size = (unsigned)tenon_size(args, axis) / vector;
-        unsigned i = rest;
-        if (size == 0) {
-            surplus = true;
-        } else if (axis > 0) {
-            rest = i / size;
-            i -= rest * size;
-        } else {
-            surplus |= i >= size;
-        }
-        c[tenon_axis(axis)] = i * vector;
-#pragma unroll
-        for (int t = 0; t < TENSORS; t++) at[t] += (long long)(i * vector) * tenon_step(args, t, axis);
-    }
+    for (int axis = 0; axis < RANK; axis++) c[tenon_axis(axis)] = place[axis];
     tenon_wait();
     tenon_trigger();
-    if (surplus) return;
+    if (!there) return;
     tenon_element v[VECTOR];
 #ifdef MOVE_SPLIT
     const tenon_element *p = (const tenon_element *)args.at[0] + at[0];

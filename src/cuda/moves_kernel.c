@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const char tenon_cuda_src_moves[];
+extern const char tenon_cuda_src_walk[], tenon_cuda_src_moves[];
 
 enum { THREADS = 256, P_VECTOR = 0 };
 
@@ -50,6 +50,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_init(&b, cx);
     tenon_buf_str(&b, "#include \"prelude.cu\"\n");
     tenon_cuda_moves_print(p, m, &b);
+    tenon_buf_str(&b, tenon_cuda_src_walk);
     TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_moves, "tenon_moves", TENON_MAX(tenon_cuda_moves_numbers(m), 1), m,
                                      out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d", THREADS, vector_of(v));

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const char tenon_cuda_src_pointwise[];
+extern const char tenon_cuda_src_walk[], tenon_cuda_src_pointwise[];
 
 enum { THREADS = 256, P_VECTOR = 0, P_TILED = 1, P_FROM = 2, TILED_LEAST = 8 };
 
@@ -200,6 +200,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     if (p->program) tenon_cuda_program_print(&o->program, &o->space, &b);
     else if (v->p[P_TILED]) print_tiles(o, &b);
     else print_copy(o, &b);
+    tenon_buf_str(&b, tenon_cuda_src_walk);
     TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_pointwise, "tenon_pointwise", TENON_MAX(tenon_cuda_space_numbers(&o->space), 1), o,
                                      out));
     snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DTILED=%d -DTILE_FROM=%d",
