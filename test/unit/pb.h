@@ -5,10 +5,22 @@
 #define TENON_TEST_PB_H
 
 #include "onnx/wire_write.h"
+#include "op/eval.h"
 
 #include <string.h>
 
 static TENON_UNUSED void pb_buf(tenon_buf *b, tenon_cx *cx) { tenon_buf_init(b, cx); }
+
+/* Weights and inputs: from -scale to scale, by a seed. NULL: no memory. */
+static TENON_UNUSED float *pb_numbers(tenon_heap *heap, size_t count, uint64_t seed, float scale)
+{
+    float *out = tenon_heap_alloc(heap, count * sizeof *out);
+    for (size_t i = 0; out && i < count; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        out[i] = (float)(int32_t)(seed >> 32) * (1.0f / 2147483648.0f) * scale;
+    }
+    return out;
+}
 
 /* "a,b,,c": one text field each; an empty text gives none. */
 static TENON_UNUSED void pb_names(tenon_buf *b, uint32_t number, const char *list)

@@ -15,16 +15,6 @@ enum { WIDTH = 256, HIDDEN = 1024, MOST = 64, RUNS = 300 };
 
 typedef struct network { tenon_buf bytes; float *w1, *b1, *w2, *b2; } network;
 
-static float *numbers(tenon_heap *heap, size_t count, uint64_t seed, float scale)
-{
-    float *out = tenon_heap_alloc(heap, count * sizeof *out);
-    for (size_t i = 0; out && i < count; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-        out[i] = (float)(int32_t)(seed >> 32) * (1.0f / 2147483648.0f) * scale;
-    }
-    return out;
-}
-
 /* s = tanh(x) * sigmoid(x) + x; y = gelu(s W1 + b1) W2 + b2 + s */
 static void make_network(tenon_cx *cx, tenon_heap *heap, tenon_buf *model)
 {
@@ -42,10 +32,10 @@ static void make_network(tenon_cx *cx, tenon_heap *heap, tenon_buf *model)
     pb_node(&g, 1, "MatMul", "", "h,w2", "y0", NULL);
     pb_node(&g, 1, "Add", "", "y0,b2", "y1", NULL);
     pb_node(&g, 1, "Add", "", "y1,s", "y", NULL);
-    pb_init(&g, "w1", 1, w1, 2, numbers(heap, WIDTH * HIDDEN, 1, 0.1f), WIDTH * HIDDEN * 4);
-    pb_init(&g, "b1", 1, b1, 1, numbers(heap, HIDDEN, 2, 1), HIDDEN * 4);
-    pb_init(&g, "w2", 1, w2, 2, numbers(heap, HIDDEN * WIDTH, 3, 0.1f), HIDDEN * WIDTH * 4);
-    pb_init(&g, "b2", 1, b2, 1, numbers(heap, WIDTH, 4, 1), WIDTH * 4);
+    pb_init(&g, "w1", 1, w1, 2, pb_numbers(heap, WIDTH * HIDDEN, 1, 0.1f), WIDTH * HIDDEN * 4);
+    pb_init(&g, "b1", 1, b1, 1, pb_numbers(heap, HIDDEN, 2, 1), HIDDEN * 4);
+    pb_init(&g, "w2", 1, w2, 2, pb_numbers(heap, HIDDEN * WIDTH, 3, 0.1f), HIDDEN * WIDTH * 4);
+    pb_init(&g, "b2", 1, b2, 1, pb_numbers(heap, WIDTH, 4, 1), WIDTH * 4);
     pb_value(&g, 11, "x", 1, "batch,256");
     pb_value(&g, 12, "y", 1, "batch,256");
     tenon_buf_init(model, cx);
@@ -202,7 +192,7 @@ int main(void)
     backend->close(&device);
     tenon_heap_init(&heap, cx);
     make_network(cx, &heap, &model);
-    io b = {.x = numbers(&heap, MOST * WIDTH, 9, 2), .y = numbers(&heap, MOST * WIDTH, 9, 0)};
+    io b = {.x = pb_numbers(&heap, MOST * WIDTH, 9, 2), .y = pb_numbers(&heap, MOST * WIDTH, 9, 0)};
     if (CHECK_OK(cx, tenon_network_read(cx, model.data, model.length, NULL, &network)) && CHECK_OK(cx, build(cx, network, &engine)) &&
         CHECK_OK(cx, tenon_device_alloc(cx, engine, MOST * WIDTH * 4, &b.dx)) && CHECK_OK(cx, tenon_device_alloc(cx, engine, MOST * WIDTH * 4, &b.dy)) &&
         CHECK_OK(cx, tenon_device_upload(cx, engine, b.dx, b.x, MOST * WIDTH * 4))) {

@@ -14,16 +14,6 @@
 
 enum { WIDTH = 256, LAYERS = 12, STREAMS = 4, RUNS = 400, CHANGES = 60 };
 
-static float *numbers(tenon_heap *heap, size_t count, uint64_t seed, float scale)
-{
-    float *out = tenon_heap_alloc(heap, count * sizeof *out);
-    for (size_t i = 0; out && i < count; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-        out[i] = (float)(int32_t)(seed >> 32) * (1.0f / 2147483648.0f) * scale;
-    }
-    return out;
-}
-
 /* sum = main + (sigmoid(in) V) U: the last product takes the sum into its epilogue, so what runs beside `main` is the first. The
    sigmoid is there because two products of one input would become one. */
 static void add_branch(tenon_buf *g, tenon_heap *heap, int i, const char *in, char main_name[16])
@@ -32,7 +22,7 @@ static void add_branch(tenon_buf *g, tenon_heap *heap, int i, const char *in, ch
     char weight[2][16], value[3][16], list[80];
     for (int k = 0; k < 2; k++) {
         snprintf(weight[k], sizeof weight[k], "%c%d", "vu"[k], i);
-        pb_init(g, weight[k], 1, dims, 2, numbers(heap, WIDTH * WIDTH, (uint64_t)(100 + i * 2 + k), 0.15f), WIDTH * WIDTH * 4);
+        pb_init(g, weight[k], 1, dims, 2, pb_numbers(heap, WIDTH * WIDTH, (uint64_t)(100 + i * 2 + k), 0.15f), WIDTH * WIDTH * 4);
     }
     for (int k = 0; k < 3; k++) snprintf(value[k], sizeof value[k], "%c%d", "ghs"[k], i);
     pb_node(g, 1, "Sigmoid", "", in, value[0], NULL);
@@ -62,7 +52,7 @@ static void make_network(tenon_cx *cx, tenon_heap *heap, tenon_buf *model)
         if (i % 3 == 0) add_branch(&g, heap, i, name[0], name[2]);
         snprintf(name[0], sizeof name[0], i == LAYERS - 1 ? "y" : "t%d", i);
         pb_node(&g, 1, "Tanh", "", name[2], name[0], NULL);
-        pb_init(&g, name[1], 1, dims, 2, numbers(heap, WIDTH * WIDTH, (uint64_t)i + 1, 0.15f), WIDTH * WIDTH * 4);
+        pb_init(&g, name[1], 1, dims, 2, pb_numbers(heap, WIDTH * WIDTH, (uint64_t)i + 1, 0.15f), WIDTH * WIDTH * 4);
     }
     pb_value(&g, 11, "x", 1, "batch,256");
     pb_value(&g, 12, "y", 1, "batch,256");
@@ -96,7 +86,7 @@ static bool make_sample(tenon_cx *cx, tenon_heap *heap, tenon_network *network, 
                         uint64_t seed, sample *s)
 {
     const size_t bytes = (size_t)rows * WIDTH * sizeof(float);
-    *s = (sample){.x = numbers(heap, (size_t)rows * WIDTH, seed, 1), .y = tenon_heap_alloc(heap, bytes),
+    *s = (sample){.x = pb_numbers(heap, (size_t)rows * WIDTH, seed, 1), .y = tenon_heap_alloc(heap, bytes),
                   .want = tenon_heap_alloc(heap, bytes), .rows = rows};
     tenon_host_tensor in = {.name = "x", .dtype = TENON_F32, .rank = 2, .dim = {rows, WIDTH}, .data = s->x}, out = {.name = "y"};
     if (!CHECK_OK(cx, tenon_network_run_reference(cx, network, &in, 1, &out, 1))) return false;
