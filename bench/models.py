@@ -126,6 +126,8 @@ def in_order(torch, net):
             self.bert = net
 
         def forward(self, ids, mask, segments):
+            if self.bert.dtype == torch.float16:     # a mask of truths would be exported as one of float32, and all behind it
+                mask = (1 - mask[:, None, None, :].to(torch.float16)) * torch.finfo(torch.float16).min
             return self.bert(input_ids=ids, attention_mask=mask, token_type_ids=segments)[:2]
 
     return InOrder().eval()
