@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole networks on a GPU, Tenon against PyTorch: eager mode in a CUDA graph, and torch.compile.
 
-    python bench/gpu_peers.py [--models resnet50,bert_base] [--batch 1,128] [--precision f16,f32] [--ours-only | --skip-peer]
+    python bench/gpu_peers.py [--models resnet50,bert_base] [--batch 1,128] [--precision f16,f32] [--ours-only | --skip-peer] [--ahead]
 
 Weights are random (bench/models.py), the ONNX file is exported from the very network that the peers run: float16 weights, or
 float32 with TF32 forbidden to all. Everybody runs on device memory in one stream; a sample is the time between two CUDA events
 around one run, the figure is the median of --runs samples after a warm-up, in rounds that take turns. Convolutional networks are
 channels-last in PyTorch. Errors are greatest differences from PyTorch in float32 relative to the result's deviation.
+
+With --ahead every network gets a process of its own. All compile first, side by side (the peers, and our kernels in a build whose
+times are thrown away); then they are told one by one to build and measure, so on each GPU nothing else goes on. Several GPUs share
+the networks. The time that our build takes is then one with compiled kernels at hand.
 
 Prints one JSON object a line for each network, and a table at the end. Peers' times are kept in --peers (a file of such objects,
 by device), from where --skip-peer takes them. The library is TENON_LIBRARY, or that of build/gpu, or of build.
@@ -19,8 +23,10 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 
@@ -75,6 +81,9 @@ class Library:
         c.tenon_config_destroy(ctypes.byref(config))
         c.tenon_network_destroy(ctypes.byref(network))
         return engine, seconds
+
+    def save(self, engine, path):
+        self.check(self.c.tenon_engine_save(self.cx, engine, path.encode()))
 
     def tactics(self, engine):
         """How many steps each tactic does."""
@@ -176,14 +185,13 @@ def compiled(case, stream):
     return run, case.tensors(answer["y"])
 
 
-def ours(library, case, stream, args):
+def ours(library, case, stream, args, path):
     torch = case.torch
     outputs = {k: torch.zeros_like(v, dtype=torch.float16 if case.half else v.dtype) for k, v in case.want.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        path = case.export(folder)
-        tell("exported")
-        engine, seconds = library.build(path, args.cache, args.level, False)
-        tell(f"built in {seconds:.1f} s")
+    engine, seconds = library.build(path, args.cache, args.level, False)
+    tell(f"built in {seconds:.1f} s")
+    if args.keep:
+        library.save(engine, os.path.join(args.keep, f"{case.model}.{case.batch}.{case.precision}.engine"))
     tactics = library.tactics(engine)
     run, close = library.runner(engine, case.feeds, outputs, stream)
     return run, close, outputs, seconds, tactics
@@ -219,46 +227,108 @@ def measure(torch, stream, runs, count):
     return {name: statistics.median(t) for name, t in times.items()}
 
 
+def set_up_peers(case, stream, args, result):
+    """What runs each peer, by name; how long it took to set up and how far off it is go to the result."""
+    runs = {}
+    for name, make in (("eager", eager_graph), ("compile", compiled))[: 1 if args.eager_only else 2]:
+        try:
+            start = time.perf_counter()
+            run, outputs = make(case, stream)
+            run()
+            stream.synchronize()
+            result[f"{name}_setup_s"] = time.perf_counter() - start
+            result[f"{name}_error"] = case.error(outputs)
+            tell(f"{name} ready")
+            runs[name] = run
+        except Exception as error:  # a peer that cannot is a line of the table, not the end of it
+            result[f"{name}_fails"] = str(error)[:400]
+    return runs
+
+
+def wait_for_turn(library, path, args):
+    """Compiles our kernels, times thrown away, and waits for the word of the parent process."""
+    if library:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                engine, seconds = library.build(path, os.path.join(folder, "timing"), args.level, False)
+            library.c.tenon_engine_destroy(ctypes.byref(engine))
+            tell(f"kernels compiled in a build of {seconds:.1f} s")
+        except RuntimeError as error:       # told again by the build that counts
+            tell(error)
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
 def one(torch, library, model, batch, precision, args, known):
     result = {"model": model, "batch": batch, "precision": precision, "device": torch.cuda.get_device_name()}
     key = tuple(result.values())
     result["torch"] = torch.__version__
     case = Case(torch, model, batch, precision)
-    tell(f"{model}, batch {batch}, {precision}: the network is there")
     stream = torch.cuda.Stream()
-    runs, closers = {}, []
-    if not args.peer_only:
-        try:
-            run, close, outputs, result["build_s"], result["tactics"] = ours(library, case, stream, args)
-            closers.append(close)
-            run()
-            stream.synchronize()
-            result["ours_error"] = case.error(outputs)
-            runs["ours"] = run
-        except RuntimeError as error:
-            result["ours_fails"] = str(error)[:400]
-    if not args.ours_only and not args.skip_peer:
-        for name, make in (("eager", eager_graph), ("compile", compiled))[: 1 if args.eager_only else 2]:
+    runs, close = {}, None
+    with tempfile.TemporaryDirectory() as folder:
+        path = case.export(folder) if library else None
+        tell(f"{model}, batch {batch}, {precision}: the network is there")
+        peers = {} if args.ours_only or args.skip_peer else set_up_peers(case, stream, args, result)
+        if args.turn:
+            wait_for_turn(library, path, args)
+        if library:
             try:
-                start = time.perf_counter()
-                run, outputs = make(case, stream)
+                run, close, outputs, result["build_s"], result["tactics"] = ours(library, case, stream, args, path)
                 run()
                 stream.synchronize()
-                result[f"{name}_setup_s"] = time.perf_counter() - start
-                result[f"{name}_error"] = case.error(outputs)
-                tell(f"{name} ready")
-                runs[name] = run
-            except Exception as error:  # a peer that cannot is a line of the table, not the end of it
-                result[f"{name}_fails"] = str(error)[:400]
+                result["ours_error"] = case.error(outputs)
+                runs["ours"] = run
+            except RuntimeError as error:
+                result["ours_fails"] = str(error)[:400]
+    runs.update(peers)
     result.update({f"{name}_ms": ms for name, ms in measure(torch, stream, runs, args.runs).items()})
-    for close in closers:
+    if close:
         close()
     if args.skip_peer:
         result.update({k: v for k, v in known.get(key, {}).items() if k.startswith(("eager_", "compile_"))})
-    peers = [result[k] for k in ("eager_ms", "compile_ms") if k in result]
-    if peers and "ours_ms" in result:
-        result["ratio"] = result["ours_ms"] / min(peers)
-    return key, result
+    times = [result[k] for k in ("eager_ms", "compile_ms") if k in result]
+    if times and "ours_ms" in result:
+        result["ratio"] = result["ours_ms"] / min(times)
+    return result
+
+
+# --- many networks, one process each --------------------------------------------------------------------------------------------
+
+def take_turns(children, results):
+    """Lets the children of one GPU measure one after the other; all of them have said that they are ready."""
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        for line in child.stdout:
+            if line.startswith("{"):
+                print(line, end="", flush=True)
+                results.append(json.loads(line))
+        child.wait()
+
+
+def ahead(cases, args, gpus):
+    """Results of all cases: children compile side by side, and measure in turn."""
+    by_gpu, results = {g: [] for g in range(gpus)}, []
+    for i, (model, precision, batch) in enumerate(cases):
+        gpu = i % gpus
+        command = [sys.executable, os.path.abspath(__file__), "--turn", "--models", model, "--batch", str(batch), "--precision", precision,
+                   "--runs", str(args.runs), "--level", str(args.level), "--peers", f"{args.peers}.{i}", "--cache", f"{args.cache}.{gpu}"]
+        command += ["--keep", args.keep] if args.keep else []
+        command += [f for f, on in (("--ours-only", args.ours_only), ("--skip-peer", args.skip_peer), ("--peer-only", args.peer_only),
+                                    ("--eager-only", args.eager_only)) if on]
+        environment = dict(os.environ, CUDA_VISIBLE_DEVICES=str(gpu), TORCHINDUCTOR_COMPILE_THREADS="2")
+        by_gpu[gpu].append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    for child in (c for children in by_gpu.values() for c in children):
+        while (line := child.stdout.readline()) and line != "ready\n":
+            pass
+    tell("all ready")
+    threads = [threading.Thread(target=take_turns, args=(children, results)) for children in by_gpu.values()]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------------
@@ -298,6 +368,9 @@ def main():
     parser.add_argument("--skip-peer", action="store_true", help="take the peers' times from earlier results")
     parser.add_argument("--peer-only", action="store_true")
     parser.add_argument("--eager-only", action="store_true", help="no torch.compile, which takes a minute or so a network")
+    parser.add_argument("--ahead", action="store_true", help="compile everything first, side by side; then measure in turn")
+    parser.add_argument("--turn", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--keep", metavar="FOLDER", help="save our engines there")
     out = os.environ.get("OUT", os.path.join(TOP, "build", "gpu"))
     parser.add_argument("--peers", default=os.path.join(out, "gpu_peers.jsonl"), help="where results are kept, a line each")
     parser.add_argument("--cache", default=os.path.join(out, "gpu_peers.timing"), help="our timing cache")
@@ -311,17 +384,21 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     os.makedirs(os.path.dirname(args.peers), exist_ok=True)
     known = read_known(sorted(glob.glob(os.path.join(TOP, "bench", "results", "*gpu_peers*.jsonl"))) + [args.peers])
-    library, results = None if args.peer_only else Library(), []
-    for model in args.models.split(","):
-        for precision in args.precision.split(","):
-            for batch in (int(b) for b in args.batch.split(",")):
-                batch = min(batch, 64) if model in TRANSFORMERS else batch
-                key, result = one(torch, library, model, batch, precision, args, known)
-                print(json.dumps(result), flush=True)
-                results.append(result)
-                if "eager_ms" in result or "compile_ms" in result:
-                    known[key] = result
-                torch.cuda.empty_cache()
+    cases = [(m, p, min(int(b), 64) if m in TRANSFORMERS else int(b))
+             for m in args.models.split(",") for p in args.precision.split(",") for b in args.batch.split(",")]
+    if args.ahead:
+        results = ahead(cases, args, torch.cuda.device_count())
+    else:
+        library, results = None if args.peer_only else Library(), []
+        for model, precision, batch in cases:
+            results.append(one(torch, library, model, batch, precision, args, known))
+            print(json.dumps(results[-1]), flush=True)
+            torch.cuda.empty_cache()
+    for r in results:
+        if "eager_ms" in r or "compile_ms" in r:
+            known[r["model"], r["batch"], r["precision"], r["device"]] = r
+    if args.turn:
+        return
     with open(args.peers, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(r) + "\n" for r in known.values())
     print("\n".join(table(results)))
