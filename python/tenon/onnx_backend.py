@@ -5,8 +5,10 @@
     rep = onnx_backend.prepare(model, device="CPU")         # or "CUDA"
     outputs = rep.run([x, y])
 
-An engine is built for the shapes of the first run, and another for each new set of shapes. 4-bit integers, which have no dense numpy
-form, are handed over as 8-bit ones. Sequences and optionals cannot be inputs or outputs: UnsupportedError.
+An engine is built for the shapes of the first run, and another for each new set of shapes. Integers that sizes are made of (the shape
+of a Reshape, the axes of a ReduceSum) are part of a shape in that sense, where they are inputs of the model: an engine knows their
+values. 4-bit integers, which have no dense numpy form, are handed over as 8-bit ones. Sequences and optionals cannot be inputs or
+outputs: UnsupportedError.
 """
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from .builder import build, list_table
@@ -49,6 +51,37 @@ def _with_wider_bindings(model: onnx.ModelProto) -> onnx.ModelProto:
     return out
 
 
+# Inputs of operators that say how large results are, or which axes they have.
+_SIZES = {"CenterCropPad": (1,), "ConstantOfShape": (0,), "Expand": (1,), "NonMaxSuppression": (2,), "OneHot": (1,), "Pad": (1, 3),
+          "Range": (0, 1, 2), "Reshape": (1,), "Resize": (3,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,),
+          "TopK": (1,), "Unsqueeze": (1,), "BlackmanWindow": (0,), "HammingWindow": (0,), "HannWindow": (0,),
+          **{"Reduce" + kind: (1,) for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")}}
+# What exporters reckon sizes with: integers that come to a size through these alone are of sizes themselves.
+_ARITHMETIC = {"Abs", "Add", "And", "Cast", "Ceil", "Concat", "Div", "Equal", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity",
+               "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze",
+               "Where"}
+_SIZES_MOST = 64                            # elements of such an input
+
+
+def _size_inputs(model: onnx.ModelProto) -> set[str]:
+    """Integer inputs of rank 0 or 1 that sizes are made of: TensorRT's shape tensors."""
+    graph = model.graph
+    maker = {name: node for node in graph.node for name in node.output if name}
+    integers = {v.name for v in graph.input if v.type.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64)
+                and v.type.tensor_type.HasField("shape") and len(v.type.tensor_type.shape.dim) < 2}
+    names = [node.input[i] for node in graph.node for i in _SIZES.get(node.op_type, ())
+             if i < len(node.input) and (node.op_type != "Slice" or len(node.input) > 1)]
+    seen: set[str] = set()
+    while names:
+        name = names.pop()
+        if not name or name in seen:
+            continue
+        seen.add(name)
+        if name in maker and maker[name].op_type in _ARITHMETIC:
+            names.extend(maker[name].input)
+    return seen & integers
+
+
 class TenonRep(BackendRep):
     """A model ready to run. Not for several threads at once."""
 
@@ -59,15 +92,16 @@ class TenonRep(BackendRep):
         for value in (*model.graph.input, *model.graph.output):
             if not value.type.HasField("tensor_type"):
                 raise UnsupportedError(f"'{value.name}' is no tensor: a sequence or optional cannot be handed in or out")
-        self._model = model.SerializeToString()
+        self._model = model
         self._inputs = [i.name for i in model.graph.input if i.name not in initialized]
+        self._sizes = _size_inputs(model) - initialized
         self._outputs = [o.name for o in model.graph.output]
         self._device, self._options = device, options
         self._engines: dict[tuple, Engine] = {}
         self.engine: Engine | None = None       # of the last run
 
-    def run(self, inputs: Sequence[Any] | dict[str, Any], **kwargs: Any) -> tuple[np.ndarray, ...]:
-        """Arrays in the order of the model's inputs, or by name; the outputs in their order."""
+    def _arrays(self, inputs: Sequence[Any] | dict[str, Any]) -> dict[str, np.ndarray]:
+        """Inputs by name, as the engine's bindings want them."""
         if isinstance(inputs, dict):
             arrays = {name: np.asarray(value) for name, value in inputs.items()}
         elif len(inputs) > len(self._inputs):
@@ -76,13 +110,43 @@ class TenonRep(BackendRep):
             arrays = {name: np.asarray(value) for name, value in zip(self._inputs, inputs)}
         for name in [n for n in arrays if n + "/8bit" in self._inputs]:
             arrays[name + "/8bit"] = arrays.pop(name)
-        arrays = {name: a.astype(a.dtype.name.replace("int4", "int8")) if a.dtype.name in ("int4", "uint4") else a
-                  for name, a in arrays.items()}
-        key = tuple((name, a.shape) for name, a in sorted(arrays.items()))
+        return {name: a.astype(a.dtype.name.replace("int4", "int8")) if a.dtype.name in ("int4", "uint4") else a
+                for name, a in arrays.items()}
+
+    def _model_with(self, fixed: dict[str, np.ndarray]) -> bytes:
+        """The model where these inputs are constants."""
+        model = self._model
+        if fixed:
+            model = onnx.ModelProto()
+            model.CopyFrom(self._model)
+            kept = [value for value in model.graph.input if value.name not in fixed]
+            del model.graph.input[:]
+            model.graph.input.extend(kept)
+            model.graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in fixed.items())
+        return model.SerializeToString()
+
+    def _prepare(self, inputs: Sequence[Any] | dict[str, Any]) -> dict[str, np.ndarray]:
+        """Makes the engine for these inputs the one of this run; what is to be handed to it."""
+        arrays = self._arrays(inputs)
+        fixed = {name: a for name, a in arrays.items() if name in self._sizes and a.size <= _SIZES_MOST and a.ndim < 2}
+        key = tuple((name, a.shape, a.tobytes() if name in fixed else None) for name, a in sorted(arrays.items()))
+        arrays = {name: a for name, a in arrays.items() if name not in fixed}
         if key not in self._engines:
             shapes: dict[str, Any] = {name: a.shape for name, a in arrays.items()}
-            self._engines[key] = build(self._model, profiles=[shapes], device=self._device, **self._options)
+            self._engines[key] = build(self._model_with(fixed), profiles=[shapes], device=self._device, **self._options)
         self.engine = self._engines[key]
+        return arrays
+
+    def plan(self, inputs: Sequence[Any] | dict[str, Any]) -> Engine:
+        """The engine that would run these inputs, which is not run: on a GPU that is not here it can still be looked at."""
+        self._prepare(inputs)
+        assert self.engine
+        return self.engine
+
+    def run(self, inputs: Sequence[Any] | dict[str, Any], **kwargs: Any) -> tuple[np.ndarray, ...]:
+        """Arrays in the order of the model's inputs, or by name; the outputs in their order."""
+        arrays = self._prepare(inputs)
+        assert self.engine
         results = self.engine.run(arrays)
         return tuple(results[name] for name in self._outputs)
 
