@@ -82,16 +82,19 @@ class Library:
         c.tenon_network_destroy(ctypes.byref(network))
         return engine, seconds
 
-    def save(self, engine, path):
-        self.check(self.c.tenon_engine_save(self.cx, engine, path.encode()))
+    def inspect(self, engine):
+        """The engine's description, JSON."""
+        out = ctypes.c_char_p()
+        self.check(self.c.tenon_engine_inspect(self.cx, engine, ctypes.byref(out)))
+        text = out.value.decode()
+        self.c.tenon_text_free(self.cx, ctypes.byref(out))
+        return text
 
     def tactics(self, engine):
         """How many steps each tactic does."""
-        out, count = ctypes.c_char_p(), {}
-        self.check(self.c.tenon_engine_inspect(self.cx, engine, ctypes.byref(out)))
-        for step in re.findall(r'"tactic": ?"([^"]*)"', out.value.decode()):
+        count = {}
+        for step in re.findall(r'"tactic": ?"([^"]*)"', self.inspect(engine)):
             count[step] = count.get(step, 0) + 1
-        self.c.tenon_text_free(self.cx, ctypes.byref(out))
         return count
 
     def runner(self, engine, feeds, outputs, stream):
@@ -141,6 +144,9 @@ class Case:
         models.export(self.model, self.net, self.feeds, "ts", False, path)
         return path
 
+    def file(self, args, end):
+        return os.path.join(args.keep, f"{self.model}.{self.batch}.{self.precision}.{end}")
+
     def peer_inputs(self):
         """As PyTorch likes them best."""
         last = self.torch.channels_last
@@ -177,6 +183,8 @@ def compiled(case, stream):
     answer = {}
 
     def run():
+        answer.clear()                              # a result that somebody holds keeps its CUDA graph from being used again
+        torch.compiler.cudagraph_mark_step_begin()
         answer["y"] = net(*inputs)
     with torch.no_grad(), torch.cuda.stream(stream):
         for _ in range(4):
@@ -191,7 +199,8 @@ def ours(library, case, stream, args, path):
     engine, seconds = library.build(path, args.cache, args.level, False)
     tell(f"built in {seconds:.1f} s")
     if args.keep:
-        library.save(engine, os.path.join(args.keep, f"{case.model}.{case.batch}.{case.precision}.engine"))
+        with open(case.file(args, "engine.json"), "w", encoding="utf-8") as f:
+            f.write(library.inspect(engine))
     tactics = library.tactics(engine)
     run, close = library.runner(engine, case.feeds, outputs, stream)
     return run, close, outputs, seconds, tactics
@@ -259,6 +268,26 @@ def wait_for_turn(library, path, args):
     sys.stdin.readline()
 
 
+def trace(torch, stream, run, path):
+    """Writes what each kernel of one run takes, in the order of their starts: microseconds, gap before it, grid, block, name."""
+    from torch.profiler import ProfilerActivity, profile
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler, torch.no_grad(), torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+            stream.synchronize()
+    with tempfile.TemporaryDirectory() as folder:
+        profiler.export_chrome_trace(os.path.join(folder, "t.json"))
+        with open(os.path.join(folder, "t.json"), encoding="utf-8") as f:
+            events = [e for e in json.load(f)["traceEvents"] if e.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
+    events = sorted(events, key=lambda e: e["ts"])
+    events, end = events[-(len(events) // 3):], None
+    with open(path, "w", encoding="utf-8") as f:
+        for e in events:
+            gap = 0 if end is None else e["ts"] - end
+            end = e["ts"] + e["dur"]
+            f.write(f"{e['dur']:9.2f} {gap:8.2f} {e['args'].get('grid')} {e['args'].get('block')} {e['name'][:120]}\n")
+
+
 def one(torch, library, model, batch, precision, args, known):
     result = {"model": model, "batch": batch, "precision": precision, "device": torch.cuda.get_device_name()}
     key = tuple(result.values())
@@ -283,6 +312,9 @@ def one(torch, library, model, batch, precision, args, known):
                 result["ours_fails"] = str(error)[:400]
     runs.update(peers)
     result.update({f"{name}_ms": ms for name, ms in measure(torch, stream, runs, args.runs).items()})
+    if args.keep:
+        for name, run in runs.items():
+            trace(torch, stream, run, case.file(args, f"{name}.trace"))
     if close:
         close()
     if args.skip_peer:
@@ -370,7 +402,7 @@ def main():
     parser.add_argument("--eager-only", action="store_true", help="no torch.compile, which takes a minute or so a network")
     parser.add_argument("--ahead", action="store_true", help="compile everything first, side by side; then measure in turn")
     parser.add_argument("--turn", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--keep", metavar="FOLDER", help="save our engines there")
+    parser.add_argument("--keep", metavar="FOLDER", help="write there what our engines are, and what each kernel takes in everybody's run")
     out = os.environ.get("OUT", os.path.join(TOP, "build", "gpu"))
     parser.add_argument("--peers", default=os.path.join(out, "gpu_peers.jsonl"), help="where results are kept, a line each")
     parser.add_argument("--cache", default=os.path.join(out, "gpu_peers.timing"), help="our timing cache")
@@ -382,7 +414,8 @@ def main():
         sys.exit("gpu_peers: PyTorch sees no GPU")
     warnings.simplefilter("ignore")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    os.makedirs(os.path.dirname(args.peers), exist_ok=True)
+    for folder in (os.path.dirname(args.peers), args.keep):
+        os.makedirs(folder or ".", exist_ok=True)
     known = read_known(sorted(glob.glob(os.path.join(TOP, "bench", "results", "*gpu_peers*.jsonl"))) + [args.peers])
     cases = [(m, p, min(int(b), 64) if m in TRANSFORMERS else int(b))
              for m in args.models.split(",") for p in args.precision.split(",") for b in args.batch.split(",")]
