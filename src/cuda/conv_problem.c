@@ -153,6 +153,26 @@ static const char *make_space(const tenon_problem *p, const tenon_value *extra, 
     return tenon_cuda_space_finish(&c->space, y->rank) ? NULL : "sizes too large to reckon with";
 }
 
+/* Whether 32-bit indices reach every element of x, whose pitch may lie between those that count. */
+static bool is_near(const tenon_problem *p, const tenon_cuda_conv *c)
+{
+    const tenon_type *x = &c->x_value->type;
+    const tenon_format *f = &p->src[c->src_x].format;
+    tenon_tensor most = {.dtype = x->dtype, .rank = x->rank};
+    int64_t elements = 1, last = 0;
+    for (int i = 0; i < x->rank; i++) {
+        most.dim[i] = TENON_MAX(x->dim[i]->hi, 1);
+        if (most.dim[i] > INT32_MAX || (elements *= most.dim[i]) > INT32_MAX) return false;
+    }
+    if (f->ld > INT32_MAX) return false;
+    tenon_format_strides(f, &most);
+    for (int i = 0; i < x->rank; i++) {
+        int64_t reach;
+        if (!tenon_mul_i64(most.dim[i] - 1, most.stride[i], &reach) || (last += reach) > INT32_MAX) return false;
+    }
+    return true;
+}
+
 /* What conv and pools have in common. */
 static const char *make_rest(const tenon_problem *p, const int64_t *kernel, const tenon_value *extra, tenon_cuda_conv *c)
 {
@@ -163,10 +183,8 @@ static const char *make_rest(const tenon_problem *p, const int64_t *kernel, cons
     else find_begin(n, c);
     find_steps(p, c);
     if ((why = make_space(p, extra, c)) != NULL) return why;
-    int64_t most = 1;
-    for (int i = 0; i < c->rank; i++)
-        if (c->x_value->type.dim[i]->hi > INT32_MAX || (most *= TENON_MAX(c->x_value->type.dim[i]->hi, 1)) > INT32_MAX)
-            return "more elements than 32-bit indices reach";
+    if (p->src[c->src_x].format.layout == TENON_STRIDED) return "x of any strides";
+    if (!is_near(p, c)) return "x spans more elements than 32-bit indices reach";
     return tenon_cuda_space_most(&c->space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
 }
 

@@ -81,6 +81,7 @@ tenon_status tenon_dnn_handle_of(tenon_cx *cx, tenon_cuda_libraries *l, const te
 void tenon_dnn_context_destroy(tenon_cuda_libraries *l)
 {
     if (!l->dnn) return;
+    (void)opened.cudnnSetStream(l->dnn->handle, NULL); /* the last one may be gone */
     (void)opened.cudnnDestroy(l->dnn->handle);
     while (l->dnn->memo) {
         tenon_dnn_memo *memo = l->dnn->memo;
@@ -134,13 +135,20 @@ static tenon_status compile(tenon_cx *cx, tenon_cuda_libraries *l, const char *t
     return status;
 }
 
-static tenon_status restore(tenon_cx *cx, const tenon_dnn_plan *p, const char *json, int64_t bytes)
+/* What workspace it needs, the plan says: the header is only a file's word. */
+static tenon_status restore(tenon_cx *cx, tenon_dnn_plan *p, const char *json, int64_t bytes)
 {
     const tenon_cudnn *dnn = p->dnn;
+    int64_t workspace = 0, count = 0;
     int error = dnn->cudnnBackendSetAttribute(p->descriptor, TENON_DNN_PLAN_HANDLE, TENON_DNN_T_HANDLE, 1, &p->handle);
     if (!error) error = dnn->cudnnBackendSetAttribute(p->descriptor, TENON_DNN_PLAN_JSON, TENON_DNN_T_CHAR, bytes, json);
     if (!error) error = dnn->cudnnBackendFinalize(p->descriptor);
-    return tenon_dnn_check(cx, dnn, error, "the engine's plan does not load on this device");
+    if (!error)
+        error = dnn->cudnnBackendGetAttribute(p->descriptor, TENON_DNN_PLAN_WORKSPACE, TENON_DNN_T_I64, 1, &count, &workspace);
+    TENON_TRY(tenon_dnn_check(cx, dnn, error, "the engine's plan does not load on this device"));
+    if (workspace < 0) return TENON_FAIL(cx, TENON_CORRUPT, "cuDNN: a plan with a workspace of %lld bytes", (long long)workspace);
+    p->workspace_bytes = (size_t)workspace;
+    return TENON_OK;
 }
 
 static void unload(tenon_cuda_libraries *l, tenon_cuda_loaded *loaded)
@@ -158,7 +166,6 @@ static tenon_status load_into(tenon_cx *cx, const header *h, const char *json, t
     if (h->version != (uint64_t)p->dnn->version)
         return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine was built with cuDNN %llu, this machine has %d: build it again here",
                           (unsigned long long)h->version, p->dnn->version);
-    p->workspace_bytes = (size_t)h->workspace_bytes;
     TENON_TRY(tenon_dnn_check(cx, p->dnn, p->dnn->cudnnBackendCreateDescriptor(TENON_DNN_PLAN, &p->descriptor), "a plan"));
     return restore(cx, p, json, (int64_t)h->json_bytes);
 }

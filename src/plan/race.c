@@ -213,14 +213,28 @@ static bool is_sure(const tenon_racer *r) { return r->rounds >= ROUNDS_LEAST && 
 
 static bool is_out(const tenon_racer *r, const tenon_racer *best, double drop_at)
 {
+    if (r->failed) return true;
     if (!r->rounds || r == best) return false;
     if (r->seconds > best->seconds * FAR && r->expected > best->expected * EXPECTED_FAR) return true;
     return r->rounds >= ROUNDS_LEAST && r->second <= r->seconds * drop_at && r->seconds > best->seconds * drop_at;
 }
 
+/* A library knows only at the launch what it cannot do; a device that is broken says so again at the next list. */
+static tenon_status drop(tenon_race *t, tenon_racer *r, tenon_status why, double *out)
+{
+    const bool refused = why == TENON_UNSUPPORTED;
+    if (r->rounds || (!refused && why != TENON_DEVICE)) return why;
+    tenon_log(t->cx, refused ? TENON_VERBOSE : TENON_WARNING, refused ? TENON_TOPIC_REJECT : TENON_TOPIC_TIME, "%s is left out: %s",
+              r->step[r->count - 1].tactic->name, t->cx->message);
+    r->failed = why;
+    *out = r->seconds = r->second = TENON_RACE_NEVER;
+    return TENON_OK;
+}
+
 tenon_status tenon_race_time(tenon_race *t, tenon_racer *r, double *out)
 {
-    TENON_TRY(t->backend->time(t->cx, t->device, r->step, r->count, r->scratch_bytes, CALL_SECONDS, out));
+    const tenon_status status = t->backend->time(t->cx, t->device, r->step, r->count, r->scratch_bytes, CALL_SECONDS, out);
+    if (status != TENON_OK) return drop(t, r, status, out);
     const double seconds = *out;
     if (!r->rounds++) {
         r->seconds = r->second = seconds;
@@ -238,11 +252,21 @@ static bool is_open(const tenon_racer *racer, size_t count, const tenon_racer *b
     return false;
 }
 
+static tenon_status nobody_left(tenon_race *t, const tenon_racer *racer, size_t count)
+{
+    bool broken = false;
+    for (size_t i = 0; i < count; i++) {
+        if (!racer[i].failed) return TENON_OK;
+        broken |= racer[i].failed == TENON_DEVICE;
+    }
+    return broken ? tenon_fail_in(t->cx, TENON_DEVICE, "nothing runs, %zu tried: ", count) : TENON_OK;
+}
+
 tenon_status tenon_race_run(tenon_race *t, tenon_racer *racer, size_t count, double drop_at, double budget)
 {
     const double start = tenon_now();
     const tenon_racer *best = racer;
-    for (size_t i = 0; i < count; i++) racer[i].rounds = 0;
+    for (size_t i = 0; i < count; i++) racer[i].rounds = 0, racer[i].failed = TENON_OK;
     for (int round = 0; count && (round == 0 || is_open(racer, count, best, drop_at)); round++) {
         const int most = best->seconds < SHORT_SECONDS ? ROUNDS_SHORT : best->seconds < 1e-3 ? ROUNDS : ROUNDS_LONG;
         if (round >= ROUNDS_LEAST && (round >= most || tenon_now() - start > budget)) break;
@@ -254,5 +278,5 @@ tenon_status tenon_race_run(tenon_race *t, tenon_racer *racer, size_t count, dou
             if (racer[i].seconds < best->seconds || !best->rounds) best = &racer[i];
         }
     }
-    return TENON_OK;
+    return count ? nobody_left(t, racer, count) : TENON_OK;
 }

@@ -40,18 +40,22 @@ typedef struct tenon_racer {
     double expected;          /* seconds by the model; 0: none */
     double seconds, second;   /* the two lowest of its rounds: how far they lie apart is the noise that is left */
     int rounds;
+    tenon_status failed;      /* why it did not even run once; TENON_OK: it did */
 } tenon_racer;
 
+#define TENON_RACE_NEVER 1e6 /* seconds of what failed */
 void tenon_race_init(tenon_race *t, tenon_cx *cx, const tenon_backend *backend, tenon_device *device);
 void tenon_race_free(tenon_race *t);
 /* Device memory with harmless contents. */
 tenon_status tenon_race_buffer(tenon_race *t, tenon_dtype dtype, size_t bytes, void **out);
 tenon_status tenon_race_bind(tenon_race *t, tenon_race_step *s, tenon_launch *out);
-/* One round of one list. */
+/* One round of one list. What a library or the driver refuses at its first launch (TENON_UNSUPPORTED, TENON_DEVICE) is told in the log
+   and has failed, with TENON_OK and a time that never wins. */
 tenon_status tenon_race_time(tenon_race *t, tenon_racer *racer, double *out);
 /* Times the lists until each that may still win is sure of its time: short ones more often. One that is surely slower than
    drop_at times the best goes on no further, nor one of which a first time and the model both say that it is far behind.
-   At most about `budget` seconds, but two rounds of all. */
+   At most about `budget` seconds, but two rounds of all. If every list fails, and not only because a library refused, the device
+   is to blame: its message comes back. */
 tenon_status tenon_race_run(tenon_race *t, tenon_racer *racer, size_t count, double drop_at, double budget);
 /* Bytes that a tensor spans by its strides. */
 size_t tenon_race_span(const tenon_tensor *x);

@@ -18,7 +18,7 @@ enum { MAX_VARIANTS = 32, MAX_TRIED = 96 };
 /* The references run at some 50 MFLOP/s: an estimate that never wins. */
 #define REFERENCE_FLOPS 5e7
 /* What turned out to be impossible when its kernel was made; kept like a time, so that nobody tries again. */
-#define IMPOSSIBLE 1e6
+#define IMPOSSIBLE TENON_RACE_NEVER
 /* Times that differ by less are the same; a candidate that is surely slower by this factor goes on no further. */
 #define SAME 1.03
 #define CLEARLY 1.25
@@ -233,7 +233,7 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
     candidate *runner[MAX_TRIED];
     size_t runners = 0;
     tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
-    tenon_status status = TENON_OK;
+    tenon_status status = TENON_OK, failure = TENON_OK;
     const double start = tenon_now();
     memcpy(src, s->src, sizeof src);
     memcpy(dst, s->dst, sizeof dst);
@@ -246,8 +246,10 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
         tenon_race_step step = {.problem = s->problem, .tactic = c->tactic, .variant = &c->variant, .plan = &c->plan,
                                  .src = src, .dst = dst, .src_most = s->src_most, .dst_most = s->dst_most};
         status = tenon_race_bind(&trial, &step, &launch[runners]);
-        if (status == TENON_UNSUPPORTED) { /* a library's plan that cannot be made: nobody knew before */
-            tenon_log(t->cx, TENON_VERBOSE, TENON_TOPIC_REJECT, "%s: %s: %s", s->problem->text, c->tactic->name, t->cx->message);
+        if (status == TENON_UNSUPPORTED || status == TENON_DEVICE) { /* a library's plan that cannot be made: nobody knew before */
+            failure = status == TENON_DEVICE ? status : failure;
+            tenon_log(t->cx, status == TENON_DEVICE ? TENON_WARNING : TENON_VERBOSE, TENON_TOPIC_REJECT, "%s: %s: %s", s->problem->text,
+                      c->tactic->name, t->cx->message);
             list[i]->seconds = IMPOSSIBLE;
             status = TENON_OK;
             continue;
@@ -258,6 +260,7 @@ static tenon_status race(tenon_tuner *t, const sized *s, candidate *const *list,
                                        .expected = c->estimate};
         runner[runners++] = list[i];
     }
+    if (status == TENON_OK && !runners) status = failure; /* the device's fault: its message is the last */
     if (status == TENON_OK) status = tenon_race_run(&trial, racer, runners, CLEARLY, t->options.budget_seconds * (double)runners);
     for (size_t i = 0; i < runners && status == TENON_OK; i++) runner[i]->seconds = racer[i].seconds;
     tenon_race_free(&trial);

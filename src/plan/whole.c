@@ -31,6 +31,7 @@ typedef struct bench {
     tenon_launch *launch, *other[OTHERS]; /* launch i is that of step in_list[i] */
     size_t *in_list, count;
     bool moved; /* some choice is no longer the one that the block has workspace for */
+    const hot *measured; /* whose lists are in `other` */
     constant *known; size_t known_count, known_capacity; /* buffers outside the block */
     packed *pack; size_t pack_count, pack_capacity;
 } bench;
@@ -219,8 +220,9 @@ static tenon_status rounds(bench *b, tenon_racer *racer, int count, double *seco
         double now[1 + OTHERS];
         TENON_TRY(tenon_progress(b->plan->cx, "timing", 0, 0));
         for (int k = 0; k < count; k++) {
-            TENON_TRY(tenon_race_time(&b->race, &racer[k], &now[k]));
-            always[k] = always[k] && now[k] < now[0];
+            if (!racer[k].failed) TENON_TRY(tenon_race_time(&b->race, &racer[k], &now[k]));
+            if (k == 0 && racer[k].failed) return tenon_fail_in(b->plan->cx, racer[k].failed, "the whole engine: ");
+            always[k] = always[k] && !racer[k].failed && now[k] < now[0];
         }
     }
     for (int k = 0; k < count; k++) {
@@ -230,19 +232,29 @@ static tenon_status rounds(bench *b, tenon_racer *racer, int count, double *seco
     return TENON_OK;
 }
 
+/* The list with `to` in the place of `from`. */
+static tenon_status bind_other(bench *b, const tenon_choice *from, const tenon_choice *to, tenon_launch *out)
+{
+    memcpy(out, b->launch, b->count * sizeof *b->launch);
+    for (size_t i = 0; i < b->count; i++)
+        if (b->plan->step[b->in_list[i]].choice == from) TENON_TRY(bind(b, b->in_list[i], to, &out[i]));
+    return TENON_OK;
+}
+
 static tenon_status measure(bench *b, const hot *h, double *seconds, double *noise)
 {
     tenon_racer racer[1 + OTHERS];
     size_t scratch = b->plan->scratch_bytes;
-    for (int k = 0; k < h->count; k++) {
-        memcpy(b->other[k], b->launch, b->count * sizeof *b->launch);
-        scratch = TENON_MAX(scratch, tenon_round_up(h->other[k]->plan.scratch_bytes, 64));
-        for (size_t i = 0; i < b->count; i++)
-            if (b->plan->step[b->in_list[i]].choice == h->choice)
-                TENON_TRY(bind(b, b->in_list[i], h->other[k], &b->other[k][i]));
-    }
+    for (int k = 0; k < h->count; k++) scratch = TENON_MAX(scratch, tenon_round_up(h->other[k]->plan.scratch_bytes, 64));
     for (int k = 0; k <= h->count; k++)
-        racer[k] = (tenon_racer){.step = k ? b->other[k - 1] : b->launch, .count = b->count, .scratch_bytes = scratch};
+        racer[k] = (tenon_racer){.step = k ? b->other[k - 1] : b->launch, .count = b->count, .scratch_bytes = scratch,
+                                 .seconds = TENON_RACE_NEVER};
+    b->measured = h;
+    for (int k = 0; k < h->count; k++) {
+        const tenon_status status = bind_other(b, h->choice, h->other[k], b->other[k]);
+        if (status != TENON_OK && status != TENON_UNSUPPORTED && status != TENON_DEVICE && status != TENON_INVALID) return status;
+        racer[1 + k].failed = status; /* a library may want other addresses than those of the engine */
+    }
     return rounds(b, racer, h->count + 1, seconds, noise);
 }
 
@@ -271,12 +283,15 @@ static tenon_status times_of(bench *b, const hot *h, uint64_t hash, int index, b
     return TENON_OK;
 }
 
-static tenon_status replace(bench *b, const tenon_choice *from, const tenon_choice *to, int which)
+/* The lists are those of the problem that was measured last, which need not be this one: its times may be from the cache. */
+static tenon_status replace(bench *b, const hot *h, int which)
 {
+    const tenon_choice *from = h->choice, *to = h->other[which];
+    if (b->block && b->measured != h) TENON_TRY(bind_other(b, from, to, b->other[which]));
+    if (b->block) memcpy(b->launch, b->other[which], b->count * sizeof *b->launch);
     for (size_t i = 0; i < b->plan->step_count; i++)
         if (b->plan->step[i].choice == from) b->plan->step[i].choice = to;
     b->moved = true;
-    if (b->block) memcpy(b->launch, b->other[which], b->count * sizeof *b->launch);
     return TENON_OK;
 }
 
@@ -306,7 +321,7 @@ static tenon_status search(bench *b, const hot *list, int count, double budget, 
                   h->count, TENON_MIN(seconds[1], seconds[h->count]) * 1e6, better ? "taken" : "kept",
                   (better ? h->other[best - 1] : h->choice)->tactic->name, h->choice->text);
         if (!better) continue;
-        TENON_TRY(replace(b, h->choice, h->other[best - 1], best - 1));
+        TENON_TRY(replace(b, h, best - 1));
         *changed = true;
     }
     spent = tenon_now() - start;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stand-in for NVIDIA's driver, NVRTC and cuBLASLt, for tests on machines without a GPU: one file, built as libcuda.so.1,
-   libnvrtc.so.13 and libcublasLt.so.13 and found through TENON_CUDA_PATH. Device memory is host memory, kernels compute nothing,
+/* A stand-in for NVIDIA's driver, NVRTC, cuBLASLt and cuDNN, for tests on machines without a GPU: one file, built as libcuda.so.1,
+   libnvrtc.so.13, libcublasLt.so.13 and libcudnn.so.9 and found through TENON_CUDA_PATH. Device memory is host memory, kernels compute nothing,
    times are made up, and every call is counted: fake_cuda_count("cuMemAlloc_v2"), or all of them on stderr when the process ends
    with FAKE_CUDA_REPORT set. So what a build or a run asks of a GPU can be
-   tested, never what the GPU would answer. It knows nothing of Tenon but the numbers of the interfaces. */
+   tested, never what the GPU would answer. It knows nothing of Tenon but the numbers of the interfaces. FAKE_CUDA_PRODUCTS=2 in the
+   environment: cuBLASLt names two algorithms, else none; FAKE_CUDA_REFUSE holds names of functions that refuse what they are asked. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,12 @@ __attribute__((destructor)) static void report(void)
         if (counted[i].name) fprintf(stderr, "%8zu %s\n", (size_t)counted[i].calls, counted[i].name);
 }
 
+static inline int refused(const char *name)
+{
+    const char *list = getenv("FAKE_CUDA_REFUSE");
+    return list && strstr(list, name);
+}
+
 /* FAKE(cuInit, (unsigned flags), { ... }): an exported function that counts itself. What it does not use is no matter. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #define FAKE(name, arguments, ...)                                                                                               \
@@ -54,6 +61,7 @@ __attribute__((destructor)) static void report(void)
         __VA_ARGS__                                                                                                              \
         return 0;                                                                                                                \
     }
+#define REFUSES(name, error) if (refused(name)) return error;
 #define MAKES(what) *what = calloc(1, 64); if (!*what) return 2;
 
 #ifdef FAKE_DRIVER
@@ -131,8 +139,8 @@ FAKE(cuModuleGetFunction, (void **function, void *module, const char *name), *fu
 FAKE(cuFuncGetAttribute, (int *value, int which, void *function), *value = 0;)
 FAKE(cuFuncSetAttribute, (void *function, int which, int value), )
 FAKE(cuLaunchKernel, (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                      unsigned shared, void *stream, void **args, void **extra), )
-FAKE(cuLaunchKernelEx, (const void *config, void *function, void **args, void **extra), )
+                      unsigned shared, void *stream, void **args, void **extra), REFUSES("cuLaunchKernel", 719))
+FAKE(cuLaunchKernelEx, (const void *config, void *function, void **args, void **extra), REFUSES("cuLaunchKernel", 719))
 #endif
 
 #ifdef FAKE_COMPILER
@@ -166,10 +174,56 @@ FAKE(cublasLtMatrixLayoutSetAttribute, (void *layout, int which, const void *val
 FAKE(cublasLtMatmulPreferenceInit_internal, (void *preference, size_t bytes), )
 FAKE(cublasLtMatmulPreferenceSetAttribute, (void *preference, int which, const void *value, size_t bytes), )
 FAKE(cublasLtMatmulAlgoGetHeuristic, (void *handle, void *operation, void *a, void *b, void *c, void *d, void *preference,
-                                      int wanted, void *result, int *found), return 15; /* it can do nothing */)
+                                      int wanted, void *result, int *found), {
+    const char *text = getenv("FAKE_CUDA_PRODUCTS");
+    const int can = text ? atoi(text) : 0;
+    if (!can) return 15; /* it can do nothing */
+    *found = can < wanted ? can : wanted;
+    memset(result, 0, (size_t)*found * 96);
+})
 FAKE(cublasLtMatmulAlgoCheck, (void *handle, void *operation, void *a, void *b, void *c, void *d, const void *algorithm,
                                void *result), memset(result, 0, 96);)
 FAKE(cublasLtMatmul, (void *handle, const void *operation, const void *alpha, const void *a, const void *a_layout, const void *b,
                       const void *b_layout, const void *beta, const void *c, const void *c_layout, void *d, const void *d_layout,
-                      const void *algorithm, void *workspace, size_t bytes, void *stream), )
+                      const void *algorithm, void *workspace, size_t bytes, void *stream), REFUSES("cublasLtMatmul", 15))
+#endif
+
+#ifdef FAKE_CONVOLUTIONS
+/* Every descriptor is this: a configuration and its plan have a workspace, which is also all that a plan's text says. */
+typedef struct descriptor { int kind; long long workspace; char text[16]; } descriptor;
+enum { CONFIG = 3, PLAN = 5, RESULTS = 202, PLAN_CONFIG = 401, WORKSPACE = 402, JSON = 405, NOTES = 1303, CONFIGS = 2 };
+
+EXPORT size_t cudnnGetVersion(void);
+EXPORT size_t cudnnGetVersion(void)
+{
+    static _Atomic unsigned place;
+    count(&place, "cudnnGetVersion");
+    return 91400;
+}
+EXPORT const char *cudnnGetErrorString(int error);
+EXPORT const char *cudnnGetErrorString(int error) { return "an error of the stand-in"; }
+FAKE(cudnnCreate, (void **handle), MAKES(handle))
+FAKE(cudnnDestroy, (void *handle), free(handle);)
+FAKE(cudnnSetStream, (void *handle, void *stream), )
+FAKE(cudnnBackendCreateDescriptor, (int kind, void **out), {
+    MAKES(out)
+    ((descriptor *)*out)->kind = kind;
+})
+FAKE(cudnnBackendDestroyDescriptor, (void *d), free(d);)
+FAKE(cudnnBackendFinalize, (void *d), )
+FAKE(cudnnBackendSetAttribute, (void *d, int which, int type, int64_t number, const void *value), {
+    descriptor *to = d;
+    if (to->kind == PLAN && which == PLAN_CONFIG) to->workspace = (*(descriptor *const *)value)->workspace;
+    if (to->kind == PLAN && which == JSON) to->workspace = atoll(value);
+})
+FAKE(cudnnBackendGetAttribute, (void *d, int which, int type, int64_t room, int64_t *number, void *value), {
+    descriptor *of = d;
+    *number = 0;
+    if (which == RESULTS) *number = value && room < CONFIGS ? room : CONFIGS;
+    for (int64_t i = 0; which == RESULTS && value && i < *number; i++) ((descriptor **)value)[i]->workspace = 1024 << i;
+    if (which == WORKSPACE) *(int64_t *)value = of->workspace;
+    if (which == JSON) *number = snprintf(of->text, sizeof of->text, "%lld", of->workspace) + 1;
+    if (which == JSON && value) memcpy(value, of->text, (size_t)*number);
+})
+FAKE(cudnnBackendExecute, (void *handle, void *plan, void *pack), REFUSES("cudnnBackendExecute", 3000))
 #endif

@@ -103,12 +103,16 @@ static void check_rejections(tenon_cx *cx)
         {"matmul:f16,64x256,256x128:w|relu,bias", "cuda.cublaslt_matmul", "behind its activation"},
         {"matmul:f16,2x12x40x64:p0213,2x12x64x40", "cuda.cublaslt_matmul", "no single stride"},
         {"matmul:f16,64xa[8..256@64],(a)x128", "cuda.cublaslt_matmul", "dynamic depth"},
+        {"matmul:f16,64x0,0x128", "cuda.cublaslt_matmul", "an empty matrix"},
+        {"matmul:f16,64xa[0..8@4],(a)x128", "cuda.cublaslt_matmul", "dynamic depth"},
         {"matmul:f64,64x256,256x128", "cuda.cublaslt_matmul", "neither f32"},
         {"matmul:f16,64x256,256x128", "cuda.cublaslt_matmul_tf32", "not f32"},
         {"conv:f16,n1c64h14w14,k64c64r3s3:w", "cuda.cudnn_conv", "not channels-last"},
         {"conv:f16,na[1..8]c64h14w14:cl,k64c64r3s3:w>_:cl", "cuda.cudnn_conv", "one size"},
         {"conv:f16,n1c3h14w14:cl,k64c3r3s3:w>_:cl", "cuda.cudnn_conv", "16 bytes"},
         {"conv:f16,n1c64h14w14:cl,k64c64r3s3:w|hard_swish>_:cl", "cuda.cudnn_conv", "lacks"},
+        {"conv:f16,n2c64h1024w1024:cl:ld2048,k64c64r3s3:w,pads=1+1+1+1>_:cl", "cuda.conv_gemm", "x spans more elements"},
+        {"conv:f16,n2c64h1024w1024:cl:ld2048,k64c64r3s3:w,pads=1+1+1+1>_:cl", "cuda.conv_patch", "x spans more elements"},
         {"conv:f16,n1c64h14w14:cl:ld80,k64c64r3s3:w>_:cl", "cuda.cudnn_conv", "pitch"},
     };
     for (size_t i = 0; i < TENON_COUNTOF(want); i++) {
