@@ -96,7 +96,7 @@ static const char *make(const tenon_problem *p, own *o)
     return NULL;
 }
 
-static int element_bytes(const own *o) { return tenon_dtype_get(o->value[o->program.result[0]]->type.dtype)->bits / 8; }
+static int element_bytes(const own *o) { return (int)tenon_dtype_bytes(o->value[o->program.result[0]]->type.dtype, 1); }
 
 /* Elements a thread at most: 16 bytes of a copy, and of a program's narrow result. */
 static int widest(const own *o)
