@@ -294,6 +294,30 @@ TENON_API TENON_MUST_USE tenon_status tenon_network_run_reference(tenon_cx *cx, 
                                               size_t output_count);
 TENON_API void tenon_reference_free(tenon_cx *cx, tenon_host_tensor *output, size_t output_count);
 
+/* What an engine's device does at most, measured here and now by the whole device (some tenths of a second): the rate of each kind
+   of arithmetic, and of reading. A kind that the device has no faster means for has the rate of F32. TENON_UNSUPPORTED for a device
+   without one (null), TENON_DEVICE where something is missing to measure it. */
+typedef enum { TENON_ARITHMETIC_F32, TENON_ARITHMETIC_TF32, TENON_ARITHMETIC_HALF, TENON_ARITHMETIC_INT8, TENON_ARITHMETICS } tenon_arithmetic;
+typedef struct tenon_peak {
+    char device[160];                   /* "Intel(R) Xeon(R), 2 threads, avx512" */
+    double flops[TENON_ARITHMETICS];    /* operations a second; a multiply-add is two */
+    double memory_bandwidth, cache_bandwidth; /* bytes a second */
+    size_t cache_bytes;                 /* what is read again from the caches if it is no more than this */
+    double step_seconds;                /* about what a step costs that computes nothing; a model, not measured */
+} tenon_peak;
+TENON_API TENON_MUST_USE tenon_status tenon_engine_peak(tenon_cx *cx, const tenon_engine *engine, tenon_peak *out);
+/* The device's name alone; borrowed from the engine. */
+TENON_API const char *tenon_engine_device(const tenon_engine *engine);
+
+/* What a step has to do for the shapes that are set, whichever tactic does it: each operand is read once, each result written once. */
+typedef struct tenon_step_work {
+    tenon_arithmetic arithmetic;
+    double flops, weight_bytes, source_bytes, result_bytes; /* sources: but for weights */
+} tenon_step_work;
+/* One for each step of the context's profile, in the order of tenon_engine_inspect; `count` of them are there. Addresses must be set.
+   Steps that the references evaluate as a graph have zeros. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_work(tenon_context *context, size_t count, tenon_step_work *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,6 +3,7 @@
    with a barrier after a step unless the next does not depend on it. Nothing here allocates or locks while steps run, save that
    callers of a team of several threads take turns. */
 #include "cpu/backend.h"
+#include "cpu/peak.h"
 
 #include "base/clock.h"
 #include "base/isa.h"
@@ -261,5 +262,5 @@ done:
 const tenon_backend tenon_backend_cpu = {
     .name = "cpu", .tactics = tenon_cpu_tactics, .open = cpu_open, .close = cpu_close, .info = cpu_info, .alloc = cpu_alloc,
     .release = cpu_release, .upload = cpu_copy, .download = cpu_copy, .host_memory = true, .launch = cpu_launch,
-    .synchronize = cpu_synchronize, .time = cpu_time,
+    .synchronize = cpu_synchronize, .time = cpu_time, .peak = tenon_cpu_peak,
 };

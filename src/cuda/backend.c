@@ -4,6 +4,7 @@
    come from any thread, a launch is made from its record alone, and a capture sees the launches of its own thread into its own
    stream only. */
 #include "cuda/device.h"
+#include "cuda/device_peak.h"
 
 #include "base/clock.h"
 
@@ -374,4 +375,5 @@ const tenon_backend tenon_backend_cuda = {
     .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts,
     .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
+    .peak = tenon_cuda_peak,
 };

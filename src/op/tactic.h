@@ -121,6 +121,12 @@ typedef struct tenon_device_info {
     bool offline;            /* stands for a device that is not here: plans and compiles for it, allocates and runs nothing */
 } tenon_device_info;
 
+/* What a device does at most, as measured: flop/s by tenon_arithmetic, bytes/s from its memory and from its caches. */
+typedef struct tenon_device_peak {
+    double flops[TENON_ARITHMETICS], memory_bandwidth, cache_bandwidth;
+    size_t cache_bytes;      /* what is read again from the caches if it is no more than this */
+} tenon_device_peak;
+
 typedef void (*tenon_part_fn)(void *user, const char *name, bool found, const char *text);
 
 /* A backend: device memory, streams and a table of tactics. Device memory of CPU and null is host memory. */
@@ -184,6 +190,9 @@ typedef struct tenon_backend {
     /* Seconds of one launch list, cold weights as in a network: median or minimum as fits the device. For the tuner. */
     tenon_status (*time)(tenon_cx *cx, tenon_device *device, const tenon_launch *step, size_t count, size_t scratch_bytes,
                          double budget_seconds, double *out);
+    /* Measures, with the whole device, for some tenths of a second. TENON_DEVICE where something is missing; NULL: there is nothing to
+       measure. */
+    tenon_status (*peak)(tenon_cx *cx, tenon_device *device, tenon_device_peak *out);
 } tenon_backend;
 
 const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *name, size_t length);

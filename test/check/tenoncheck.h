@@ -116,7 +116,7 @@ tenon_status bound_make(const trial *t, bound *b);
 tenon_status bound_launch(bound *b, int times); /* one list of so many equal steps, and waits */
 void bound_free(bound *b);
 
-/* ---- walk.c, listing.c, tables.c, timing.c, peak.c ---- */
+/* ---- walk.c, listing.c, tables.c, timing.c ---- */
 enum { MAX_VARIANTS = 64 };
 typedef struct candidate { const tenon_tactic *tactic; tenon_variant variant; int index; } candidate;
 /* Tactics and variants that take the problem. `why` (NULL: not wanted): reason by place in the backend's table. */
@@ -130,8 +130,5 @@ void check_listing(tenon_cx *cx, const check_options *o, const tenon_backend *ba
 int check_bench(tenon_cx *cx, const check_options *o, const tenon_backend *backend, const check_cases *cases);
 tenon_status check_parse_variant(tenon_cx *cx, const char *text, tenon_variant *out);
 void check_print_variant(const tenon_variant *v, char *out, size_t bytes);
-
-typedef struct machine_peak { double flops, warm_bandwidth, cold_bandwidth; } machine_peak;
-tenon_status machine_peak_measure(tenon_cx *cx, int threads, machine_peak *out);
 
 #endif

@@ -23,7 +23,7 @@ typedef struct bencher {
     const tenon_backend *backend;
     tenon_device *device;
     int threads;
-    machine_peak peak;
+    tenon_device_peak peak;
     char *trash;
     size_t trash_bytes;
 } bencher;
@@ -80,8 +80,8 @@ static void bench_one(bencher *b, const subject *s, const candidate *c)
         const double flops = tenon_problem_flops(s->problem, s->src, s->dst);
         for (int i = 0; i < s->problem->src_count; i++) bytes += (double)s->src_bytes[i];
         for (int i = 0; i < s->problem->dst_count; i++) bytes += (double)s->dst_bytes[i];
-        const double bandwidth = b->o->cold ? b->peak.cold_bandwidth : b->peak.warm_bandwidth;
-        const double share = TENON_MAX(flops / b->peak.flops, bytes / bandwidth) / least;
+        const double bandwidth = b->o->cold ? b->peak.memory_bandwidth : b->peak.cache_bandwidth;
+        const double share = TENON_MAX(flops / b->peak.flops[TENON_ARITHMETIC_F32], bytes / bandwidth) / least;
         printf("%11.2f %11.2f %9.2f %8.2f %6.1f%%  %-28s %-12s %s\n", least * 1e6, median * 1e6, flops / least * 1e-9,
                bytes / least * 1e-9,
                share * 100, c->tactic->name, variant, s->problem->text);
@@ -131,12 +131,16 @@ int check_bench(tenon_cx *cx, const check_options *o, const tenon_backend *backe
         return 1;
     }
     b.threads = backend->info(b.device)->threads;
-    if (backend->host_memory && machine_peak_measure(cx, b.threads, &b.peak) != TENON_OK) return 1;
-    if (!backend->host_memory)
-        b.peak = (machine_peak){backend->info(b.device)->peak_flops, backend->info(b.device)->bandwidth,
-                                backend->info(b.device)->bandwidth};
-    printf("# %s; peak %.1f GFLOP/s, %.1f GB/s warm, %.1f GB/s cold; %s\n", backend->info(b.device)->name, b.peak.flops * 1e-9,
-           b.peak.warm_bandwidth * 1e-9, b.peak.cold_bandwidth * 1e-9, o->cold ? "cold caches" : "warm caches");
+    if (!backend->peak) {
+        fprintf(stderr, "tenoncheck: %s has no peak to measure\n", backend->name);
+        return 1;
+    }
+    if (backend->peak(cx, b.device, &b.peak) != TENON_OK) {
+        fprintf(stderr, "tenoncheck: %s\n", cx->message);
+        return 1;
+    }
+    printf("# %s; peak %.1f GFLOP/s, %.1f GB/s warm, %.1f GB/s cold; %s\n", backend->info(b.device)->name, b.peak.flops[TENON_ARITHMETIC_F32] * 1e-9,
+           b.peak.cache_bandwidth * 1e-9, b.peak.memory_bandwidth * 1e-9, o->cold ? "cold caches" : "warm caches");
     printf("#    min us   median us   GFLOP/s     GB/s   share  tactic                       variant      problem\n");
     if (is_problem) cases = &one;
     for (size_t i = 0; i < cases->count; i++)

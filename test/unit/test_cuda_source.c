@@ -8,6 +8,7 @@
 #include "cuda_cases.h"
 
 #include "base/clock.h"
+#include "cuda/device_peak.h"
 #include "cuda/index_space.h"
 
 #include <pthread.h>
@@ -88,6 +89,16 @@ static bool plan_problem(jobs *j, const char *text, size_t a)
     return any;
 }
 
+/* What the device is measured by; a chip without TF32 is not asked for it. */
+static void add_peak(jobs *j, size_t a)
+{
+    static const tenon_tactic none = {.name = "cuda.peak"};
+    for (int kind = 0; kind < TENON_CUDA_PEAK_KINDS; kind++) {
+        const tenon_kernel_source source = tenon_cuda_peak_source(kind, 1 << 20, 2);
+        if (kind != TENON_ARITHMETIC_TF32 || arch[a].sm >= 80) add_job(j, &none, "peak", &source, a);
+    }
+}
+
 static void *compile(void *arg)
 {
     jobs *j = arg;
@@ -149,6 +160,7 @@ static void check_kernels(tenon_cx *cx, const tenon_cuda_nvrtc *nvrtc, bool all,
             CHECK(any);
         }
     }
+    for (size_t a = 0; a < ARCHS; a++) add_peak(&j, a);
     compile_all(&j);
     check_reached(&j);
     for (size_t a = 0; a < ARCHS; a++) tenon_backend_cuda.close(&j.device[a]);
