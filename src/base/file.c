@@ -18,7 +18,23 @@ static tenon_status fail(tenon_cx *cx, const char *what, const char *path)
 {
     const int error = errno;
     const tenon_status status = error == ENOMEM ? TENON_NOMEM : TENON_INVALID;
-    return TENON_FAIL(cx, status, "%s '%s': %s", what, path, strerror(error));
+    return TENON_FAIL(cx, status, "%s '%.1500s': %s", what, path, strerror(error));
+}
+
+/* Of writing: the path that the caller gave, and what can be done about it. */
+static tenon_status fail_writing(tenon_cx *cx, const char *path)
+{
+    const char *advice = "";
+    switch (errno) {
+    case ENOSPC:
+    case EDQUOT: advice = ": free space there, or save to another place"; break;
+    case EFBIG: advice = ": raise the limit of a file's size (ulimit -f), or save to another file system"; break;
+    case EACCES:
+    case EPERM:
+    case EROFS: advice = ": change its permissions, or save to another place"; break;
+    default: break;
+    }
+    return TENON_FAIL(cx, errno == ENOMEM ? TENON_NOMEM : TENON_INVALID, "cannot write '%.1500s': %s%s", path, strerror(errno), advice);
 }
 
 tenon_status tenon_file_map_open(tenon_cx *cx, const char *path, tenon_file_map *out)
@@ -64,8 +80,8 @@ static tenon_status save_stream(tenon_cx *cx, const char *path, const void *data
 {
     const int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return fail(cx, "cannot open for writing", path);
-    tenon_status status = write_all(fd, data, bytes) ? TENON_OK : fail(cx, "cannot write", path);
-    if (close(fd) && status == TENON_OK) status = fail(cx, "cannot write", path);
+    tenon_status status = write_all(fd, data, bytes) ? TENON_OK : fail_writing(cx, path);
+    if (close(fd) && status == TENON_OK) status = fail_writing(cx, path);
     return status;
 }
 
@@ -83,14 +99,13 @@ static tenon_status sync_folder(tenon_cx *cx, const char *path)
     return status;
 }
 
-static tenon_status write_temporary(tenon_cx *cx, const char *temporary, const void *data, size_t bytes)
+static tenon_status write_temporary(tenon_cx *cx, const char *temporary, const char *path, const void *data, size_t bytes)
 {
     const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return fail(cx, "cannot create", temporary);
+    if (fd < 0) return fail_writing(cx, path);
     tenon_status status = TENON_OK;
-    if (!write_all(fd, data, bytes)) status = fail(cx, "cannot write", temporary);
-    else if (fsync(fd)) status = fail(cx, "cannot sync", temporary);
-    if (close(fd) && status == TENON_OK) status = fail(cx, "cannot write", temporary);
+    if (!write_all(fd, data, bytes) || fsync(fd)) status = fail_writing(cx, path);
+    if (close(fd) && status == TENON_OK) status = fail_writing(cx, path);
     if (status != TENON_OK) unlink(temporary);
     return status;
 }
@@ -106,17 +121,17 @@ tenon_status tenon_file_save(tenon_cx *cx, const char *path, const void *data, s
         if (!realpath(path, target)) return fail(cx, "cannot resolve", path); /* keep a symbolic link, replace what it names */
     } else if (snprintf(target, sizeof target, "%s", path) >= (int)sizeof target) {
         errno = ENAMETOOLONG;
-        return fail(cx, "cannot write", path);
+        return fail_writing(cx, path);
     }
     const int length = snprintf(temporary, sizeof temporary, "%s.%ld-%u.tmp", target, (long)getpid(),
                                 atomic_fetch_add(&serial, 1));
     if (length >= (int)sizeof temporary) {
         errno = ENAMETOOLONG;
-        return fail(cx, "cannot write", path);
+        return fail_writing(cx, path);
     }
-    TENON_TRY(write_temporary(cx, temporary, data, bytes));
+    TENON_TRY(write_temporary(cx, temporary, path, data, bytes));
     if (rename(temporary, target)) {
-        const tenon_status status = fail(cx, "cannot rename to", target);
+        const tenon_status status = fail_writing(cx, target);
         unlink(temporary);
         return status;
     }

@@ -150,7 +150,10 @@ static bool write_entry(const char *temporary, const head *h, const void *data, 
     FILE *f = fopen(temporary, "wbx");
     if (!f) return false;
     const bool written = fwrite(h, sizeof *h, 1, f) == 1 && fwrite(data, 1, bytes, f) == bytes;
-    return (fclose(f) == 0) & written;
+    const int error = errno;
+    const bool closed = fclose(f) == 0;
+    if (!written) errno = error;
+    return closed && written;
 }
 
 void tenon_kernel_cache_put(tenon_cx *cx, const uint64_t key[2], const void *data, size_t bytes)
