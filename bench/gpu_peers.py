@@ -391,7 +391,7 @@ def table(results):
 
 def main():
     parser = argparse.ArgumentParser(description="whole networks on a GPU, Tenon against PyTorch")
-    parser.add_argument("--models", default=ALL)
+    parser.add_argument("--models", default=ALL, help="names, or NAME:BATCH")
     parser.add_argument("--batch", default="1,128", help="128 means 64 for transformers")
     parser.add_argument("--precision", default="f16", help="f16, f32 or both with a comma")
     parser.add_argument("--runs", type=int, default=100)
@@ -417,8 +417,10 @@ def main():
     for folder in (os.path.dirname(args.peers), args.keep):
         os.makedirs(folder or ".", exist_ok=True)
     known = read_known(sorted(glob.glob(os.path.join(TOP, "bench", "results", "*gpu_peers*.jsonl"))) + [args.peers])
-    cases = [(m, p, min(int(b), 64) if m in TRANSFORMERS else int(b))
-             for m in args.models.split(",") for p in args.precision.split(",") for b in args.batch.split(",")]
+    cases = []
+    for model, _, batch in (m.partition(":") for m in args.models.split(",")):
+        for precision in args.precision.split(","):
+            cases += [(model, precision, min(int(b), 64) if model in TRANSFORMERS else int(b)) for b in (batch or args.batch).split(",")]
     if args.ahead:
         results = ahead(cases, args, torch.cuda.device_count())
     else:
