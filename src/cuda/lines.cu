@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The k best of each line (LINES_TOP_K: a block a line) and running sums along lines (a warp a line where it is contiguous, else a thread).
-   The line is the last axis of the space; tensor 0 is x.
+   The line is the last axis of the space; tensor 0 is x. AXIS_READ: the axis of running sums is read from memory, behind the tensors.
 
    top_k keeps KEPT entries of a buffer of ROOM: what is better than the last of them is appended,
        and when the room behind them is used up
@@ -107,6 +107,38 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_lines(const __grid_c
         if (INDICES >= 0)
             ((long long *)args.at[INDICES < 0 ? 0 : INDICES])[at[INDICES < 0 ? 0 : INDICES] + i * tenon_step(args, INDICES,
                 RANK - 1)] = index;
+    }
+}
+#elif AXIS_READ
+extern "C" __global__ void __launch_bounds__(THREADS) tenon_lines(const __grid_constant__ tenon_args args)
+{
+    tenon_wait();
+    tenon_trigger();
+    const long long given = (long long)*(const AXIS_TYPE *)args.at[TENSORS], wrapped = given < 0 ? given + RANK : given;
+    const int chosen = wrapped < 0 ? 0 : wrapped < RANK ? (int)wrapped : RANK - 1;
+    unsigned rest = blockIdx.x * (unsigned)THREADS + threadIdx.x, length = 0;
+    long long from = 0, to = 0, x_at = 0, y_at = 0;
+    bool there = true;
+#pragma unroll
+    for (int axis = RANK - 1; axis >= 0; axis--) {
+        const unsigned size = (unsigned)tenon_size(args, axis);
+        if (axis == chosen) {
+            length = size, from = tenon_step(args, 0, axis), to = tenon_step(args, 1, axis);
+            continue;
+        }
+        const unsigned i = size ? rest % size : 0;
+        there &= size > 0;
+        rest = size ? rest / size : rest;
+        x_at += (long long)i * tenon_step(args, 0, axis);
+        y_at += (long long)i * tenon_step(args, 1, axis);
+    }
+    if (!there || rest > 0) return;
+    tenon_number sum = 0;
+    for (unsigned k = 0; k < length; k++) {
+        const unsigned i = REVERSE ? length - 1 - k : k;
+        const tenon_number own = tenon_to<tenon_number>::value(((const X_TYPE *)args.at[0])[x_at + i * from]);
+        ((X_TYPE *)args.at[1])[y_at + i * to] = tenon_make<X_TYPE>(EXCLUSIVE ? sum : sum + own);
+        sum += own;
     }
 }
 #else

@@ -16,7 +16,9 @@ enum { KEPT_MOST = 2048, THREADS_MOST = 256, SUM_THREADS = 128 };
 typedef struct own {
     tenon_cuda_space space;
     const tenon_value *value[3];
-    int axis, values, indices; /* tensors of the space; -1: not wanted */
+    int axis;             /* -1: read from source `read` when it runs */
+    int values, indices;  /* tensors of the space; -1: not wanted */
+    int read;
     bool top_k;
     int kept, threads, room;
 } own;
@@ -52,22 +54,25 @@ static const char *make(const tenon_problem *p, own *o)
     if (a->post || a->pre[0]) return "a program beside it";
     const int src = tenon_problem_src(p, n->src[0]);
     if (src < 0) return "x is not a source";
-    if (!o->top_k && n->src_count > 1 && n->src[1] && x->rank != 1) return "the axis is not known";
     if (!tenon_cuda_type(x->dtype)) return "the type of x";
+    const bool unknown = !o->top_k && n->src_count > 1 && n->src[1] && x->rank != 1;
     const int64_t axis = x->rank == 1 ? 0 : tenon_node_int(n, "axis");
-    o->axis = (int)(axis < 0 ? axis + x->rank : axis);
+    o->axis = unknown ? -1 : (int)(axis < 0 ? axis + x->rank : axis);
+    o->read = unknown ? tenon_problem_src(p, n->src[1]) : -1;
+    if (unknown && o->read < 0) return "the axis is not a source";
+    if (unknown && !tenon_is_int(n->src[1]->type.dtype)) return "the type of the axis";
     tenon_format_order(&p->src[src].format, x->rank, memory);
     for (int i = 0; i < x->rank; i++)
         if (memory[i] != o->axis) order[count++] = memory[i];
-    order[count] = (uint8_t)o->axis;
-    tenon_cuda_space_init(&o->space, p->graph->dims, x->rank, (const tenon_dim *const *)x->dim, order);
-    o->space.group[count] = 1;
+    if (!unknown) order[count] = (uint8_t)o->axis;
+    tenon_cuda_space_init(&o->space, p->graph->dims, x->rank, (const tenon_dim *const *)x->dim, unknown ? NULL : order);
+    if (!unknown) o->space.group[count] = 1;
     add(p, n->src[0], o, &ignored);
     for (int i = 0; i < n->dst_count; i++) {
         if (!n->dst[i] || tenon_problem_dst(p, n->dst[i]) < 0) continue; /* nobody asked for it */
         add(p, n->dst[i], o, i == 0 ? &o->values : &o->indices);
     }
-    if (!tenon_cuda_space_finish(&o->space, 1)) return "sizes too large to reckon with";
+    if (!tenon_cuda_space_finish(&o->space, unknown ? x->rank : 1)) return "sizes too large to reckon with";
     return o->top_k ? size_room(n, o) : NULL;
 }
 
@@ -87,7 +92,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return tenon_cuda_space_most(&o.space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
 }
 
-static bool by_warp(const own *o) { return o->space.tensor[0].stride[o->space.rank - 1] == 1; }
+static bool by_warp(const own *o) { return o->read < 0 && o->space.tensor[0].stride[o->space.rank - 1] == 1; }
 
 static void print_top_k(const tenon_node *n, const own *o, tenon_buf *b)
 {
@@ -118,6 +123,8 @@ static void print_head(const tenon_problem *p, const own *o, tenon_buf *b)
         tenon_buf_printf(b, "typedef %s tenon_number;\n#define REVERSE %d\n#define EXCLUSIVE %d\n#define BY_WARP %d\n",
                          tenon_is_float(t) ? "double" : "long long", tenon_node_int(n, "reverse") != 0,
                          tenon_node_int(n, "exclusive") != 0, by_warp(o));
+    tenon_buf_printf(b, "#define AXIS_READ %d\n", o->read >= 0);
+    if (o->read >= 0) tenon_buf_printf(b, "#define AXIS_TYPE %s\n", tenon_cuda_type(n->src[1]->type.dtype));
 }
 
 static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, const tenon_device *device,
@@ -156,13 +163,14 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
         r->args.at[t] = tensor[t]->data;
     }
     TENON_TRY(tenon_cuda_space_bind(cx, s, tensor[0]->dim, tensor, b->shape));
-    const int64_t wanted = tensor[1]->dim[o->axis];
+    const int64_t wanted = o->top_k ? tensor[1]->dim[o->axis] : 0;
     b->shape[tenon_cuda_space_numbers(s)] = wanted;
     if (o->top_k && (wanted > o->kept || wanted > tensor[0]->dim[o->axis]))
         return TENON_FAIL(cx, TENON_INVALID, "top_k: %" PRId64 " of %" PRId64 " elements", wanted, tensor[0]->dim[o->axis]);
     const int x = tenon_problem_src(b->problem, o->value[0]);
     tenon_cuda_space_sizes(s, (b->src_most ? b->src_most : b->src)[x].dim, size);
-    for (int j = 0; j + 1 < s->rank; j++) lines *= size[j];
+    for (int j = 0; j + (o->read < 0) < s->rank; j++) lines *= size[j]; /* not known which: as many as there would be of one element */
+    if (o->read >= 0) r->args.at[s->count] = b->src[o->read].data;
     r->args.shape = b->shape_device;
     r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
     r->threads = (uint32_t)(o->top_k ? o->threads : SUM_THREADS);

@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tenon_pool(const __grid_cons
 #pragma unroll
                 for (int i = 0; i < VC; i++) {
                     if (KIND == MAXIMUM) {
-                        if (e[i] > v[i] || place[i] < 0) place[i] = (d * in_h + h) * in_w + w;
+                        if (e[i] > v[i] || place[i] < 0) place[i] = COLUMN_MAJOR ? d + in_d * (h + in_h * w) : (d * in_h + h) * in_w + w;
                         v[i] = e[i] > v[i] ? e[i] : v[i];
                     } else {
                         v[i] += KIND == AVERAGE ? e[i] : POWER == 1 ? fabsf(e[i]) : POWER == 2 ? e[i] * e[i] : powf(fabsf(e[i]), (float)POWER);

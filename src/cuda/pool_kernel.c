@@ -12,7 +12,6 @@ static const char *make(const tenon_problem *p, tenon_cuda_conv *c)
 {
     const tenon_node *n = p->anchor[0].node;
     const tenon_value *indices = n->dst_count > 1 ? n->dst[1] : NULL;
-    if (indices && tenon_node_int(n, "storage_order")) return "indices in column-major order";
     if (indices && tenon_problem_dst(p, indices) < 0) return "the indices are not a result";
     const char *why = tenon_cuda_pool_make(p, indices, c);
     if (why) return why;
@@ -51,9 +50,9 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     tenon_buf_str(&b, "#define POOL 1\n");
     tenon_cuda_conv_print(c, &b);
     tenon_buf_printf(&b, "#define TAPS (KERNEL_D * KERNEL_H * KERNEL_W)\n#define KIND %s\n"
-                         "#define INCLUDE_PAD %d\n#define POWER %" PRId64 "\n",
+                         "#define INCLUDE_PAD %d\n#define POWER %" PRId64 "\n#define COLUMN_MAJOR %d\n",
                      average ? "AVERAGE" : norm ? "NORM" : "MAXIMUM", average && tenon_node_int(n, "count_include_pad"),
-                     norm ? tenon_node_int(n, "p") : 0);
+                     norm ? tenon_node_int(n, "p") : 0, !average && !norm && tenon_node_int(n, "storage_order"));
     return tenon_cuda_map_plan(cx, p, v, c, &b, tenon_cuda_src_pool, "tenon_pool", c, out);
 }
 

@@ -24,7 +24,7 @@ static const fill_row fill_rows[] = {
     {"tile", 1, FILL_SMALL}, {"trilu", 1, FILL_SMALL}, {"range", 0, FILL_SMALL}, {"range", 1, FILL_LENGTH}, {"range", 2,
         FILL_SMALL},
     {"constant_of_shape", 0, FILL_SMALL}, {"pad", 1, FILL_SMALL}, {"mod", 1, FILL_DIVISOR}, {"div", 1, FILL_DIVISOR},
-    {"pow", 1, FILL_EXPONENT},
+    {"pow", 1, FILL_EXPONENT}, {"cum_sum", 1, FILL_INDEX},
 };
 
 typedef struct source { fill_rule rule; int64_t bound; } source;
@@ -43,6 +43,7 @@ static int64_t index_bound(const subject *s, const tenon_node *n)
     const char *name = n->op->name;
     if (!strcmp(name, "one_hot")) return 2;
     if (!strcmp(name, "range")) return 9;
+    if (!strcmp(name, "cum_sum")) return data->type.rank;
     if (!strcmp(name, "roi_align")) return dim_of(s, data, 0);
     if (!strcmp(name, "reverse_sequence")) return dim_of(s, data, (int)tenon_node_int(n, "time_axis"));
     if (!strcmp(name, "gather_nd") || !strcmp(name, "scatter_nd")) {
@@ -286,6 +287,8 @@ tenon_status subject_make(tenon_cx *cx, const tenon_problem *p, const int64_t *s
         out->dst_bytes[i] = bytes_of(&out->dst[i]);
     }
     if (!reference) return TENON_OK;
+    /* the shapes that parameters of symbols are reckoned from; there is no data to put results in */
+    for (int i = 0; i < p->dst_count; i++) out->want[i] = out->flushed[i] = out->dst[i];
     TENON_TRY(tenon_eval_graph(cx, p->graph, out->src, p->src_count, out->want, p->dst_count, &out->heap, NULL, NULL));
     if (mode != MODE_DENORMAL) return TENON_OK;
     return evaluate_flushed(cx, p, out);
