@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products by cuBLASLt: f16, bf16 and f32 (a second tactic rounds to TF32), sums in f32, behind them [* number] [+ vector]
    [+ tensor] [relu | gelu_tanh] and nothing else. Rows and one axis of equal matrices may have dynamic sizes; depth and
-   columns are fixed. A variant is a place in the heuristic's list, which is asked at the tuning point when the engine is built.
- */
+   columns are fixed. A convolution of one tap is the product of its pixels and its weight as it stands: rows are pixels, columns
+   filters. A variant is a place in the heuristic's list, which is asked at the tuning point when the engine is built. */
 #include "cuda/cublaslt.h"
 #include "cuda/index_space.h"
 #include "cuda/library_tactic.h"
@@ -13,13 +13,13 @@
 #include <string.h>
 
 enum { A, B, D, C, TENSORS };                  /* of the index space, as the row-major product has them */
-enum { RANKS = 8, WORKSPACE_LEAST = 64 << 10, WORKSPACE_MOST = 8 << 20 };
+enum { RANKS = 8, WORKSPACE_LEAST = 64 << 10, WORKSPACE_MOST = 32 << 20 };
 
 typedef struct own {
     tenon_cuda_space space;
     int src[TENSORS], dst, bias;       /* problem sources and result; -1: none */
     int rows, batch;                   /* axes of the space; -1: one */
-    int depth_a, depth_b;              /* axes of the tensors */
+    int depth_a, depth_b, columns_b, columns_d; /* axes of the tensors */
     bool depth_last_a, columns_last_b; /* contiguous along it */
     float alpha;
     tenon_lt_product product; /* at the tuning point */
@@ -38,11 +38,13 @@ typedef struct record {
 _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
 /* ---- the program ---- */
-static bool is_vector(const tenon_type *t, const tenon_type *y)
+/* One element a column of the result. */
+static bool is_vector(const tenon_type *t, const tenon_type *y, int columns)
 {
-    for (int i = 0; i + 1 < t->rank; i++)
-        if (!tenon_dim_is(t->dim[i], 1)) return false;
-    return t->rank > 0 && t->dim[t->rank - 1] == y->dim[y->rank - 1];
+    const int axis = columns - (y->rank - t->rank);
+    for (int i = 0; i < t->rank; i++)
+        if (i != axis && !tenon_dim_is(t->dim[i], 1)) return false;
+    return axis >= 0 && t->dim[axis] == y->dim[columns];
 }
 
 static const char *take_add(const tenon_problem *p, const tenon_value *v, const tenon_type *y, own *o)
@@ -50,7 +52,7 @@ static const char *take_add(const tenon_problem *p, const tenon_value *v, const 
     const int src = tenon_problem_src(p, v);
     if (src < 0) return "an operand of the program is not a source";
     if (v->type.dtype != y->dtype) return "an operand of the program has another type";
-    if (is_vector(&v->type, y) && o->bias < 0) {
+    if (is_vector(&v->type, y, o->columns_d) && o->bias < 0) {
         if (p->src[src].format.ld) return "the vector has a pitch";
         o->bias = src;
         return NULL;
@@ -75,7 +77,7 @@ static const char *take_instr(const tenon_problem *p, const tenon_program *progr
     if (other >= 0 || other == before) return "the program is no chain";
     if (in->op == &tenon_op_add)
         return program->operand_scalar[~other] ? "a number is added" : take_add(p, program->operand[~other], y, o);
-    if (!program->operand_scalar[~other] || i > 0) return "the program multiplies";
+    if (!program->operand_scalar[~other] || i > 0 || o->bias >= 0) return "the program multiplies";
     o->alpha = (float)program->operand_value[~other];
     return NULL;
 }
@@ -125,8 +127,8 @@ static const char *sort_strides(const tenon_node *n, own *o)
     const int columns = s->rank - 1;
     const int64_t depth_a = tenon_cuda_known_stride(&s->tensor[A], o->depth_a),
                   depth_b = tenon_cuda_known_stride(&s->tensor[B], o->depth_b);
-    if (!tenon_dim_is_const(a->dim[o->depth_a]) || !tenon_dim_is_const(b->dim[b->rank - 1])) return "a dynamic depth or width";
-    if (a->dim[o->depth_a]->value < 1 || b->dim[b->rank - 1]->value < 1) return "an empty matrix";
+    if (!tenon_dim_is_const(a->dim[o->depth_a]) || !tenon_dim_is_const(b->dim[o->columns_b])) return "a dynamic depth or width";
+    if (a->dim[o->depth_a]->value < 1 || b->dim[o->columns_b]->value < 1) return "an empty matrix";
     o->depth_last_a = depth_a == 1;
     o->columns_last_b = s->tensor[B].stride[columns] == 1;
     if (!o->depth_last_a && o->rows >= 0 && s->tensor[A].stride[o->rows] != 1)
@@ -137,33 +139,81 @@ static const char *sort_strides(const tenon_node *n, own *o)
     return NULL;
 }
 
-static const char *make(const tenon_problem *p, own *o)
+/* Axes of the product, and the space of its result. */
+static const char *make_matmul(const tenon_problem *p, const tenon_node *n, own *o)
 {
-    const tenon_anchor *at = &p->anchor[0];
-    const tenon_node *n = at->node;
     const tenon_type *a = &n->src[0]->type, *b = &n->src[1]->type, *y = &n->dst[0]->type;
     int axis[TENON_MAX_RANK];
-    memset(o, 0, sizeof *o);
-    o->src[C] = o->src[D] = o->bias = -1;
-    o->alpha = 1;
-    if (at->pre[0] || at->pre[1]) return "a program on an operand";
-    if (a->rank < 2 || b->rank < 2) return "an operand is a vector";
-    if (a->dtype != b->dtype) return "operands of two types";
-    const char *why = at->post ? take_program(p, at->post, o) : NULL;
-    if (why) return why;
-    const tenon_value *result = at->post ? at->post->result[0] : n->dst[0];
-    o->dst = tenon_problem_dst(p, result);
-    o->src[A] = tenon_problem_src(p, n->src[0]);
-    o->src[B] = tenon_problem_src(p, n->src[1]);
-    if (o->src[A] < 0 || o->src[B] < 0 || o->dst < 0 || p->dst_count != 1) return "an operand is not a source";
-    if (result->type.dtype != a->dtype || !tenon_type_equal(&result->type, y)) return "the result has another type or shape";
     o->depth_a = a->rank - 1;
     o->depth_b = b->rank - 2;
+    o->columns_b = b->rank - 1;
     tenon_cuda_space_init(&o->space, p->graph->dims, y->rank, y->dim, NULL);
     matrix_axes(a->rank, y->rank, true, axis);
     (void)tenon_cuda_space_add(&o->space, a, &p->src[o->src[A]].format, axis);
     matrix_axes(b->rank, y->rank, false, axis);
     (void)tenon_cuda_space_add(&o->space, b, &p->src[o->src[B]].format, axis);
+    return NULL;
+}
+
+/* Every pixel of the result is one of x. */
+static bool is_point(const tenon_node *n)
+{
+    const tenon_attr *strides = tenon_node_attr(n, "strides"), *pads = tenon_node_attr(n, "pads");
+    const tenon_type *x = &n->src[0]->type, *w = &n->src[1]->type, *y = &n->dst[0]->type;
+    for (size_t i = 0; i < strides->count; i++)
+        if (strides->ints[i] != 1) return false;
+    for (size_t i = 0; i < pads->count; i++)
+        if (pads->ints[i] != 0) return false;
+    for (int i = 2; i < w->rank; i++)
+        if (!tenon_dim_is(w->dim[i], 1) || x->dim[i] != y->dim[i]) return false;
+    return tenon_node_int(n, "group") <= 1;
+}
+
+static const char *make_conv(const tenon_problem *p, const tenon_node *n, own *o)
+{
+    const tenon_type *x = &n->src[0]->type, *y = &n->dst[0]->type;
+    const tenon_format *w = &p->src[o->src[B]].format;
+    uint8_t order[TENON_MAX_RANK] = {0};
+    int axis[TENON_MAX_RANK];
+    if (!is_point(n)) return "a convolution of several taps, groups or strides";
+    if (w->ld || (w->layout != TENON_ROW && w->layout != TENON_CLAST)) return "a weight with strides of its own";
+    o->depth_a = o->depth_b = 1;
+    o->columns_b = 0;
+    for (int i = 1; i < y->rank - 1; i++) order[i] = (uint8_t)(i + 1);
+    order[y->rank - 1] = 1;
+    tenon_cuda_space_init(&o->space, p->graph->dims, y->rank, y->dim, order);
+    for (int i = 0; i < y->rank; i++) axis[i] = i == 1 ? -1 : i;
+    (void)tenon_cuda_space_add(&o->space, x, &p->src[o->src[A]].format, axis);
+    for (int i = 0; i < y->rank; i++) axis[i] = i == 1 ? 0 : -1;
+    (void)tenon_cuda_space_add(&o->space, &n->src[1]->type, w, axis);
+    if (n->src_count < 3 || !n->src[2]) return NULL;
+    o->bias = tenon_problem_src(p, n->src[2]);
+    return o->bias < 0 || p->src[o->bias].format.ld ? "a bias that is not a plain source" : NULL;
+}
+
+static const char *make(const tenon_problem *p, own *o)
+{
+    const tenon_anchor *at = &p->anchor[0];
+    const tenon_node *n = at->node;
+    const tenon_type *a = &n->src[0]->type, *b = &n->src[1]->type, *y = &n->dst[0]->type;
+    const bool conv = strcmp(n->op->name, "conv") == 0;
+    memset(o, 0, sizeof *o);
+    o->src[C] = o->src[D] = o->bias = -1;
+    o->alpha = 1;
+    o->columns_d = conv ? 1 : y->rank - 1;
+    if (at->pre[0] || at->pre[1] || at->pre[2]) return "a program on an operand";
+    if (a->rank < 2 || b->rank < 2) return "an operand is a vector";
+    if (a->dtype != b->dtype) return "operands of two types";
+    o->src[A] = tenon_problem_src(p, n->src[0]);
+    o->src[B] = tenon_problem_src(p, n->src[1]);
+    if (o->src[A] < 0 || o->src[B] < 0) return "an operand is not a source";
+    const char *why = conv ? make_conv(p, n, o) : make_matmul(p, n, o);
+    if (!why && at->post) why = take_program(p, at->post, o);
+    if (why) return why;
+    const tenon_value *result = at->post ? at->post->result[0] : n->dst[0];
+    o->dst = tenon_problem_dst(p, result);
+    if (o->dst < 0 || p->dst_count != 1) return "an operand is not a source";
+    if (result->type.dtype != a->dtype || !tenon_type_equal(&result->type, y)) return "the result has another type or shape";
     (void)tenon_cuda_space_add(&o->space, y, &p->dst[o->dst].format, NULL);
     if (o->src[C] >= 0) (void)tenon_cuda_space_add(&o->space, y, &p->src[o->src[C]].format, NULL);
     if (!tenon_cuda_space_finish(&o->space, 1)) return "sizes too large to reckon with";
@@ -185,13 +235,13 @@ static void fill(const own *o, const tenon_tensor *a, const tenon_tensor *b, con
 {
     int64_t size[TENON_MAX_RANK] = {0};
     tenon_cuda_space_sizes(&o->space, d->dim, size);
-    p->m = d->dim[d->rank - 1];
+    p->m = d->dim[o->columns_d];
     p->n = o->rows >= 0 ? size[o->rows] : 1;
     p->k = a->dim[o->depth_a];
     p->batch = o->batch >= 0 ? size[o->batch] : 1;
     p->transpose_a = !o->columns_last_b;
     p->transpose_b = !o->depth_last_a;
-    p->ld_a = o->columns_last_b ? TENON_MAX(b->stride[o->depth_b], p->m) : TENON_MAX(b->stride[b->rank - 1], p->k);
+    p->ld_a = o->columns_last_b ? TENON_MAX(b->stride[o->depth_b], p->m) : TENON_MAX(b->stride[o->columns_b], p->k);
     p->ld_b = o->depth_last_a ? TENON_MAX(step_of(o, a, A, o->rows), p->k) : TENON_MAX(a->stride[o->depth_a], p->n);
     p->ld_d = TENON_MAX(step_of(o, d, D, o->rows), p->m);
     p->ld_c = c ? TENON_MAX(step_of(o, c, C, o->rows), p->m) : p->ld_d;
@@ -344,3 +394,5 @@ static double cost_of(const tenon_problem *p, const tenon_device *device, const 
 
 TENON_CUDA_LIBRARY_TACTIC(cublaslt_matmul, "matmul", false, 0);
 TENON_CUDA_LIBRARY_TACTIC(cublaslt_matmul_tf32, "matmul", true, TENON_TACTIC_TF32 | TENON_TACTIC_FINITE);
+TENON_CUDA_LIBRARY_TACTIC(cublaslt_conv, "conv", false, 0);
+TENON_CUDA_LIBRARY_TACTIC(cublaslt_conv_tf32, "conv", true, TENON_TACTIC_TF32 | TENON_TACTIC_FINITE);

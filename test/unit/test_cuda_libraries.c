@@ -41,6 +41,11 @@ static const product_case products[] = {
     {"matmul:f16,12x33x64:ld80,64x40", 40, 396, 64, 1, 0, 0, 40, 80, 40, 40, 0, 0, 0, 1, 0},
     {"matmul:f16,1x48x64,24x64x40", 40, 48, 64, 24, 0, 0, 40, 64, 40, 40, 2560, 0, 1920, 1, 0},
     {"matmul:f32,1x2048,2048x1000:w|bias", 1000, 1, 2048, 1, 0, 0, 1000, 2048, 1000, 1000, 0, 0, 0, 4, 0},
+    {"conv:f16,n128c64h56w56:cl,k256c64r1s1:w|bias,add,relu>_:cl", 256, 401408, 64, 1, 1, 0, 64, 64, 256, 256, 0, 0, 0, 6, 1},
+    {"conv:f16,na[1..8@4]c64h7w5:cl:ld96,k40c64r1s1:w,40|relu>_:cl:ld48", 40, 140, 64, 1, 1, 0, 64, 96, 48, 48, 0, 0, 0, 6, 0},
+    {"conv:f16,n1c64h7w5,k40c64r1s1:w>_:cl", 40, 35, 64, 1, 1, 1, 64, 35, 40, 40, 0, 0, 0, 1, 0}, /* x runs along its pixels */
+    {"conv:f16,n2c64h1w1,k40c64r1s1:w|gelu_tanh", 40, 2, 64, 1, 1, 0, 64, 64, 40, 40, 0, 0, 0, 32, 0},
+    {"conv:bf16,2x24x33:cl,40x24x1:w|bias>_:cl", 40, 66, 24, 1, 1, 0, 24, 24, 40, 40, 0, 0, 0, 4, 0},
 };
 
 static void check_product(tenon_cx *cx, const product_case *c)
@@ -52,7 +57,8 @@ static void check_product(tenon_cx *cx, const product_case *c)
     } got;
     const char *why;
     tenon_arena_init(&arena, cx);
-    const char *text = planned(cx, &arena, c->text, "cuda.cublaslt_matmul", &why);
+    const bool conv = strncmp(c->text, "conv", 4) == 0;
+    const char *text = planned(cx, &arena, c->text, conv ? "cuda.cublaslt_conv" : "cuda.cublaslt_matmul", &why);
     bool good = text && tenon_cuda_numbers_parse(text, got.number, TENON_COUNTOF(got.number));
     const tenon_lt_product *p = &got.p;
     good = good && p->m == c->m && p->n == c->n && p->k == c->k && p->batch == c->batch && p->transpose_a == c->transpose_a &&
@@ -107,6 +113,12 @@ static void check_rejections(tenon_cx *cx)
         {"matmul:f16,64xa[0..8@4],(a)x128", "cuda.cublaslt_matmul", "dynamic depth"},
         {"matmul:f64,64x256,256x128", "cuda.cublaslt_matmul", "neither f32"},
         {"matmul:f16,64x256,256x128", "cuda.cublaslt_matmul_tf32", "not f32"},
+        {"conv:f16,n1c64h14w14:cl,k64c64r3s3:w,pads=1+1+1+1>_:cl", "cuda.cublaslt_conv", "several taps"},
+        {"conv:f16,n1c64h14w14:cl,k64c64r1s1:w,strides=2+2>_:cl", "cuda.cublaslt_conv", "strides"},
+        {"conv:f16,n1c64h14w14:cl,k64c32r1s1:w,group=2>_:cl", "cuda.cublaslt_conv", "groups"},
+        {"conv:f16,n1c64h14w14:cl,k64c64r1s1:w", "cuda.cublaslt_conv", "contiguous along its columns"},
+        {"conv:f16,n2c64h14w14,k64c64r1s1:w>_:cl", "cuda.cublaslt_conv", "no single stride"},
+        {"conv:f16,n1c64h14w14:cl,k64c64r1s1:w,64|mul(_,f16:{2})>_:cl", "cuda.cublaslt_conv", "multiplies"},
         {"conv:f16,n1c64h14w14,k64c64r3s3:w", "cuda.cudnn_conv", "not channels-last"},
         {"conv:f16,na[1..8]c64h14w14:cl,k64c64r3s3:w>_:cl", "cuda.cudnn_conv", "one size"},
         {"conv:f16,n1c3h14w14:cl,k64c3r3s3:w>_:cl", "cuda.cudnn_conv", "16 bytes"},
