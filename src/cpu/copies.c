@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps that only move elements: copy (between formats), transpose, concat, split, depth_to_space, space_to_depth. Any element
-   type of plain storage, any format; concat and split of at most 16 parts. */
+/* Steps that only move elements: copy (between formats), transpose, concat, split, depth_to_space, space_to_depth; tile, and expand,
+   slice and reshape where they are no views. Any element type of plain storage, any format; concat and split of at most 16 parts. */
 #include "base/team.h"
 #include "cpu/copy_nd.h"
+#include "op/move.h"
 #include "op/tactic.h"
 
 #include <string.h>
@@ -129,6 +130,79 @@ static tenon_status bind_space(tenon_cx *cx, const tenon_bind *b, void *out)
 #define bind_depth_to_space bind_space
 #define bind_space_to_depth bind_space
 
+/* Each axis of the source beside its repeats, over which the source stands still. */
+static int tile_box(const int64_t *from, const int64_t *to, int rank, const int64_t *from_stride, const int64_t *to_stride,
+                    int64_t *dim, int64_t *dst, int64_t *src)
+{
+    int n = 0;
+    for (int i = 0; i < rank; i++) {
+        const int64_t d = from[i], repeats = d ? to[i] / d : 0;
+        if (repeats != 1) dim[n] = repeats, dst[n] = d * to_stride[i], src[n++] = 0;
+        if (d != 1) dim[n] = d, dst[n] = to_stride[i], src[n++] = from_stride[i];
+    }
+    return n;
+}
+
+static tenon_status bind_tile(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    record *r = out;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    int64_t dim[2 * TENON_MAX_RANK], dst[2 * TENON_MAX_RANK], src[2 * TENON_MAX_RANK];
+    for (int i = 0; i < x->rank; i++)
+        if (x->dim[i] ? y->dim[i] % x->dim[i] : y->dim[i])
+            return TENON_FAIL(cx, TENON_INVALID, "tile: axis %d of the result is no multiple of the source", i);
+    const int n = tile_box(x->dim, y->dim, x->rank, x->stride, y->stride, dim, dst, src);
+    if (n > TENON_MAX_RANK) return TENON_FAIL(cx, TENON_INTERNAL, "tile: %d axes", n);
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], n, dim, dst, src, element_bytes(x->dtype), y->data, x->data);
+    return TENON_OK;
+}
+
+static tenon_status bind_expand(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    record *r = out;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    int64_t stride[TENON_MAX_RANK] = { 0 };
+    for (int i = 0; i < x->rank; i++) {
+        const int at = y->rank - x->rank + i;
+        if (x->dim[i] != y->dim[at] && x->dim[i] != 1)
+            return TENON_FAIL(cx, TENON_INVALID, "expand: axis %d of the source is neither 1 nor that of the result", i);
+        if (x->dim[i] != 1) stride[at] = x->stride[i];
+    }
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], y->rank, y->dim, y->stride, stride, element_bytes(x->dtype), y->data, x->data);
+    return TENON_OK;
+}
+
+static tenon_status bind_slice(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    record *r = out;
+    const tenon_node *n = b->problem->anchor[0].node;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    int64_t given[4][TENON_MAX_RANK], dim[TENON_MAX_RANK], stride[TENON_MAX_RANK], offset;
+    int count[4];
+    for (int i = 0; i < 4; i++)
+        TENON_TRY(tenon_bind_ints(cx, b, i + 1 < n->src_count ? n->src[i + 1] : NULL, TENON_MAX_RANK, given[i], &count[i]));
+    TENON_TRY(tenon_slice_box(cx, x, (const int64_t (*)[TENON_MAX_RANK])given, count, &offset, dim, stride));
+    for (int i = 0; i < x->rank; i++)
+        if (dim[i] != y->dim[i]) return TENON_FAIL(cx, TENON_INVALID, "slice: axis %d of the result has another size", i);
+    const int bytes = element_bytes(x->dtype);
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], y->rank, dim, y->stride, stride, bytes, y->data, (const char *)x->data + offset * bytes);
+    return TENON_OK;
+}
+
+static tenon_status bind_reshape(tenon_cx *cx, const tenon_bind *b, void *out)
+{
+    record *r = out;
+    const tenon_tensor *x = src_of(b, 0), *y = dst_of(b, 0);
+    const int64_t count = tenon_tensor_count(y), one = 1;
+    if (tenon_tensor_count(x) != count) return TENON_FAIL(cx, TENON_INVALID, "reshape: the result has another count of elements");
+    r->count = 1;
+    tenon_copy_make(&r->copy[0], 1, &count, &one, &one, element_bytes(x->dtype), y->data, x->data);
+    return TENON_OK;
+}
+
 static tenon_status run_copies(const void *launch, void *exec)
 {
     const record *r = launch;
@@ -145,6 +219,31 @@ static const char *reject_concat(const tenon_problem *p, const tenon_variant *v,
     return reject_moves(p, v, device, scratch);
 }
 
+static const char *reject_params(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    const tenon_node *n = p->anchor[0].node;
+    for (int i = 1; i < n->src_count; i++)
+        if (!tenon_problem_has_param(p, n, i)) return "what it does is not in the problem";
+    return reject_moves(p, v, device, scratch);
+}
+
+static const char *reject_tile(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    const tenon_node *n = p->anchor[0].node;
+    const char *why = reject_params(p, v, device, scratch);
+    const tenon_type *x = &n->src[0]->type, *y = &n->dst[0]->type;
+    int axes = 0;
+    for (int i = 0; i < x->rank; i++) axes += !tenon_dim_is(x->dim[i], 1) + (x->dim[i] != y->dim[i]);
+    return !why && axes > TENON_MAX_RANK ? "too many axes that are repeated" : why;
+}
+
+static const char *reject_reshape(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
+{
+    const tenon_format *x = &p->src[0].format, *y = &p->dst[0].format;
+    if (x->layout != TENON_ROW || x->ld || y->layout != TENON_ROW || y->ld) return "not dense row-major";
+    return reject_params(p, v, device, scratch);
+}
+
 #define MOVE(op)                                                                                                            \
     const tenon_tactic tenon_cpu_##op = {                                                                                   \
         .name = "cpu." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .plan = plan,                                  \
@@ -155,3 +254,7 @@ MOVE(split) .reject = reject_moves };
 MOVE(depth_to_space) .reject = reject_moves };
 MOVE(space_to_depth) .reject = reject_moves };
 MOVE(concat) .reject = reject_concat };
+MOVE(tile) .reject = reject_tile };
+MOVE(expand) .reject = reject_params };
+MOVE(slice) .reject = reject_params };
+MOVE(reshape) .reject = reject_reshape };

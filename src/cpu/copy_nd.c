@@ -30,10 +30,36 @@ void tenon_copy_make(tenon_copy *c, int rank, const int64_t *dim, const int64_t 
     for (int64_t i = 0; i < n; i++) memcpy(dst + i * ds * (int64_t)sizeof(T), src + i * ss * (int64_t)sizeof(T), sizeof(T));
 typedef struct pair16 { uint64_t x[2]; } pair16;
 
+/* What is there already is copied behind itself, in pieces that stay in the first cache. */
+void tenon_fill_run(void *dst, const void *element, int bytes, int64_t n)
+{
+    enum { PIECE = 4096 };
+    char *to = dst;
+    const char *e = element;
+    const size_t all = (size_t)n * (size_t)bytes;
+    bool same = true;
+    if (n <= 0) return;
+    for (int i = 1; i < bytes && same; i++) same = e[i] == e[0];
+    if (same) {
+        memset(to, e[0], all);
+        return;
+    }
+    memcpy(to, e, (size_t)bytes);
+    for (size_t done = (size_t)bytes; done < all;) {
+        const size_t next = TENON_MIN(TENON_MIN(done, all - done), (size_t)PIECE / (size_t)bytes * (size_t)bytes);
+        memcpy(to + done, to, next);
+        done += next;
+    }
+}
+
 static void copy_line(char *dst, int64_t ds, const char *src, int64_t ss, int64_t n, int bytes)
 {
     if (ds == 1 && ss == 1) {
         memcpy(dst, src, (size_t)(n * bytes));
+        return;
+    }
+    if (ds == 1 && ss == 0) {
+        tenon_fill_run(dst, src, bytes, n);
         return;
     }
     switch (bytes) {
@@ -96,8 +122,9 @@ void tenon_copy_run(const tenon_copy *c, int member, int count)
     int64_t row = 0, last = rows, begin = 0, end = n;
     if (rows >= 2 * (int64_t)count) tenon_split(rows, 1, member, count, &row, &last);
     else tenon_split(n, 256, member, count, &begin, &end);
-    for (; row < last && begin < end; row++) {
-        const int64_t to = tenon_nd_offset(nd, 0, axes, row) + begin * ds, from = tenon_nd_offset(nd, 1, axes, row) + begin * ss;
-        copy_line(c->dst + to * c->bytes, ds, c->src + from * c->bytes, ss, end - begin, c->bytes);
-    }
+    if (row >= last || begin >= end) return;
+    tenon_nd_walk walk;
+    for (tenon_nd_walk_start(&walk, nd, axes, row); row < last; row++, tenon_nd_walk_next(&walk, nd, axes))
+        copy_line(c->dst + (walk.offset[0] + begin * ds) * c->bytes, ds, c->src + (walk.offset[1] + begin * ss) * c->bytes, ss,
+                  end - begin, c->bytes);
 }

@@ -18,5 +18,7 @@ typedef struct tenon_copy {
 void tenon_copy_make(tenon_copy *c, int rank, const int64_t *dim, const int64_t *dst_stride, const int64_t *src_stride, int bytes,
                      void *dst, const void *src);
 void tenon_copy_run(const tenon_copy *c, int member, int count); /* this member's share */
+/* `n` elements of `bytes` each, the same one every time, one after the other. */
+void tenon_fill_run(void *dst, const void *element, int bytes, int64_t n);
 
 #endif

@@ -26,4 +26,29 @@ int64_t tenon_nd_count(const tenon_nd *nd, int axes); /* elements of the outermo
 /* Element offset of tensor `t` at flat index `i` of the outermost `axes` axes. */
 int64_t tenon_nd_offset(const tenon_nd *nd, int t, int axes, int64_t i);
 
+/* The outermost `axes` axes one after the other, with the offsets of the first two tensors: no division an element. */
+typedef struct tenon_nd_walk { int64_t index[TENON_MAX_RANK], offset[2]; } tenon_nd_walk;
+
+static inline void tenon_nd_walk_start(tenon_nd_walk *w, const tenon_nd *nd, int axes, int64_t i)
+{
+    w->offset[0] = tenon_nd_offset(nd, 0, axes, i);
+    w->offset[1] = tenon_nd_offset(nd, 1, axes, i);
+    for (int k = axes - 1; k >= 0; k--) {
+        w->index[k] = k ? i % nd->dim[k] : i;
+        i /= nd->dim[k];
+    }
+}
+
+static inline void tenon_nd_walk_next(tenon_nd_walk *w, const tenon_nd *nd, int axes)
+{
+    for (int k = axes - 1; k >= 0; k--) {
+        const bool carry = k && w->index[k] + 1 == nd->dim[k];
+        const int64_t step = carry ? -w->index[k] : 1;
+        w->index[k] += step;
+        w->offset[0] += step * nd->stride[0][k];
+        w->offset[1] += step * nd->stride[1][k];
+        if (!carry) return;
+    }
+}
+
 #endif

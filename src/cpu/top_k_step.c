@@ -32,7 +32,7 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     (void)v, (void)device, (void)scratch;
     const tenon_node *n = p->anchor[0].node;
     const tenon_type *x = &n->src[0]->type;
-    if (n->src_count > 1 && n->src[1]) return "k is not an attribute";
+    if (!tenon_problem_has_param(p, n, 1)) return "k is not in the problem";
     if (tenon_dtype_get(x->dtype)->bits > 32 || x->dtype == TENON_U32) return "elements of more than 31 bits and a sign";
     if (x->dim[tenon_loop_axis(n, x->rank)]->hi > INT32_MAX) return "an axis without bound";
     if (k_of(n)->hi > K_MOST) return "k is above a million";

@@ -5,6 +5,7 @@
 #include "op/eval.h"
 
 #include "base/checked.h"
+#include "op/symbols.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -188,6 +189,7 @@ typedef struct env {
     tenon_heap *heap;
     tenon_eval_outer outer;
     void *outer_env;
+    const tenon_tensor *in, *out; /* as the caller gave them */
 } env;
 
 static bool is_ours(const env *e, const tenon_value *v)
@@ -196,6 +198,25 @@ static bool is_ours(const env *e, const tenon_value *v)
 }
 
 static tenon_status run_node(env *e, const tenon_node *n, tenon_heap *heap);
+
+/* A parameter of a problem that is reckoned from symbols: they are what the shapes of inputs and outputs say. */
+static tenon_status reckon(env *e, const tenon_value *v, tenon_tensor *out)
+{
+    tenon_symbols s = { 0 };
+    *out = (tenon_tensor){ .dtype = v->type.dtype, .rank = v->type.rank, .dim = { (int64_t)v->sym_count } };
+    tenon_tensor_dense(out);
+    if (e->g->dims->symbol_count > TENON_SYMBOLS_MAX) return TENON_FAIL(e->cx, TENON_UNSUPPORTED, "too many symbols");
+    int64_t *data = out->data = tenon_heap_alloc(e->heap, (v->sym_count + 1) * sizeof *data);
+    if (!data) return TENON_NOMEM;
+    for (size_t i = 0; i < e->g->input_count; i++) tenon_symbols_learn(&s, &e->g->input[i]->type, &e->in[i]);
+    for (size_t i = 0; i < e->g->output_count; i++)
+        if (e->out[i].dtype != TENON_DTYPE_NONE) tenon_symbols_learn(&s, &e->g->output[i]->type, &e->out[i]);
+    for (size_t i = 0; i < v->sym_count; i++)
+        if (!tenon_symbols_eval(&s, v->sym[i], &data[i]))
+            return TENON_FAIL(e->cx, TENON_INVALID, "element %zu of constant '%s' has no value for these shapes", i,
+                              v->name ? v->name : "");
+    return TENON_OK;
+}
 
 /* The tensor of a value: made here, constant, weight expression, or captured from around. */
 static tenon_status value_get(env *e, const tenon_value *v, tenon_tensor *out)
@@ -209,6 +230,7 @@ static tenon_status value_get(env *e, const tenon_value *v, tenon_tensor *out)
         *out = *v->data;
         return TENON_OK;
     }
+    if (s && v->is_const && v->sym && v->type.dtype == TENON_I64 && !v->expr) return reckon(e, v, out);
     if (s && v->is_const && v->expr) {
         TENON_TRY(run_node(e, v->expr, e->heap));
         if (s->have) {
@@ -365,7 +387,7 @@ tenon_status tenon_eval_graph(tenon_cx *cx, const tenon_graph *g, const tenon_te
         return TENON_FAIL(cx, TENON_INVALID, "graph '%s' has %zu inputs and %zu outputs, called with %d and %d",
                           g->name ? g->name : "",
                           g->input_count, g->output_count, in_count, out_count);
-    env e = { .cx = cx, .g = g, .heap = heap, .outer = outer, .outer_env = outer_env };
+    env e = { .cx = cx, .g = g, .heap = heap, .outer = outer, .outer_env = outer_env, .in = in, .out = out };
     tenon_status status = TENON_NOMEM;
     e.slot = tenon_alloc_zero(cx, (g->value_count + 1) * sizeof *e.slot);
     e.own = tenon_alloc_zero(cx, (g->node_count + 1) * sizeof *e.own);

@@ -36,7 +36,8 @@ tenon_status tenon_eval_node(tenon_cx *cx, tenon_eval_call *call);
 
 /* A whole graph (procedure body, weight program, problem, network). in: as graph inputs, in order. out: as graph outputs; where
    out[i].data is set the result is copied there (type, dims and strides must be set and agree), else it is left in `heap`.
-   Constants are taken from value->data. `outer`/`outer_env` resolve values captured from outside (NULL: none). */
+   Constants are taken from value->data; a problem's parameter of symbols from the dims of in, and of those out whose dtype is set (data
+   or not). `outer`/`outer_env` resolve values captured from outside (NULL: none). */
 typedef tenon_status (*tenon_eval_outer)(void *env, const tenon_value *v, tenon_tensor *out);
 tenon_status tenon_eval_graph(tenon_cx *cx, const tenon_graph *g, const tenon_tensor *in, int in_count, tenon_tensor *out,
                               int out_count, tenon_heap *heap, tenon_eval_outer outer, void *outer_env);

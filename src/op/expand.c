@@ -107,8 +107,10 @@ static tenon_status tile_ref(tenon_cx *cx, tenon_eval_call *call)
 
 const tenon_op tenon_op_expand = {
     .name = "expand", .onnx = "Expand", .onnx_since = 8, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
-    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = expand_infer, .ref = expand_ref, .flops = tenon_move_flops};
+    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .params = 1u << 1, .infer = expand_infer,
+    .ref = expand_ref, .flops = tenon_move_flops};
 
 const tenon_op tenon_op_tile = {
     .name = "tile", .onnx = "Tile", .onnx_since = 6, .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
-    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = tile_infer, .ref = tile_ref, .flops = tenon_move_flops};
+    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .params = 1u << 1, .infer = tile_infer,
+    .ref = tile_ref, .flops = tenon_move_flops};

@@ -242,16 +242,17 @@ static const tenon_attr_def eye_attrs[] = {{.name = "dtype", .kind = TENON_ATTR_
 
 const tenon_op tenon_op_range = {
     .name = "range", .attr = range_attrs, .onnx = "Range", .onnx_since = 11, .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
-    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .infer = range_infer, .ref = range_ref, .flops = tenon_move_flops};
+    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .params = 1u << 0 | 1u << 1 | 1u << 2,
+    .infer = range_infer, .ref = range_ref, .flops = tenon_move_flops};
 
 const tenon_op tenon_op_constant_of_shape = {
     .name = "constant_of_shape", .attr = value_attrs, .onnx = "ConstantOfShape", .onnx_since = 9,
     .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE, .src_min = 1, .src_max = 1, .dst_min = 1, .dst_max = 1,
-    .infer = constant_of_shape_infer, .ref = constant_of_shape_ref, .flops = tenon_move_flops};
+    .params = 1u << 0, .infer = constant_of_shape_infer, .ref = constant_of_shape_ref, .flops = tenon_move_flops};
 
 const tenon_op tenon_op_one_hot = {
     .name = "one_hot", .attr = one_hot_attrs, .onnx = "OneHot", .onnx_since = 9, .flags = TENON_OP_ANCHOR,
-    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .infer = one_hot_infer, .ref = one_hot_ref,
+    .src_min = 3, .src_max = 3, .dst_min = 1, .dst_max = 1, .params = 1u << 1, .infer = one_hot_infer, .ref = one_hot_ref,
     .flops = tenon_move_flops};
 
 const tenon_op tenon_op_eye_like = {

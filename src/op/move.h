@@ -66,6 +66,10 @@ typedef struct tenon_slice {
     int64_t step[TENON_MAX_RANK];
 } tenon_slice;
 tenon_status tenon_slice_of(tenon_cx *cx, tenon_graph *g, const tenon_node *n, tenon_slice *out);
+/* The same in numbers: starts, ends, axes and steps as given, count[i] of them (-1: absent; the two first must be there). The box has
+   `dim`, and lies in x at the offset with these strides, in elements. */
+tenon_status tenon_slice_box(tenon_cx *cx, const tenon_tensor *x, const int64_t given[4][TENON_MAX_RANK], const int count[4],
+                             int64_t *offset, int64_t *dim, int64_t *stride);
 /* The sizes of the pieces of a split, one a result. */
 tenon_status tenon_split_sizes(tenon_cx *cx, tenon_graph *g, const tenon_node *n, int axis, const tenon_dim **size);
 

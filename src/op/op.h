@@ -39,6 +39,8 @@ struct tenon_op {
     uint8_t dst_min, dst_max;
     const char *const *src_attr; /* for ONNX inputs that are attributes here: {NULL, "axes"}: input 1 becomes attr "axes" when
                                     constant; NULL: none. Array of src_max entries of the ONNX form. */
+    uint32_t params;           /* bit i: source i is a parameter (pads, a shape, a count): where its contents are known they stand in the
+                                  problem's text, and no tactic reads them from memory */
     const char *axes;          /* letters of the axes in problem text, by source and separated by ',': "nchw,kcrs"; NULL: 'x' */
     /* Type, shape and (for small integer tensors) value rule: reads src types and src->sym/data, sets the types of all non-NULL
        dst, and dst->sym when known. TENON_INVALID with a message that says what does not fit (the caller adds the node). */

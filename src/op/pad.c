@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pad: modes constant, reflect, edge, wrap; pads (all begins, then all ends), the value and the axes are sources. Negative pads
    cut off. */
-#include "op/move.h"
+#include "op/pad.h"
 
 #include <string.h>
 
-typedef enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP } pad_mode;
-
-static tenon_status pad_mode_of(tenon_cx *cx, const tenon_node *n, pad_mode *out)
+tenon_status tenon_pad_mode_of(tenon_cx *cx, const tenon_node *n, tenon_pad_mode *out)
 {
     static const char *const name[] = {"constant", "reflect", "edge", "wrap"};
     const char *s = tenon_node_attr(n, "mode")->s;
     for (int i = 0; i < 4; i++)
         if (strcmp(s, name[i]) == 0) {
-            *out = (pad_mode)i;
+            *out = (tenon_pad_mode)i;
             return TENON_OK;
         }
     return TENON_FAIL(cx, TENON_INVALID, "pad: mode '%s' is none of constant, reflect, edge, wrap", s);
@@ -23,8 +21,8 @@ static tenon_status pad_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 {
     const tenon_type *x = &n->src[0]->type;
     if (tenon_move_unranked(n)) return TENON_OK;
-    pad_mode mode;
-    TENON_TRY(pad_mode_of(cx, n, &mode));
+    tenon_pad_mode mode;
+    TENON_TRY(tenon_pad_mode_of(cx, n, &mode));
     size_t count, axes_count = (size_t)x->rank;
     const tenon_dim *const *pads = tenon_infer_contents(g, n->src[1], &count), *const *axes = NULL;
     const bool has_axes = tenon_move_present(n, 3);
@@ -48,38 +46,25 @@ static tenon_status pad_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
             return TENON_FAIL(cx, TENON_INVALID, "pad: axis %d gets a negative size", axis);
     }
     tenon_move_set(g, n, 0, x->dtype, x->rank, dim);
-    if (mode == PAD_CONSTANT && !tenon_move_present(n, 2)) return tenon_move_values(cx, g, n, 0); /* zeros have no position */
+    if (mode == TENON_PAD_CONSTANT && !tenon_move_present(n, 2)) return tenon_move_values(cx, g, n, 0); /* zeros have no position */
     return tenon_move_values(cx, g, n, 1 | 4);
 }
 
-/* Source coordinate of result coordinate `i`; -1: the padding value. */
-static int64_t pad_source(pad_mode mode, int64_t i, int64_t d)
+tenon_status tenon_pad_box(tenon_cx *cx, const tenon_tensor *x, const int64_t *pads, int count, const int64_t *axes, int axes_count,
+                           int64_t *begin, int64_t *dim)
 {
-    if (i >= 0 && i < d) return i;
-    if (mode == PAD_CONSTANT || d <= 0) return -1;
-    if (mode == PAD_EDGE) return i < 0 ? 0 : d - 1;
-    const int64_t period = mode == PAD_WRAP ? d : 2 * (d - 1);
-    if (period == 0) return 0;
-    const int64_t r = (i % period + period) % period;
-    return mode == PAD_WRAP || r < d ? r : period - r;
-}
-
-static tenon_status pad_sizes(tenon_cx *cx, const tenon_eval_call *call, int64_t *begin, int64_t *dim)
-{
-    const tenon_tensor *x = &call->src[0];
-    int64_t pads[2 * TENON_MAX_RANK], axes[TENON_MAX_RANK];
-    int count, axes_count;
-    TENON_TRY(tenon_move_ints(cx, call, 1, 2 * TENON_MAX_RANK, pads, &count));
-    TENON_TRY(tenon_move_ints(cx, call, 3, TENON_MAX_RANK, axes, &axes_count));
     const bool has_axes = axes_count >= 0;
     if (!has_axes) axes_count = x->rank;
     if (count != 2 * axes_count) return TENON_FAIL(cx, TENON_INVALID, "pad: %d pads for %d axes", count, axes_count);
     for (int i = 0; i < x->rank; i++) begin[i] = 0, dim[i] = x->dim[i];
     for (int k = 0; k < axes_count; k++) {
+        const int64_t a = pads[k], b = pads[axes_count + k];
         int axis;
         TENON_TRY(tenon_infer_axis(cx, "pad", has_axes ? axes[k] : k, x->rank, &axis));
-        begin[axis] = pads[k];
-        dim[axis] = x->dim[axis] + pads[k] + pads[axes_count + k];
+        if (a < -TENON_DIM_HUGE || a > TENON_DIM_HUGE || b < -TENON_DIM_HUGE || b > TENON_DIM_HUGE)
+            return TENON_FAIL(cx, TENON_INVALID, "pad: %lld and %lld at axis %d are too many", (long long)a, (long long)b, axis);
+        begin[axis] = a;
+        dim[axis] = x->dim[axis] + a + b;
         if (dim[axis] < 0) return TENON_FAIL(cx, TENON_INVALID, "pad: axis %d gets size %lld", axis, (long long)dim[axis]);
     }
     return TENON_OK;
@@ -89,9 +74,13 @@ static tenon_status pad_ref(tenon_cx *cx, tenon_eval_call *call)
 {
     const tenon_tensor *x = &call->src[0];
     int64_t begin[TENON_MAX_RANK], dim[TENON_MAX_RANK], index[TENON_MAX_RANK] = {0};
-    pad_mode mode;
-    TENON_TRY(pad_mode_of(cx, call->node, &mode));
-    TENON_TRY(pad_sizes(cx, call, begin, dim));
+    int64_t pads[2 * TENON_MAX_RANK], axes[TENON_MAX_RANK];
+    int count, axes_count;
+    tenon_pad_mode mode;
+    TENON_TRY(tenon_pad_mode_of(cx, call->node, &mode));
+    TENON_TRY(tenon_move_ints(cx, call, 1, 2 * TENON_MAX_RANK, pads, &count));
+    TENON_TRY(tenon_move_ints(cx, call, 3, TENON_MAX_RANK, axes, &axes_count));
+    TENON_TRY(tenon_pad_box(cx, x, pads, count, axes, axes_count, begin, dim));
     TENON_TRY(tenon_move_result(cx, call, 0, x->dtype, x->rank, dim));
     const tenon_tensor *y = &call->dst[0];
     if (tenon_tensor_count(y) == 0) return TENON_OK;
@@ -106,12 +95,12 @@ static tenon_status pad_ref(tenon_cx *cx, tenon_eval_call *call)
         int64_t to = 0, from = 0;
         bool inside = true;
         for (int i = 0; i < x->rank; i++) {
-            const int64_t s = pad_source(mode, index[i] - begin[i], x->dim[i]);
+            const int64_t s = tenon_pad_source(mode, index[i] - begin[i], x->dim[i]);
             inside &= s >= 0;
             to += index[i] * y->stride[i];
             from += s * x->stride[i];
         }
-        if (!inside && mode != PAD_CONSTANT) return TENON_FAIL(cx, TENON_INVALID, "pad: nothing to repeat in an axis of size 0");
+        if (!inside && mode != TENON_PAD_CONSTANT) return TENON_FAIL(cx, TENON_INVALID, "pad: nothing to repeat in an axis of size 0");
         tenon_move_element(y, to, inside ? x : &value, inside ? from : 0);
     } while (tenon_move_next(x->rank, dim, index));
     return TENON_OK;
@@ -121,4 +110,5 @@ static const tenon_attr_def pad_attrs[] = {{.name = "mode", .kind = TENON_ATTR_S
 
 const tenon_op tenon_op_pad = {
     .name = "pad", .attr = pad_attrs, .onnx = "Pad", .onnx_since = 11, .flags = TENON_OP_ANCHOR | TENON_OP_SHAPE_VALUE,
-    .src_min = 2, .src_max = 4, .dst_min = 1, .dst_max = 1, .infer = pad_infer, .ref = pad_ref, .flops = tenon_move_flops};
+    .src_min = 2, .src_max = 4, .dst_min = 1, .dst_max = 1, .params = 1u << 1 | 1u << 2 | 1u << 3, .infer = pad_infer, .ref = pad_ref,
+    .flops = tenon_move_flops};

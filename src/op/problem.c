@@ -4,6 +4,7 @@
 #include "op/problem_text.h"
 
 #include "base/checked.h"
+#include "op/symbols.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -233,6 +234,23 @@ static tenon_status place(tenon_cx *cx, tenon_problem *p)
     return TENON_OK;
 }
 
+/* What is reckoned from symbols is known where the shapes are: whoever binds has nothing else. */
+static tenon_status symbols_show(tenon_cx *cx, const tenon_problem *p)
+{
+    tenon_symbols s = { 0 };
+    for (int i = 0; i < p->src_count; i++) tenon_symbols_mark(&s, &p->src[i].value->type);
+    for (int i = 0; i < p->dst_count; i++) tenon_symbols_mark(&s, &p->dst[i].value->type);
+    for (size_t i = 0; i < p->graph->node_count; i++)
+        for (int k = 0; k < p->graph->node[i]->src_count; k++) {
+            const tenon_value *v = p->graph->node[i]->src[k];
+            for (size_t e = 0; v && v->is_const && !v->data && e < v->sym_count; e++)
+                if (!tenon_symbols_know(&s, v->sym[e]))
+                    return TENON_FAIL(cx, TENON_UNSUPPORTED, "%s: no shape of the problem says what source %d is",
+                                      p->graph->node[i]->op->name, k);
+        }
+    return TENON_OK;
+}
+
 /* ---- canonical form ---- */
 
 static tenon_status same_types(tenon_cx *cx, const tenon_problem *a, const tenon_problem *b)
@@ -270,6 +288,7 @@ static tenon_status canonical(tenon_cx *cx, tenon_problem *p, const char *text)
         if (text && strcmp(text, again) == 0) {
             p->text = again;
             p->hash = XXH3_64bits(again, strlen(again));
+            TENON_TRY(symbols_show(cx, p));
             return place(cx, p);
         }
         TENON_TRY(reread(cx, p, again, &order));

@@ -7,8 +7,11 @@
      problem  := stmt (';' stmt)* ['>' result (',' result)*]
      stmt     := [name '='] op ':' item (',' item)* ['|' pw (',' pw)*]
      item     := operand | attr '=' value
-     operand  := [dtype ':'] shape fmt* | name ['.' result] | '$' source | '-' | [dtype ':'] '{' number '}'
+     operand  := [dtype ':'] shape fmt* | name ['.' result] | '$' source | '-' | [dtype ':'] [count] '{' [element ('+' element)*] '}'
                  '-': absent source; {0.125}: scalar constant; $0: the first source of the problem again
+                 4{0+1+0+1}: a constant of one axis, for an operator's parameters (op->params) alone
+     element  := number | dim                as a dim: i64 that is reckoned from symbols, each of which is a dim (or a divisor of
+                                             one) of some source or result
                  a bare dtype item ("f32") sets the type of the operands that follow; a prefix that of its operand alone
                  the item results=N says how many results the operator gives, where that is not the least
      shape    := dim ('x' dim)* or letters of the operator ("n1c64h56w56"); a scalar is "s"
@@ -21,6 +24,7 @@
      result   := name fmt* | '_' fmt*            without '>' the last value, dense row-major
    Examples: conv:f32,n1c64h56w56:cl,k64c64r3s3:w,pads=1+1+1+1|bias,add,relu>_:cl
              matmul:f32,a[1..8@4]x128x768,768x3072:w|bias,gelu
+             pad:f32,1x64,i64:4{0+1+0+1},{0}    range:i64,{0},{a[1..512@128]},{1}
              add:f32,1x64,1x64|relu                                                                                        */
 #ifndef TENON_OP_PROBLEM_H
 #define TENON_OP_PROBLEM_H
@@ -54,7 +58,8 @@ enum {
     TENON_PROBLEM_DST = 4,
     TENON_PROBLEM_ANCHORS = 8,
     TENON_PROBLEM_SYMBOLS = 24,
-    TENON_PROBLEM_NODES = 96
+    TENON_PROBLEM_NODES = 96,
+    TENON_PARAM_MAX = 64 /* elements of a parameter */
 };
 
 /* One anchor and the programs next to it. */
@@ -79,8 +84,8 @@ typedef struct tenon_problem {
 
 tenon_status tenon_problem_parse(tenon_cx *cx, tenon_arena *arena, const char *text, tenon_problem *out);
 /* From a graph made by the caller (planner): fills anchors, programs, pattern, text, hash. src/dst formats are read from
-   p->src/dst (value and format must be set, counts too). Constants in the graph are scalars; whatever is larger is a source with
-   format.weight. p->graph is replaced by the canonical one, as parsing `text` would make it (in the same arena): symbols are a,
+   p->src/dst (value and format must be set, counts too). Constants in the graph are scalars and parameters; whatever else is constant is a source
+   with format.weight. p->graph is replaced by the canonical one, as parsing `text` would make it (in the same arena): symbols are a,
    b, c, ... and sources stand in order of appearance, so p->src may be in another order than before; value->user of sources and
    results is carried over. */
 tenon_status tenon_problem_finish(tenon_cx *cx, tenon_problem *p);

@@ -283,23 +283,73 @@ static tenon_status add_source(reader *r, const char *at, const tenon_type *type
     return TENON_OK;
 }
 
-static tenon_status scalar(reader *r, span t, tenon_dtype dtype, tenon_value **out)
+static tenon_status element(reader *r, span t, const tenon_tensor *to, int64_t index)
 {
-    char text[64];
-    char *end;
-    if (t.n < 3 || t.s[t.n - 1] != '}' || t.n - 2 >= sizeof text) return FAIL(r, t.s, "a scalar is {number}%s", "");
-    memcpy(text, t.s + 1, t.n - 2);
-    text[t.n - 2] = '\0';
-    int64_t storage[2] = { 0 };
-    tenon_tensor tensor = { .dtype = dtype, .data = storage };
-    if (tenon_is_float(dtype)) {
-        const double v = strtod(text, &end);
-        tenon_tensor_set_f64(&tensor, 0, v);
-    } else {
-        const int64_t v = dtype == TENON_U64 ? (int64_t)strtoull(text, &end, 10) : (int64_t)strtoll(text, &end, 10);
-        tenon_tensor_set_i64(&tensor, 0, v);
-    }
+    char text[64], *end;
+    if (t.n == 0 || t.n >= sizeof text) return FAIL(r, t.s, "a number of a constant is missing%s", "");
+    memcpy(text, t.s, t.n);
+    text[t.n] = '\0';
+    if (tenon_is_float(to->dtype)) tenon_tensor_set_f64(to, index, strtod(text, &end));
+    else if (to->dtype == TENON_U64) tenon_tensor_set_i64(to, index, (int64_t)strtoull(text, &end, 10));
+    else tenon_tensor_set_i64(to, index, (int64_t)strtoll(text, &end, 10));
     if (end == text || *end != '\0') return FAIL(r, t.s, "'%s' is no number", text);
+    return TENON_OK;
+}
+
+/* An element that is no number: an expression of symbols, as a dimension is written. */
+static bool is_expression(span t) { return t.n > 0 && (*t.s == '(' || memchr(t.s, '[', t.n)); }
+
+static tenon_status expressions(reader *r, const span *each, int64_t count, const tenon_type *type, tenon_value **out)
+{
+    const tenon_dim **sym = tenon_arena_array(r->g->arena, (size_t)count + 1, sizeof *sym);
+    if (!sym) return TENON_NOMEM;
+    if (type->dtype != TENON_I64) return FAIL(r, each[0].s, "only i64 is reckoned from symbols%s", "");
+    for (int64_t i = 0; i < count; i++) {
+        const char *s = each[i].s;
+        int64_t v = 0;
+        if (is_expression(each[i])) {
+            TENON_TRY(dim(r, &s, each[i].s + each[i].n, &sym[i]));
+            if (s != each[i].s + each[i].n) return FAIL(r, s, "'+' is missing in a constant%s", "");
+            continue;
+        }
+        const tenon_tensor one = { .dtype = TENON_I64, .data = &v };
+        TENON_TRY(element(r, each[i], &one, 0));
+        sym[i] = tenon_dim_const(r->g->dims, v);
+        if (!sym[i]) return TENON_NOMEM;
+    }
+    TENON_TRY(tenon_graph_value(r->g, "c", type, out));
+    (*out)->is_const = true;
+    (*out)->sym = sym;
+    (*out)->sym_count = (size_t)count;
+    return TENON_OK;
+}
+
+/* "{0.125}", "4{0+1+0+1}". A list, and what is reckoned from symbols, is there for parameters alone. */
+static tenon_status constant(reader *r, span t, bool param, tenon_dtype dtype, tenon_value **out)
+{
+    const char *brace = memchr(t.s, '{', t.n), *end = t.s + t.n - 1;
+    tenon_type type = { .dtype = dtype };
+    int64_t storage[2 * TENON_PARAM_MAX] = { 0 }, count = 0; /* an element has at most 16 bytes */
+    span each[TENON_PARAM_MAX];
+    bool reckoned = false;
+    if (*end != '}') return FAIL(r, t.s, "a constant is {number}, or count{number+number}%s", "");
+    if (brace > t.s) TENON_TRY(shape(r, (span){ t.s, (size_t)(brace - t.s) }, (span){ "", 0 }, &type));
+    if (type.rank > 1 || (type.rank == 1 && (!param || !tenon_dim_is_const(type.dim[0]) || type.dim[0]->value > TENON_PARAM_MAX)))
+        return FAIL(r, t.s, "a list is of one axis and at most %d elements, and stands for a parameter", TENON_PARAM_MAX);
+    for (const char *s = brace + 1; s < end || type.rank == 0; s++, count++) {
+        const span one = type.rank ? take(s, end, "+") : (span){ s, (size_t)(end - s) };
+        if (count == TENON_PARAM_MAX) return FAIL(r, s, "more than %d elements", TENON_PARAM_MAX);
+        each[count] = one;
+        reckoned |= is_expression(one);
+        s = one.s + one.n;
+        if (s == end) { count++; break; }
+    }
+    if (count != (type.rank ? type.dim[0]->value : 1) || (type.rank && brace + 1 < end && end[-1] == '+'))
+        return FAIL(r, t.s, "the constant has %lld elements", (long long)count);
+    if (reckoned && !param) return FAIL(r, t.s, "only a parameter is reckoned from symbols%s", "");
+    if (reckoned) return expressions(r, each, count, &type, out);
+    tenon_tensor tensor = { .dtype = dtype, .rank = type.rank, .dim = { count }, .stride = { 1 }, .data = storage };
+    for (int64_t i = 0; i < count; i++) TENON_TRY(element(r, each[i], &tensor, i));
     return tenon_graph_const(r->g, "c", &tensor, true, out);
 }
 
@@ -320,7 +370,7 @@ static bool named(reader *r, span t, tenon_value **out)
     return false;
 }
 
-static tenon_status operand(reader *r, span t, span axes, tenon_value *previous, tenon_value **out)
+static tenon_status operand(reader *r, span t, const tenon_op *op, int index, tenon_value *previous, tenon_value **out)
 {
     *out = NULL;
     if (t.n == 0) return FAIL(r, t.s, "an operand is missing%s", "");
@@ -348,8 +398,11 @@ static tenon_status operand(reader *r, span t, span axes, tenon_value *previous,
         head = take(head.s + head.n + 1, end, ":");
         if (type.dtype >= TENON_STRING) return FAIL(r, t.s, "a problem has only plain tensors%s", "");
     }
-    if (head.n && *head.s == '{') return scalar(r, (span){ head.s, (size_t)(end - head.s) }, type.dtype, out);
-    TENON_TRY(shape(r, head, axes, &type));
+    if (memchr(head.s, '{', head.n)) {
+        const bool param = index < 32 && (op->params >> index & 1);
+        return constant(r, (span){ head.s, (size_t)(end - head.s) }, param, type.dtype, out);
+    }
+    TENON_TRY(shape(r, head, axes_of(op, index), &type));
     tenon_format f = { .layout = TENON_ROW };
     const char *rest = head.s + head.n;
     TENON_TRY(formats(r, (span){ rest, (size_t)(end - rest) }, &type, true, &f));
@@ -394,7 +447,7 @@ static tenon_status item(reader *r, span t, const tenon_op *op, tenon_value *pre
         return TENON_OK;
     }
     if (out->src_count == MAX_ITEMS) return FAIL(r, t.s, "more than %d operands", MAX_ITEMS);
-    TENON_TRY(operand(r, t, axes_of(op, out->src_count), previous, &out->src[out->src_count]));
+    TENON_TRY(operand(r, t, op, out->src_count, previous, &out->src[out->src_count]));
     out->src_count++;
     return TENON_OK;
 }

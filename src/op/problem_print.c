@@ -142,29 +142,51 @@ static void print_dtype(printer *w, tenon_dtype t)
     }
 }
 
-static tenon_status print_scalar(printer *w, const tenon_value *v)
+static void print_float(printer *w, tenon_dtype dtype, double v)
 {
-    const tenon_tensor *t = v->data;
-    if (!t || tenon_tensor_count(t) != 1 || t->dtype >= TENON_STRING)
-        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "constant '%s' is no scalar: it must be a source of the problem",
-                          v->name ? v->name : "");
-    const int64_t at = tenon_tensor_offset(t, 0);
-    print_dtype(w, t->dtype);
-    if (t->dtype == TENON_U64) {
-        tenon_buf_printf(&w->b, "{%" PRIu64 "}", (uint64_t)tenon_tensor_get_i64(t, at));
-        return TENON_OK;
-    }
-    if (!tenon_is_float(t->dtype)) {
-        tenon_buf_printf(&w->b, "{%" PRId64 "}", tenon_tensor_get_i64(t, at));
-        return TENON_OK;
-    }
-    const double v64 = tenon_tensor_get_f64(t, at);
     char text[40] = "nan";
-    for (int digits = 1; digits <= 17 && !isnan(v64); digits++) { /* the shortest that reads back */
-        snprintf(text, sizeof text, "%.*g", digits, v64);
-        if (strtod(text, NULL) == v64 || (t->dtype != TENON_F64 && (float)strtod(text, NULL) == (float)v64)) break;
+    for (int digits = 1; digits <= 17 && !isnan(v); digits++) { /* the shortest that reads back */
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v || (dtype != TENON_F64 && (float)strtod(text, NULL) == (float)v)) break;
     }
-    tenon_buf_printf(&w->b, "{%s}", text);
+    tenon_buf_str(&w->b, text);
+}
+
+static void print_number(printer *w, const tenon_tensor *t, int64_t index)
+{
+    const int64_t at = tenon_tensor_offset(t, index);
+    if (tenon_is_float(t->dtype)) print_float(w, t->dtype, tenon_tensor_get_f64(t, at));
+    else if (t->dtype == TENON_U64) tenon_buf_printf(&w->b, "%" PRIu64, (uint64_t)tenon_tensor_get_i64(t, at));
+    else tenon_buf_printf(&w->b, "%" PRId64, tenon_tensor_get_i64(t, at));
+}
+
+static tenon_status print_element(printer *w, const tenon_dim *d)
+{
+    if (!tenon_dim_is_const(d)) return print_dim(w, d);
+    tenon_buf_printf(&w->b, "%" PRId64, d->value);
+    return TENON_OK;
+}
+
+/* Lists of floats would need another sign between them than their exponents have. */
+static tenon_status print_constant(printer *w, const tenon_node *n, int index)
+{
+    const tenon_value *v = n->src[index];
+    const tenon_type *type = &v->type;
+    const bool param = index < 32 && (n->op->params >> index & 1), single = v->data && tenon_tensor_count(v->data) == 1;
+    const size_t count = v->data ? (size_t)tenon_tensor_count(v->data) : v->sym_count;
+    const bool list = param && type->rank == 1 && count <= TENON_PARAM_MAX && !tenon_is_float(type->dtype);
+    if ((!v->data && !(v->sym && param)) || type->dtype >= TENON_STRING || !(list || (type->rank == 0 && (single || !v->data))))
+        return TENON_FAIL(w->cx, TENON_UNSUPPORTED, "constant '%s' is no scalar and no parameter: it must be a source of the problem",
+                          v->name ? v->name : "");
+    print_dtype(w, type->dtype);
+    if (list) tenon_buf_printf(&w->b, "%zu", count);
+    tenon_buf_char(&w->b, '{');
+    for (size_t i = 0; i < count; i++) {
+        if (i) tenon_buf_char(&w->b, '+');
+        if (v->data) print_number(w, v->data, (int64_t)i);
+        else TENON_TRY(print_element(w, v->sym[i]));
+    }
+    tenon_buf_char(&w->b, '}');
     return TENON_OK;
 }
 
@@ -209,7 +231,7 @@ static tenon_status print_operand(printer *w, const tenon_node *n, int index, co
         return TENON_OK;
     }
     const int old = source_index(w, v);
-    if (old < 0) return v->is_const ? print_scalar(w, v) : print_result_name(w, v);
+    if (old < 0) return v->is_const ? print_constant(w, n, index) : print_result_name(w, v);
     if (w->src_number[old] >= 0) {
         tenon_buf_printf(&w->b, "$%d", w->src_number[old]);
         return TENON_OK;

@@ -306,7 +306,7 @@ static const char *const axes_src[] = {NULL, "axes"};
 
 const tenon_op tenon_op_reshape = {
     .name = "reshape", .attr = reshape_attrs, .onnx = "Reshape", .onnx_since = 5, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
-    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .infer = reshape_infer, .ref = reshape_ref,
+    .src_min = 2, .src_max = 2, .dst_min = 1, .dst_max = 1, .params = 1u << 1, .infer = reshape_infer, .ref = reshape_ref,
     .flops = tenon_move_flops};
 
 const tenon_op tenon_op_flatten = {

@@ -105,33 +105,38 @@ static tenon_status slice_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
 
 static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
-static tenon_status slice_ref(tenon_cx *cx, tenon_eval_call *call)
+tenon_status tenon_slice_box(tenon_cx *cx, const tenon_tensor *x, const int64_t given[4][TENON_MAX_RANK], const int count[4],
+                             int64_t *offset, int64_t *dim, int64_t *stride)
 {
-    const tenon_tensor *x = &call->src[0];
-    int64_t start[TENON_MAX_RANK], end[TENON_MAX_RANK], axes[TENON_MAX_RANK], step[TENON_MAX_RANK];
-    int count, ends, axis_count, steps;
-    TENON_TRY(tenon_move_ints(cx, call, 1, TENON_MAX_RANK, start, &count));
-    TENON_TRY(tenon_move_ints(cx, call, 2, TENON_MAX_RANK, end, &ends));
-    TENON_TRY(tenon_move_ints(cx, call, 3, TENON_MAX_RANK, axes, &axis_count));
-    TENON_TRY(tenon_move_ints(cx, call, 4, TENON_MAX_RANK, step, &steps));
-    if (ends != count || (axis_count >= 0 && axis_count != count) || (steps >= 0 && steps != count))
+    const int64_t *start = given[0], *end = given[1], *axes = given[2], *step = given[3];
+    if (count[1] != count[0] || (count[2] >= 0 && count[2] != count[0]) || (count[3] >= 0 && count[3] != count[0]))
         return TENON_FAIL(cx, TENON_INVALID, "slice: starts, ends, axes and steps have different lengths");
-    int64_t dim[TENON_MAX_RANK], stride[TENON_MAX_RANK], offset = 0;
+    *offset = 0;
     for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i], stride[i] = x->stride[i];
-    for (int k = 0; k < count; k++) {
+    for (int k = 0; k < count[0]; k++) {
         int axis;
-        TENON_TRY(tenon_infer_axis(cx, "slice", axis_count >= 0 ? axes[k] : k, x->rank, &axis));
+        TENON_TRY(tenon_infer_axis(cx, "slice", count[2] >= 0 ? axes[k] : k, x->rank, &axis));
         const int64_t d = x->dim[axis];
-        int64_t s = steps >= 0 ? step[k] : 1, a = start[k], b = end[k];
+        int64_t s = count[3] >= 0 ? step[k] : 1, a = start[k], b = end[k];
         if (s == 0) return TENON_FAIL(cx, TENON_INVALID, "slice: step 0 on axis %d", axis);
         s = clamp(s, -INT32_MAX, INT32_MAX); /* beyond any axis, and negating is safe */
         a = clamp(a < 0 ? a + d : a, s > 0 ? 0 : -1, s > 0 ? d : d - 1);
         b = clamp(b < 0 ? b + d : b, s > 0 ? 0 : -1, s > 0 ? d : d - 1);
         const int64_t span = s > 0 ? b - a : a - b, size = s > 0 ? s : -s;
         dim[axis] = span > 0 ? tenon_ceil_div(span, size) : 0;
-        offset += (dim[axis] > 0 ? a : 0) * x->stride[axis];
+        *offset += (dim[axis] > 0 ? a : 0) * x->stride[axis];
         stride[axis] = s * x->stride[axis];
     }
+    return TENON_OK;
+}
+
+static tenon_status slice_ref(tenon_cx *cx, tenon_eval_call *call)
+{
+    const tenon_tensor *x = &call->src[0];
+    int64_t given[4][TENON_MAX_RANK], dim[TENON_MAX_RANK], stride[TENON_MAX_RANK], offset;
+    int count[4];
+    for (int i = 0; i < 4; i++) TENON_TRY(tenon_move_ints(cx, call, i + 1, TENON_MAX_RANK, given[i], &count[i]));
+    TENON_TRY(tenon_slice_box(cx, x, (const int64_t (*)[TENON_MAX_RANK])given, count, &offset, dim, stride));
     TENON_TRY(tenon_move_result(cx, call, 0, x->dtype, x->rank, dim));
     tenon_move_box(&call->dst[0], 0, call->dst[0].stride, x, offset, stride, x->rank, dim);
     return TENON_OK;
@@ -139,4 +144,5 @@ static tenon_status slice_ref(tenon_cx *cx, tenon_eval_call *call)
 
 const tenon_op tenon_op_slice = {
     .name = "slice", .onnx = "Slice", .onnx_since = 10, .flags = TENON_OP_VIEW | TENON_OP_SHAPE_VALUE,
-    .src_min = 3, .src_max = 5, .dst_min = 1, .dst_max = 1, .infer = slice_infer, .ref = slice_ref, .flops = tenon_move_flops};
+    .src_min = 3, .src_max = 5, .dst_min = 1, .dst_max = 1, .params = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4, .infer = slice_infer,
+    .ref = slice_ref, .flops = tenon_move_flops};

@@ -200,6 +200,12 @@ const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *
 const char *tenon_tactic_rejects(const tenon_tactic *t, const tenon_problem *p, const tenon_variant *v,
                                  const tenon_device *device, unsigned have, tenon_reason *scratch);
 
+/* Contents of a parameter that stands in the problem (integers, at most `max`), for the shapes that are bound; an absent source gives
+   -1. TENON_INVALID: the shapes do not say them. */
+tenon_status tenon_bind_ints(tenon_cx *cx, const tenon_bind *b, const tenon_value *v, int max, int64_t *out, int *count);
+/* Whether source i of the node is absent or stands in the problem: then tenon_bind_ints knows it. */
+bool tenon_problem_has_param(const tenon_problem *p, const tenon_node *n, int i);
+
 /* Type of a packed weight, by the packing operator's infer rule on the types of the problem's sources. */
 tenon_status tenon_pack_type(tenon_cx *cx, const tenon_problem *p, const tenon_pack *pack, tenon_tensor *out);
 /* Sets the INT attributes of a node of pack->op. */

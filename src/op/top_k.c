@@ -120,5 +120,5 @@ static double flops(const tenon_node *n, const tenon_tensor *src, const tenon_te
 
 const tenon_op tenon_op_top_k = {
     .name = "top_k", .attr = attrs, .onnx = "TopK", .onnx_since = 1, .flags = TENON_OP_ANCHOR, .src_min = 1, .src_max = 2,
-    .dst_min = 1, .dst_max = 2, .src_attr = src_attr, .infer = infer, .ref = ref, .flops = flops,
+    .dst_min = 1, .dst_max = 2, .src_attr = src_attr, .params = 1u << 1, .infer = infer, .ref = ref, .flops = flops,
 };

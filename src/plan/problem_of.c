@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a group of nodes of the network to the problem it is: the nodes are cloned into a small graph of their own whose inputs
-   and outputs are the values that cross the group's border. Scalar constants of pointwise nodes go into the problem, so that a
-   tactic sees their value. */
+   and outputs are the values that cross the group's border. Scalar constants of pointwise nodes and parameters (pads, shapes, counts:
+   op->params) go into the problem, so that a tactic sees their values and a shape is known. */
 #include "plan/stage.h"
+
+#include "op/symbols.h"
 
 #include <string.h>
 
@@ -30,16 +32,43 @@ bool tenon_plan_is_scalar(const tenon_value *v)
     return v->data != NULL;
 }
 
-/* A scalar constant read by pointwise nodes alone. */
-static bool is_embedded(const tenon_group *g, const tenon_value *v)
+/* Symbols that are the dim, or a divisor of one, of a value that crosses the border of the group. */
+static void mark_border(const tenon_group *g, tenon_symbols *s)
 {
-    if (!tenon_plan_is_scalar(v)) return false;
     for (int i = 0; i < g->node_count; i++) {
         const tenon_node *n = g->node[i];
         for (int k = 0; k < n->src_count; k++)
-            if (n->src[k] == v && !(n->op->flags & TENON_OP_POINTWISE)) return false;
+            if (n->src[k]) tenon_symbols_mark(s, &n->src[k]->type);
+        for (int k = 0; k < n->dst_count; k++)
+            if (n->dst[k]) tenon_symbols_mark(s, &n->dst[k]->type);
     }
+}
+
+/* Its contents can stand in the text where an operator has a parameter. */
+static bool is_parameter(const tenon_group *g, const tenon_value *v)
+{
+    tenon_symbols s = {0};
+    if (tenon_plan_is_scalar(v)) return true;
+    if (v->type.rank < 0 || v->type.rank > 1 || v->type.dtype >= TENON_STRING || tenon_is_float(v->type.dtype)) return false;
+    if (v->is_const) return v->data && tenon_tensor_count(v->data) <= TENON_PARAM_MAX;
+    if (!tenon_plan_is_symbolic(v) || tenon_place_of(v)->host_only || v->sym_count > TENON_PARAM_MAX) return false;
+    mark_border(g, &s);
+    for (size_t i = 0; i < v->sym_count; i++)
+        if (!tenon_symbols_know(&s, v->sym[i])) return false;
     return true;
+}
+
+/* It stands in the text and is no source: a scalar constant of pointwise nodes, or a parameter; nobody reads it otherwise. */
+static bool is_embedded(const tenon_group *g, const tenon_value *v)
+{
+    const bool scalar = tenon_plan_is_scalar(v), parameter = is_parameter(g, v);
+    for (int i = 0; i < g->node_count; i++) {
+        const tenon_node *n = g->node[i];
+        for (int k = 0; k < n->src_count; k++)
+            if (n->src[k] == v && !(n->op->flags & TENON_OP_POINTWISE ? scalar : parameter && k < 32 && (n->op->params >> k & 1)))
+                return false;
+    }
+    return scalar || parameter;
 }
 
 static bool has(tenon_value *const *list, int count, const tenon_value *v)
@@ -128,6 +157,30 @@ static tenon_status clone_sources(cloner *c)
     return TENON_OK;
 }
 
+/* For each use its own: a parameter keeps its one axis, anything else is a scalar. */
+static tenon_status clone_embedded(cloner *c, const tenon_node *user, const tenon_value *v, tenon_value **out)
+{
+    tenon_graph *g = c->out->graph;
+    if (v->is_const) {
+        tenon_tensor t = *v->data;
+        if ((user->op->flags & TENON_OP_POINTWISE) || tenon_is_float(t.dtype) || t.rank != 1) t.rank = 0;
+        return tenon_graph_const(g, v->name, &t, true, out);
+    }
+    tenon_type type;
+    TENON_TRY(clone_type(c, &v->type, &type));
+    TENON_TRY(tenon_graph_value(g, v->name, &type, out));
+    (*out)->is_const = true;
+    (*out)->sym_count = v->sym_count;
+    (*out)->sym = tenon_arena_array(g->arena, v->sym_count + 1, sizeof *(*out)->sym);
+    if (!(*out)->sym) return TENON_NOMEM;
+    for (size_t i = 0; i < v->sym_count; i++) {
+        TENON_TRY(map_symbols(c, v->sym[i]));
+        (*out)->sym[i] = tenon_dim_copy(c->pool, v->sym[i], c->map);
+        if (!(*out)->sym[i]) return TENON_NOMEM;
+    }
+    return TENON_OK;
+}
+
 static tenon_status clone_node(cloner *c, const tenon_node *n)
 {
     tenon_graph *g = c->out->graph;
@@ -136,12 +189,7 @@ static tenon_status clone_node(cloner *c, const tenon_node *n)
         return TENON_FAIL(c->plan->cx, TENON_UNSUPPORTED, "node '%s' has %d sources", n->name, n->src_count);
     for (int k = 0; k < n->src_count; k++) {
         src[k] = n->src[k] ? c->value[n->src[k]->id] : NULL;
-        if (n->src[k] && !src[k]) { /* embedded scalar */
-            tenon_tensor t = *n->src[k]->data;
-            t.rank = 0;
-            TENON_TRY(tenon_graph_const(g, n->src[k]->name, &t, true, &src[k]));
-            c->value[n->src[k]->id] = src[k];
-        }
+        if (n->src[k] && !src[k]) TENON_TRY(clone_embedded(c, n, n->src[k], &src[k]));
     }
     tenon_node *copy;
     TENON_TRY(tenon_graph_node(g, n->op, n->name, n->src_count, src, n->dst_count, &copy));

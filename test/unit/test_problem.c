@@ -99,6 +99,36 @@ static void test_anchors_text(void)
     CHECK(p.dst_count == 2 && p.anchor[0].post && p.anchor[0].post->result_count == 2 && p.anchor[0].post->result_instr[0] == ~0);
 }
 
+/* What an operator's parameters hold says what its shapes are; what is reckoned from symbols is known from the shapes. */
+static void test_parameters(void)
+{
+    if (!round_trip("pad:f32,1x64,i64:4{0+1+0+1}", NULL)) return;
+    CHECK(p.src_count == 1 && tenon_dim_is(p.dst[0].value->type.dim[1], 66));
+    round_trip("pad:f32,1x64,i64:4{0+-1+0+1},f32:{-2.5}", "pad:f32,1x64,i64:4{0+-1+0+1},{-2.5}");
+    round_trip("pad:f32,3x5,i64:2{2+3},-,i64:1{-1},mode=\"edge\"", NULL);
+    round_trip("constant_of_shape:i64,0{}", NULL);
+    round_trip("constant_of_shape:i64:2{3+4}", "constant_of_shape:i64,2{3+4}");
+    round_trip("expand:f32,3x1,i64:3{2+1+6}", NULL);
+    round_trip("slice:f32,9x33,i64:1{-1},i64:1{-9223372036854775807},i64:1{1},i64:1{-1}", NULL);
+    if (!round_trip("range:i64,{0},{n[1..512@128]},{1}", "range:i64,{0},{a[1..512@128]},{1}")) return;
+    CHECK(p.src_count == 0 && p.dst[0].value->type.dim[0]->kind == TENON_DIM_SYM);
+    round_trip("tile:f32,q[1..9]x4,i64:2{(q)+2}", "tile:f32,a[1..9]x4,i64:2{(a)+2}");
+    round_trip("reshape:f32,a[1..9]x4,i64:1{(a*4)}", NULL);
+    fails("pad:f32,1x64,i64:4{0+1+0}", "3 elements");
+    fails("pad:f32,1x64,i64:3{0+1+0+1}", "4 elements");
+    fails("pad:f32,1x64,i64:4{0+1+0+1+}", "elements");
+    fails("pad:f32,1x64,i64:4{0++0+1}", "a number of a constant is missing");
+    fails("pad:f32,1x64,i64:2x2{0+1+0+1}", "of one axis");
+    fails("pad:f32,1x64,i64:65{0}", "at most 64");
+    fails("pad:f32,1x64,i64:4{0+1+0+1}:w", "a constant is");
+    fails("pad:f32,1x64,i64:4{0+1+0+1", "a constant is");
+    fails("pad:f32,1x64,i32:4{0+1+0+(1)}", "only i64");
+    fails("pad:f32,1x64,i64:4{0+1+0+(b)}", "unknown symbol");
+    fails("gather:f32,3x4,i64:2{0+1}", "stands for a parameter");
+    fails("add:i64,4,{a[1..4]}", "only a parameter");
+    fails("range:i64,{a[1..40]},{(a+7)},{2}", "no shape of the problem says");
+}
+
 static void test_numbers(void)
 {
     tenon_tensor src[TENON_PROBLEM_SRC], dst[TENON_PROBLEM_DST];
@@ -294,6 +324,7 @@ int main(void)
     tenon_arena_init(&arena, &cx);
     test_round_trips();
     test_anchors_text();
+    test_parameters();
     test_numbers();
     test_errors();
     test_finish();
