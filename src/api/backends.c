@@ -18,6 +18,8 @@ const tenon_backend *const tenon_backends[] = {
     NULL,
 };
 
+const tenon_backend *const tenon_backend_host = &tenon_backend_cpu;
+
 const tenon_backend *tenon_backend_find(const char *name)
 {
     for (size_t i = 0; tenon_backends[i]; i++)

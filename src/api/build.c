@@ -149,7 +149,7 @@ static const tenon_rec_range *lookup_range(void *user, const char *symbol)
     return &l->found;
 }
 
-/* Every step that no tactic of the device does, with what the tactics of its pattern said. */
+/* Every step that no tactic of the device does, be it done on the host, with what the tactics of its pattern said. */
 static tenon_status refuse_gaps(builder *b, const tenon_plan *plan)
 {
     tenon_buf text;
@@ -157,7 +157,7 @@ static tenon_status refuse_gaps(builder *b, const tenon_plan *plan)
     tenon_buf_init(&text, b->cx);
     for (size_t i = 0; i < plan->step_count; i++) {
         const tenon_plan_step *s = &plan->step[i];
-        if (s->choice && !(s->choice->tactic->flags & TENON_TACTIC_REFERENCE)) continue;
+        if (s->choice && !tenon_choice_is_gap(s->choice)) continue;
         if (gaps++ > 7) continue;
         tenon_buf_printf(&text, "; '%s' (%s)", s->group->node[0]->name, s->problem ? s->problem->text : s->group->node[0]->op->name);
         for (size_t k = 0; s->choice && k < s->choice->rejected_count; k++)
@@ -249,7 +249,8 @@ static tenon_status make_image(builder *b, struct tenon_engine_image **out)
                                          .tf32 = b->config->tf32,
                                          .level = b->config->level,
                                          .workspace_bytes = b->config->workspace_bytes,
-                                         .budget_seconds = 0.004 * (1 + b->config->level)};
+                                         .budget_seconds = 0.004 * (1 + b->config->level),
+                                         .host_threads = b->config->threads};
     if (info->offline)
         tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_DEVICE, "nothing is timed: the engine is for %s, which is not here", info->name);
     TENON_TRY(tenon_tuner_create(b->cx, &b->arena, b->backend, b->device, b->config->cache, &options, &b->tuner));
@@ -284,7 +285,8 @@ tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_confi
     tenon_arena_init(&b.arena, cx);
     tenon_emitter_init(&b.emitter, cx, &b.arena);
     tenon_status status = make_image(&b, &image);
-    const int device_index = config->device, threads = b.device ? b.backend->info(b.device)->threads : 0;
+    const int device_index = config->device;
+    const int threads = b.device && b.backend->host_memory ? b.backend->info(b.device)->threads : config->threads;
     tenon_tuner_destroy(&b.tuner);
     tenon_emitter_free(&b.emitter);
     tenon_arena_free(&b.arena);

@@ -52,6 +52,22 @@ static void cuda_release(tenon_device *d, void *p)
     (void)d->driver.cuMemFree_v2((uintptr_t)p);
 }
 
+static tenon_status cuda_host_alloc(tenon_cx *cx, tenon_device *d, size_t bytes, void **out)
+{
+    *out = NULL;
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    const int error = d->driver.cuMemHostAlloc(out, bytes ? bytes : 1, TENON_CU_PORTABLE);
+    if (error == TENON_CU_OUT_OF_MEMORY)
+        return TENON_FAIL(cx, TENON_NOMEM, "cuda: no %zu bytes of page-locked memory on the host", bytes);
+    return tenon_cuda_check(cx, &d->driver, error, "page-locked memory");
+}
+
+static void cuda_host_release(tenon_device *d, void *p)
+{
+    (void)d->driver.cuCtxSetCurrent(d->context);
+    (void)d->driver.cuMemFreeHost(p);
+}
+
 static tenon_status wait_stream(tenon_cx *cx, const tenon_cuda_driver *u, tenon_cu_stream stream)
 {
     return tenon_cuda_check(cx, u, u->cuStreamSynchronize(stream), "a kernel or copy failed");
@@ -203,13 +219,21 @@ static tenon_status cuda_stream_capturing(tenon_cx *cx, tenon_device *d, void *s
     return TENON_OK;
 }
 
-/* From pageable memory: the driver has its own copy of it before it returns. */
+/* Of pageable memory the driver has its own copy before it returns. */
 static tenon_status cuda_stream_upload(tenon_cx *cx, tenon_device *d, void *stream, void *dst, const void *src, size_t bytes)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
     if (!bytes) return TENON_OK;
     return tenon_cuda_check(cx, &d->driver, d->driver.cuMemcpyHtoDAsync_v2((uintptr_t)dst, src, bytes, stream_of(d, stream)),
                             "copy to the device");
+}
+
+static tenon_status cuda_stream_download(tenon_cx *cx, tenon_device *d, void *stream, void *dst, const void *src, size_t bytes)
+{
+    TENON_TRY(tenon_cuda_enter(cx, d));
+    if (!bytes) return TENON_OK;
+    return tenon_cuda_check(cx, &d->driver, d->driver.cuMemcpyDtoHAsync_v2(dst, (uintptr_t)src, bytes, stream_of(d, stream)),
+                            "copy from the device");
 }
 
 /* ---- kernels ---- */
@@ -371,6 +395,7 @@ const tenon_backend tenon_backend_cuda = {
     .stream_create = cuda_stream_create, .stream_destroy = cuda_stream_destroy,
     .stream_default = (void *)1 /* CU_STREAM_LEGACY */, .stream_mark = cuda_stream_mark, .stream_after = cuda_stream_after,
     .mark_free = cuda_mark_free, .stream_capturing = cuda_stream_capturing, .stream_upload = cuda_stream_upload,
+    .stream_download = cuda_stream_download, .host_alloc = cuda_host_alloc, .host_release = cuda_host_release,
     .kernel_compile = tenon_cuda_kernel_compile, .kernel_prepare = tenon_cuda_kernel_prepare, .kernel_load = cuda_kernel_load,
     .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts,
     .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,

@@ -175,8 +175,14 @@ typedef struct tenon_backend {
     void (*mark_free)(tenon_device *device, void *mark); /* whoever waits for it still does */
     /* Whether its owner is recording what is put in it into a graph of his own. */
     tenon_status (*stream_capturing)(tenon_cx *cx, tenon_device *device, void *stream, bool *out);
-    /* A copy in the order of the stream; `src` has been read when it returns. */
+    /* A copy in the order of the stream; `src` has been read when it returns, but where it is memory of host_alloc, which is read
+       when the stream comes there. */
     tenon_status (*stream_upload)(tenon_cx *cx, tenon_device *device, void *stream, void *dst, const void *src, size_t bytes);
+    /* The same to memory of host_alloc, which is written when the stream comes there. */
+    tenon_status (*stream_download)(tenon_cx *cx, tenon_device *device, void *stream, void *dst, const void *src, size_t bytes);
+    /* Host memory that the device reads and writes by itself (page-locked), 64-byte aligned; NULL where host_memory. */
+    tenon_status (*host_alloc)(tenon_cx *cx, tenon_device *device, size_t bytes, void **out);
+    void (*host_release)(tenon_device *device, void *p);
     /* Whether machine code made for a device of that fingerprint runs on this one, with the reason if not; NULL: it does. */
     tenon_status (*accepts)(tenon_cx *cx, const tenon_device *device, const char *fingerprint);
     /* The libraries that it opens, found or not, with version and file or what their absence costs, for listings; NULL: none. */

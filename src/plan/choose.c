@@ -127,18 +127,19 @@ static tenon_status evaluate(tenon_plan *plan, tenon_group *g, bool timed, evalu
         return TENON_OK;
     }
     TENON_TRY(evaluate_mode(plan, g, MODE_DIRECT, timed, out));
-    if (!timed && !(out->choice->tactic->flags & TENON_TACTIC_REFERENCE) && !converts_any(out, g)) return TENON_OK;
+    if (!timed && !tenon_choice_is_gap(out->choice) && !converts_any(out, g)) return TENON_OK;
     evaluation model = *out;
     if (timed) TENON_TRY(evaluate_mode(plan, g, MODE_DIRECT, false, &model));
     for (mode m = MODE_ROW; m < MODE_COUNT; m++) {
         evaluation other;
         /* estimates first: a copy is measured only where the model sees a reason for it */
-        const bool gap = out->choice->tactic->flags & TENON_TACTIC_REFERENCE;
+        const bool gap = tenon_choice_is_gap(out->choice);
         TENON_TRY(evaluate_mode(plan, g, m, false, &other));
-        if (!converts_any(&other, g) || ((other.choice->tactic->flags & TENON_TACTIC_REFERENCE) && !gap)) continue;
+        if (!converts_any(&other, g) || (tenon_choice_is_gap(other.choice) && !gap)) continue;
         if (timed && !gap && other.seconds >= model.seconds) continue;
         if (timed) TENON_TRY(evaluate_mode(plan, g, m, true, &other));
-        bool wins = other.seconds < out->seconds;
+        const bool fills = gap && !tenon_choice_is_gap(other.choice);
+        bool wins = fills || other.seconds < out->seconds;
         if (timed && !gap) TENON_TRY(wins_clearly(plan, g, &other, out, &wins));
         if (wins) *out = other;
     }

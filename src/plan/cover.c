@@ -77,7 +77,8 @@ static void natural_formats(const tenon_group *g, tenon_layout layout, tenon_for
 
 /* What a group costs alone; the problem and the values at its border, as they were when it was asked. */
 typedef struct costed {
-    const tenon_choice *choice; /* NULL: only the reference can */
+    const tenon_choice *choice; /* NULL: no tactic of the device can */
+    double host_seconds;        /* then: on the host; 0: only the reference can */
     tenon_problem problem;
     const void *src[TENON_PROBLEM_SRC + 8], *dst[TENON_PROBLEM_DST];
 } costed;
@@ -100,6 +101,7 @@ static bool is_refusal(tenon_status status) { return status == TENON_INVALID || 
 static tenon_status natural_choice(tenon_plan *plan, tenon_group *g, bool timed, costed *out)
 {
     out->choice = NULL;
+    out->host_seconds = 0;
     const tenon_status built = base_problem(plan, g);
     if (built != TENON_OK) return is_refusal(built) ? TENON_OK : built; /* cannot be said as a problem */
     tenon_format src[TENON_PROBLEM_SRC + 8], dst[TENON_PROBLEM_DST];
@@ -110,7 +112,8 @@ static tenon_status natural_choice(tenon_plan *plan, tenon_group *g, bool timed,
         TENON_TRY(tenon_plan_reformat(plan, &g->problem, src, dst, &p));
         const tenon_choice *choice;
         TENON_TRY(timed ? tenon_tuner_choose(plan->tuner, &p, &choice) : tenon_tuner_estimate(plan->tuner, &p, &choice));
-        if (choice->tactic->flags & TENON_TACTIC_REFERENCE) continue;
+        if (choice->host && (!out->host_seconds || choice->seconds < out->host_seconds)) out->host_seconds = choice->seconds;
+        if (tenon_choice_is_gap(choice)) continue;
         if (out->choice && choice->seconds >= out->choice->seconds) continue;
         out->choice = choice;
         out->problem = p;
@@ -190,9 +193,11 @@ static void remove_node(tenon_group *g, tenon_node *n)
     n->user = NULL;
 }
 
-/* Takes followers one by one; what no tactic accepts is left out. A prefix is accepted only if the whole up to here is. */
-static tenon_status take_followers(tenon_plan *plan, tenon_group *g, const tenon_value *domain)
+/* Takes followers one by one; what no tactic accepts is left out. A prefix is accepted only if the whole up to here is. host_seconds:
+   of a group that runs on the host, else 0; it takes what costs less there than a step of the device. */
+static tenon_status take_followers(tenon_plan *plan, tenon_group *g, const tenon_value *domain, double host_seconds)
 {
+    const double step_seconds = plan->backend->info(plan->device)->step_seconds;
     tenon_node *refused[32];
     int refused_count = 0;
     for (;;) {
@@ -203,6 +208,10 @@ static tenon_status take_followers(tenon_plan *plan, tenon_group *g, const tenon
         costed with;
         TENON_TRY(natural_choice(plan, g, false, &with));
         if (with.choice) continue;
+        if (host_seconds > 0 && with.host_seconds > 0 && with.host_seconds <= host_seconds + step_seconds) {
+            host_seconds = with.host_seconds;
+            continue;
+        }
         remove_node(g, n);
         if (refused_count == (int)TENON_COUNTOF(refused)) return TENON_OK;
         refused[refused_count++] = n;
@@ -237,8 +246,8 @@ static tenon_status group_node(tenon_plan *plan, tenon_node *n)
     }
     costed alone;
     TENON_TRY(natural_choice(plan, g, false, &alone));
-    if (!alone.choice || !n->dst[0] || is_pointwise(n)) return TENON_OK;
-    return take_followers(plan, g, n->dst[0]);
+    if ((!alone.choice && !alone.host_seconds) || !n->dst[0] || is_pointwise(n)) return TENON_OK;
+    return take_followers(plan, g, n->dst[0], alone.choice ? 0 : alone.host_seconds);
 }
 
 static tenon_status group_anchors(tenon_plan *plan)
@@ -304,7 +313,7 @@ static tenon_status group_programs(tenon_plan *plan)
         TENON_TRY(new_group(plan, TENON_GROUP_PROBLEM, n, &g));
         costed alone;
         TENON_TRY(natural_choice(plan, g, false, &alone));
-        if (alone.choice) TENON_TRY(take_followers(plan, g, n->dst[0]));
+        if (alone.choice) TENON_TRY(take_followers(plan, g, n->dst[0], 0));
         bool problem;
         TENON_TRY(is_problem(plan, g, &problem));
         if (problem) continue;

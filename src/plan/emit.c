@@ -323,7 +323,9 @@ static tenon_status emit_choice(tenon_emitter *em, const tenon_plan_step *s, ten
     r->flops = c->flops;
     r->timed = c->timed;
     if (c->tactic->flags & TENON_TACTIC_REFERENCE) r->flags |= TENON_STEP_REFERENCE;
-    if (em->plan->backend->host_memory) em->header.isa |= c->tactic->need; /* instructions; a GPU is known by its fingerprint */
+    if (c->host) r->flags |= TENON_STEP_HOST;
+    if (em->plan->backend->host_memory || c->host) em->header.isa |= c->tactic->need; /* a GPU is known by its fingerprint */
+    em->header.host_threads = (uint32_t)tenon_tuner_host_threads(em->plan->tuner);
     return TENON_OK;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Copies made so far: place -> its copy under a layout. */
@@ -189,18 +190,26 @@ static const tenon_rejected *short_of_workspace(const tenon_choice *c)
     return NULL;
 }
 
+static void tell_gap(const tenon_plan *plan, const tenon_plan_step *s)
+{
+    const char *name = s->group->node[0]->name;
+    const tenon_rejected *limited = short_of_workspace(s->choice);
+    char why[320] = "";
+    if (limited) snprintf(why, sizeof why, " (%s %s)", limited->tactic->name, limited->why);
+    if (s->choice->host)
+        tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the host, between copies, by %s: %s%s", name,
+                  s->choice->tactic->name, s->problem->text, why);
+    else
+        tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s%s", name, s->problem->text,
+                  why);
+}
+
 tenon_status tenon_plan_steps(tenon_plan *plan)
 {
     stepper st = {.plan = plan};
     for (size_t i = 0; i < plan->group_count; i++) TENON_TRY(add_group(&st, plan->group[i]));
-    for (size_t i = 0; i < plan->step_count; i++) {
-        const tenon_plan_step *s = &plan->step[i];
-        if (!s->choice || !(s->choice->tactic->flags & TENON_TACTIC_REFERENCE)) continue;
-        const tenon_rejected *limited = short_of_workspace(s->choice);
-        tenon_log(plan->cx, TENON_WARNING, TENON_TOPIC_PLAN, "step '%s' runs on the slow reference: %s%s%s%s%s%s",
-                  s->group->node[0]->name, s->problem->text, limited ? " (" : "", limited ? limited->tactic->name : "",
-                  limited ? " " : "", limited ? limited->why : "", limited ? ")" : "");
-    }
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->step[i].choice && tenon_choice_is_gap(plan->step[i].choice)) tell_gap(plan, &plan->step[i]);
     tenon_plan_scratch(plan);
     return TENON_OK;
 }

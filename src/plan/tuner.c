@@ -37,6 +37,7 @@ struct tenon_tuner {
     known *known; size_t known_count, known_capacity;
     size_t measured;
     double seconds; /* spent on measuring */
+    tenon_tuner *host; /* of the CPU beside a device, for what no tactic of the device does; made when first asked */
 };
 
 tenon_status tenon_tuner_create(tenon_cx *cx, tenon_arena *arena, const tenon_backend *backend, tenon_device *device,
@@ -56,12 +57,19 @@ tenon_status tenon_tuner_create(tenon_cx *cx, tenon_arena *arena, const tenon_ba
 
 void tenon_tuner_destroy(tenon_tuner **tuner)
 {
-    if (!tuner || !*tuner) return;
-    tenon_timing_cache_destroy(&(*tuner)->owned_cache);
+    tenon_tuner *t = tuner ? *tuner : NULL;
+    if (!t) return;
+    if (t->host) t->host->backend->close(&t->host->device);
+    tenon_timing_cache_destroy(&t->owned_cache);
     *tuner = NULL;
 }
 
 size_t tenon_tuner_measured(const tenon_tuner *tuner) { return tuner->measured; }
+
+int tenon_tuner_host_threads(const tenon_tuner *tuner)
+{
+    return tuner->host ? tuner->host->backend->info(tuner->host->device)->threads : 0;
+}
 
 /* ---- the cost model ---- */
 static double tensor_bytes(const tenon_tensor *t)
@@ -399,6 +407,42 @@ static tenon_status consider(tenon_tuner *t, const tenon_problem *p, const char 
     return status;
 }
 
+/* ---- on the host ---- */
+static tenon_status answer(tenon_tuner *tuner, const tenon_problem *problem, bool timed, const tenon_choice **out);
+
+static tenon_status need_host(tenon_tuner *t)
+{
+    tenon_device *device;
+    if (t->host) return TENON_OK;
+    TENON_TRY(tenon_backend_host->open(t->cx, 0, t->options.host_threads, &device));
+    const tenon_status status = tenon_tuner_create(t->cx, t->arena, tenon_backend_host, device, t->cache, &t->options, &t->host);
+    if (status != TENON_OK) tenon_backend_host->close(&device);
+    return status;
+}
+
+/* The device waits for the copies and the host, and the host for the device (PCIe 4.0; made-up round numbers). */
+static double copies_seconds(double bytes) { return 50e-6 + bytes / 12e9; }
+
+/* The CPU's best in the place of the device's reference. Its workspace and scratch are the context's own, on the host. */
+static tenon_status prefer_host(tenon_tuner *t, const tenon_problem *p, bool timed, const tenon_choice **out)
+{
+    const tenon_choice *found;
+    TENON_TRY(need_host(t));
+    TENON_TRY(answer(t->host, p, timed, &found));
+    if (found->tactic->flags & TENON_TACTIC_REFERENCE) return TENON_OK;
+    tenon_choice *c = tenon_arena_alloc(t->arena, sizeof *c);
+    if (!c) return TENON_NOMEM;
+    *c = *found;
+    c->host = true;
+    c->text = (*out)->text;
+    c->seconds += copies_seconds(c->bytes);
+    c->plan.workspace_bytes = c->plan.scratch_bytes = 0;
+    c->rejected = (*out)->rejected; /* what the device's own tactics said */
+    c->rejected_count = (*out)->rejected_count;
+    *out = c;
+    return TENON_OK;
+}
+
 static tenon_status lookup(tenon_tuner *t, const tenon_problem *p, known **out)
 {
     for (size_t i = 0; i < t->known_count; i++)
@@ -425,6 +469,7 @@ static tenon_status answer(tenon_tuner *tuner, const tenon_problem *problem, boo
         const size_t at = (size_t)(k - tuner->known);
         const tenon_choice *choice;
         TENON_TRY(consider(tuner, problem, k->text, timed, &choice));
+        if (!tuner->backend->host_memory && tenon_choice_is_gap(choice)) TENON_TRY(prefer_host(tuner, problem, timed, &choice));
         k = &tuner->known[at];
         slot = timed && tuner->options.timed ? &k->measured : &k->estimated;
         *slot = choice;
@@ -626,7 +671,7 @@ tenon_status tenon_tuner_compare(tenon_tuner *t, const tenon_lineup way[2], doub
         seconds[i] = 0;
         for (int k = 0; k < way[i].count; k++) {
             seconds[i] += way[i].step[k].choice->seconds;
-            measure = measure && way[i].step[k].choice->timed;
+            measure = measure && way[i].step[k].choice->timed && !way[i].step[k].choice->host;
         }
         measure = measure && way[i].count <= MAX_LINEUP;
     }

@@ -21,6 +21,7 @@ typedef struct tenon_choice {
     tenon_tactic_plan plan;
     double seconds;
     bool timed;              /* measured (now or in the cache), not modelled */
+    bool host;               /* a tactic of tenon_backend_host, between copies: none of the device's own can */
     double flops, bytes;
     const tenon_rejected *rejected; size_t rejected_count;
     const tenon_timed *tried;       size_t tried_count;
@@ -33,13 +34,21 @@ typedef struct tenon_tuner_options {
     int level;                   /* 0..5: how many variants are tried */
     size_t workspace_bytes;      /* limit; tactics that need more are rejected, with that reason */
     double budget_seconds;       /* a candidate */
+    int host_threads;            /* of steps that run on the host; 0: all cores */
 } tenon_tuner_options;
+
+/* No tactic of the device itself does it: a run waits there, or is slow. */
+static inline bool tenon_choice_is_gap(const tenon_choice *c)
+{
+    return c->host || (c->tactic->flags & TENON_TACTIC_REFERENCE);
+}
 
 /* cache may be NULL (a private one is then kept). The device must be open. */
 tenon_status tenon_tuner_create(tenon_cx *cx, tenon_arena *arena, const tenon_backend *backend, tenon_device *device,
                                 tenon_timing_cache *cache, const tenon_tuner_options *options, tenon_tuner **out);
 void tenon_tuner_destroy(tenon_tuner **tuner);
-/* The best choice, by the clock. A problem that only the reference can do gets it, with modelled time (slow). */
+/* The best choice, by the clock. A problem that no tactic of the device does gets the host's best, and where that is a reference
+   too, the device's reference, with modelled time (slow). */
 tenon_status tenon_tuner_choose(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
 /* The same by the model alone: for pruning. */
 tenon_status tenon_tuner_estimate(tenon_tuner *tuner, const tenon_problem *problem, const tenon_choice **out);
@@ -66,5 +75,6 @@ uint64_t tenon_tuner_hash(const tenon_tuner *tuner, const tenon_choice *choice, 
 /* Seconds for trying choices in the whole engine: a share of what timing took, by level; 0: not at all. */
 double tenon_tuner_whole_budget(const tenon_tuner *tuner);
 size_t tenon_tuner_measured(const tenon_tuner *tuner); /* how many launches lists were timed */
+int tenon_tuner_host_threads(const tenon_tuner *tuner); /* that steps on the host were chosen for; 0: none was asked for */
 
 #endif

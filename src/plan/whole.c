@@ -142,7 +142,7 @@ static tenon_status bind(bench *b, size_t step, const tenon_choice *c, tenon_lau
 
 static bool is_plain(const tenon_plan_step *s)
 {
-    bool plain = s->problem != NULL;
+    bool plain = s->problem && !s->choice->host;
     for (int i = 0; i < s->src_count; i++) plain = plain && !tenon_place_root(s->src_place[i])->host_only;
     for (int i = 0; i < s->dst_count; i++) plain = plain && !tenon_place_root(s->dst_place[i])->host_only;
     return plain;

@@ -23,6 +23,7 @@ static tenon_status allocate_steps(tenon_context *c)
     c->segment = tenon_arena_array(a, steps + 1u, sizeof *c->segment);
     c->shape_first = tenon_arena_array(a, steps + 1u, sizeof *c->shape_first);
     if (!c->src || !c->dst || !c->record || !c->launch || !c->segment || !c->shape_first) return TENON_NOMEM;
+    TENON_TRY(tenon_host_steps_allocate(c));
     for (uint32_t i = 0; i < steps; i++) {
         const tenon_step_state *st = &c->engine->step_state[c->profile->step_first + i];
         c->src[i] = tenon_arena_array(a, st->rec->src_count + 1u, sizeof **c->src);
@@ -31,19 +32,19 @@ static tenon_status allocate_steps(tenon_context *c)
         uint8_t *record = tenon_arena_alloc(a, st->plan.record_bytes + 64);
         if (!c->src[i] || !c->dst[i] || !record) return TENON_NOMEM;
         c->record[i] = record + (64 - (uintptr_t)record % 64) % 64;
-        const bool graph_step = st->rec->flags & TENON_STEP_GRAPH;
+        const bool alone = st->rec->flags & (TENON_STEP_GRAPH | TENON_STEP_HOST);
         const unsigned flags = st->rec->flags & TENON_STEP_NO_BARRIER ? TENON_LAUNCH_NO_BARRIER : 0;
         c->launch[i] = (tenon_launch){.tactic = st->tactic, .record = c->record[i], .flags = flags};
-        const bool direct = graph_step || !c->engine->backend->graph_begin || (st->tactic->flags & TENON_TACTIC_HOST);
+        const bool direct = alone || !c->engine->backend->graph_begin || (st->tactic->flags & TENON_TACTIC_HOST);
         tenon_segment *last = c->segment_count ? &c->segment[c->segment_count - 1] : NULL;
         c->shape_first[i] = c->shape_count;
         c->shape_count += (uint32_t)st->plan.shape_count;
-        if (last && !graph_step && !last->graph_step && last->direct == direct) {
+        if (last && !alone && !last->alone && last->direct == direct) {
             last->count++;
             continue;
         }
         tenon_segment *s = &c->segment[c->segment_count++];
-        *s = (tenon_segment){.first = i, .count = 1, .graph_step = graph_step, .direct = direct};
+        *s = (tenon_segment){.first = i, .count = 1, .alone = alone, .direct = direct};
         if (!direct && !(s->captured = tenon_arena_array(a, TENON_CAPTURES, sizeof *s->captured))) return TENON_NOMEM;
     }
     return TENON_OK;
@@ -90,8 +91,11 @@ static tenon_status allocate_block(tenon_context *c, const tenon_context_options
         TENON_TRY(e->backend->alloc(&c->cx, e->device, need, &c->owned_block));
         c->block = c->owned_block;
     }
-    const size_t scratch = (size_t)c->profile->scratch_bytes * (size_t)e->backend->info(e->device)->threads;
-    if (scratch && e->backend->host_memory) {
+    const size_t scratch = e->backend->host_memory
+                               ? (size_t)c->profile->scratch_bytes * (size_t)e->backend->info(e->device)->threads
+                           : e->host_device ? c->host_scratch_bytes * (size_t)tenon_backend_host->info(e->host_device)->threads
+                                            : 0;
+    if (scratch) {
         c->owned_scratch = tenon_alloc_aligned(&c->cx, scratch, 4096);
         if (!c->owned_scratch) return TENON_NOMEM;
         c->scratch = c->owned_scratch;
@@ -130,6 +134,7 @@ static void context_free(tenon_context *c)
     for (uint32_t i = 0; i < c->segment_count; i++)
         for (int k = 0; c->segment[i].captured && k < TENON_CAPTURES; k++)
             if (c->segment[i].captured[k].graph) e->backend->graph_destroy(e->device, c->segment[i].captured[k].graph);
+    if (c->staging) e->backend->host_release(e->device, c->staging);
     if (c->shape_device) e->backend->release(e->device, c->shape_device);
     if (c->owned_block) e->backend->release(e->device, c->owned_block);
     tenon_free_aligned(&c->cx, c->owned_scratch);
@@ -468,7 +473,7 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
         most_dims(c, &e->index[r->src_first], r->src_count, c->src[i], src_most);
         most_dims(c, &e->index[r->dst_first], r->dst_count, c->dst[i], dst_most);
     }
-    const tenon_bind bind = {
+    tenon_bind bind = {
         .shape = shape ? c->shape + c->shape_first[i] : NULL,
         .shape_device = shape ? (const int64_t *)c->shape_device + c->shape_first[i] : NULL,
         .src_most = shape ? src_most : NULL,
@@ -484,7 +489,7 @@ static tenon_status bind_step(tenon_context *c, uint32_t i)
         .device = e->device,
         .kernel = kernel,
     };
-    return st->tactic->bind(&c->cx, &bind, c->record[i]);
+    return c->host_step[i] ? tenon_host_step_bind(c, i, &bind) : st->tactic->bind(&c->cx, &bind, c->record[i]);
 }
 
 /* The shape block in one copy; and what the segments' records now are, for graphs made from such records. */
@@ -517,6 +522,7 @@ tenon_status tenon_context_prepare(tenon_context *c)
         evaluate_most(c);
     }
     for (uint32_t i = 0; i < c->profile->slot_count; i++) TENON_TRY(resolve_slot(c, i));
+    TENON_TRY(tenon_host_steps_place(c));
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
         const tenon_status status = bind_step(c, i);
         if (status != TENON_OK)

@@ -16,10 +16,19 @@
 typedef struct tenon_captured { uint64_t key, last_use; uint32_t uses; void *graph; } tenon_captured;
 enum { TENON_CAPTURES = 4 };
 
+/* An operand of a step on the host: `bytes` at `device` stand at `host` while the step runs. */
+typedef struct tenon_staged { void *device, *host; size_t bytes; bool fetch, send; } tenon_staged;
+/* The steps on the host of a device's engine (host_step.c), one after another in the same memory. */
+typedef struct tenon_host_step {
+    tenon_tensor *src, *dst;     /* as the step sees them */
+    tenon_staged *operand;       /* sources, then results; bytes 0: nothing to be copied */
+    size_t staging_bytes;        /* operands and workspace, for the sizes that are set */
+} tenon_host_step;
+
 /* Steps between graph steps are launched together; where the backend has graphs, those that cannot be in one stand apart. */
 typedef struct tenon_segment {
     uint32_t first, count;
-    bool graph_step, direct;
+    bool alone, direct;          /* alone: a graph step, or one of a device's engine that runs on the host */
     uint64_t key;                /* hash of the bound records, where graphs are used */
     tenon_captured *captured;    /* TENON_CAPTURES of them, or NULL */
 } tenon_segment;
@@ -37,6 +46,9 @@ struct tenon_context {
     uint8_t *block;              /* activations */
     void *owned_block;           /* == block when allocated here */
     uint8_t *scratch, *owned_scratch;
+    tenon_host_step **host_step; /* by step; NULL: another */
+    uint8_t *staging;            /* page-locked */
+    size_t staging_bytes, host_scratch_bytes; /* the latter: of each thread, in owned_scratch */
     void **symbolic;             /* by slot of the profile: device memory of SYMBOLIC slots, else NULL */
     int64_t *contents;           /* room for the largest of these, from where it goes there in one copy */
     tenon_tensor *slot;          /* resolved, by slot of the profile */
@@ -82,6 +94,14 @@ tenon_status tenon_context_write_symbolic(tenon_context *c, uint32_t i);
 tenon_status tenon_operands_fit(tenon_cx *cx, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
 /* Runs the prepared steps, or puts them in the stream that the context works in. */
 tenon_status tenon_context_launch(tenon_context *c);
+/* Steps on the host (host_step.c): what they need of a context at its creation; where operands stand, for the sizes and addresses
+   that are set; binding; a run, which waits for what is in the stream. */
+tenon_status tenon_host_steps_allocate(tenon_context *c);
+tenon_status tenon_host_steps_place(tenon_context *c);
+tenon_status tenon_host_step_bind(tenon_context *c, uint32_t i, tenon_bind *bind);
+tenon_status tenon_host_step_run(tenon_context *c, uint32_t i);
+/* TENON_INVALID naming a step that runs on the host, if there is one: no recording can hold it. */
+tenon_status tenon_context_check_recordable(tenon_context *c);
 /* A device graph of the segment's steps, whose branches run beside each other (capture.c). */
 tenon_status tenon_segment_capture(tenon_context *c, const tenon_segment *s, void **graph);
 /* Index of a binding by name; message in c->cx when there is none. */

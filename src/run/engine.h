@@ -47,10 +47,10 @@ typedef struct tenon_rec_header {
     uint64_t hash;               /* XXH3 of header (this field 0) and section table */
     char tenon_version[16], backend[16];
     char fingerprint[192];       /* of the device it was built for */
-    uint32_t isa;                /* CPU: TENON_ISA_* bits needed to run it */
+    uint32_t isa;                /* TENON_ISA_* bits that its steps on a CPU need */
     uint32_t threads;
     uint32_t flags;              /* TENON_ENGINE_REFIT */
-    uint32_t pad;
+    uint32_t host_threads;       /* that its TENON_STEP_HOST were planned for */
 } tenon_rec_header;
 enum { TENON_ENGINE_REFIT = 1u << 0 };
 
@@ -91,6 +91,7 @@ enum {
     TENON_STEP_NO_BARRIER = 1u << 1, /* the next step does not depend on this one */
     TENON_STEP_CONVERSION = 1u << 2, /* a copy between formats, not in the model */
     TENON_STEP_REFERENCE = 1u << 3,  /* a gap: runs on the slow reference */
+    TENON_STEP_HOST = 1u << 4,       /* of a device's engine: tactic of tenon_backend_host, between copies (host_step.c) */
 };
 typedef struct tenon_rec_step {
     uint32_t name, origin, problem, tactic; /* strings */
@@ -143,7 +144,7 @@ struct tenon_engine {
     size_t bytes;
     struct tenon_engine_image *image; /* who owns the bytes: mapping, copy or build buffer */
     const tenon_backend *backend;
-    tenon_device *device;
+    tenon_device *device, *host_device; /* host_device: of tenon_backend_host; NULL where no step is TENON_STEP_HOST */
     const tenon_rec_header *header;
     const char *strings;             size_t strings_bytes;
     const tenon_rec_dim *dim;        uint32_t dim_count;
@@ -162,7 +163,7 @@ struct tenon_engine {
     const char *info;                size_t info_bytes;
     /* made at load, one a step or weight */
     struct tenon_step_state *step_state;   /* parsed problems, tactics, plans */
-    void **weight_address;                 /* device address of each weight */
+    void **weight_address;                 /* device address of each weight; NULL: read on the host alone */
     void **kernel_handle;
     tenon_cx *own_cx;                      /* of the arena; outlives the cx the engine was loaded with */
     tenon_arena arena;                     /* of the parsed problems */
@@ -195,6 +196,7 @@ tenon_status tenon_engine_open(tenon_cx *cx, struct tenon_engine_image *take_ima
 void tenon_engine_retain(tenon_engine *engine);
 /* Backends of this build, by name. A lean runtime may have fewer. */
 const tenon_backend *tenon_backend_find(const char *name);
+extern const tenon_backend *const tenon_backend_host; /* the CPU's: for steps that no tactic of a device does */
 extern const tenon_backend *const tenon_backends[]; /* NULL-terminated, in order of preference for "auto" */
 
 /* Shape program: values of all dims records for the symbols' values. False with the record in *bad on overflow or division by

@@ -91,6 +91,15 @@ static tenon_status run_graph_step(tenon_context *c, uint32_t i)
     return TENON_OK;
 }
 
+/* On the host: it waits for what is in the stream. */
+static tenon_status run_alone(tenon_context *c, uint32_t i)
+{
+    const tenon_engine *e = c->engine;
+    if (c->host_step[i]) return tenon_host_step_run(c, i);
+    if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
+    return run_graph_step(c, i);
+}
+
 /* ---- device graphs ---- */
 static tenon_status launch_direct(tenon_context *c, const tenon_segment *s, void *stream)
 {
@@ -127,7 +136,7 @@ static tenon_status launch_captured(tenon_context *c, tenon_segment *s)
 
 /* ---- runs ---- */
 /* What runs on the host cannot be recorded. */
-static tenon_status check_recordable(tenon_context *c)
+tenon_status tenon_context_check_recordable(tenon_context *c)
 {
     const tenon_engine *e = c->engine;
     for (uint32_t s = 0; s < c->segment_count; s++)
@@ -141,17 +150,16 @@ static tenon_status check_recordable(tenon_context *c)
 tenon_status tenon_context_launch(tenon_context *c)
 {
     tenon_engine *e = c->engine;
-    if (c->capturing) TENON_TRY(check_recordable(c));
+    if (c->capturing) TENON_TRY(tenon_context_check_recordable(c));
     forget_results(c);
     for (uint32_t s = 0; s < c->segment_count; s++) {
         tenon_segment *seg = &c->segment[s];
-        if (!seg->graph_step) {
+        if (!seg->alone) {
             c->launches++;
             TENON_TRY(seg->captured && !c->capturing ? launch_captured(c, seg) : launch_direct(c, seg, c->stream));
             continue;
         }
-        if (!e->backend->host_memory) TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
-        const tenon_status status = run_graph_step(c, seg->first);
+        const tenon_status status = run_alone(c, seg->first);
         if (status != TENON_OK)
             return tenon_fail_in(&c->cx, status,
                                  "step '%s': ", tenon_engine_string(e, e->step[c->profile->step_first + seg->first].name));
@@ -186,7 +194,7 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
         const tenon_rec_step *r = &e->step[c->profile->step_first + i];
         const double start = tenon_now();
-        if (r->flags & TENON_STEP_GRAPH) TENON_TRY(run_graph_step(c, i));
+        if (r->flags & (TENON_STEP_GRAPH | TENON_STEP_HOST)) TENON_TRY(run_alone(c, i));
         else
             TENON_TRY(
                 e->backend->launch(&c->cx, e->device, c->stream, &c->launch[i], 1, c->scratch,

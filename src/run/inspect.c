@@ -156,7 +156,7 @@ static bool synchronises(const tenon_engine *e, const tenon_rec_step *s)
 {
     const tenon_tactic *tactic = e->step_state[s - e->step].tactic;
     if (e->backend->host_memory) return false;
-    return (s->flags & TENON_STEP_GRAPH) || (tactic && (tactic->flags & TENON_TACTIC_HOST));
+    return (s->flags & (TENON_STEP_GRAPH | TENON_STEP_HOST)) || (tactic && (tactic->flags & TENON_TACTIC_HOST));
 }
 
 static json_t *step_json(const tenon_engine *e, const tenon_rec_step *s)
@@ -178,6 +178,17 @@ static json_t *step_json(const tenon_engine *e, const tenon_rec_step *s)
     return j;
 }
 
+/* Runs of steps on the host, between which the device has its segments. */
+static json_t *host_segments(const tenon_engine *e, const tenon_rec_profile *p)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0, count; i < p->step_count; i += count + !count) {
+        for (count = 0; i + count < p->step_count && synchronises(e, &e->step[p->step_first + i + count]);) count++;
+        if (count) json_array_append_new(list, json_pack("{s:I,s:I}", "first", (json_int_t)i, "count", (json_int_t)count));
+    }
+    return list;
+}
+
 static json_t *profile_json(const tenon_engine *e, const tenon_rec_profile *p)
 {
     json_t *steps = json_array(), *ranges = json_object();
@@ -196,9 +207,9 @@ static json_t *profile_json(const tenon_engine *e, const tenon_rec_profile *p)
                                 json_pack("[I,I,I]", (json_int_t)r->lo, (json_int_t)r->opt, (json_int_t)r->hi));
     }
     const double ratio = p->lower_bound_bytes ? (double)p->block_bytes / (double)p->lower_bound_bytes : 1;
-    return json_pack("{s:o,s:I,s:I,s:I,s:I,s:{s:I,s:I,s:f,s:I},s:o}", "ranges", ranges, "step_count", (json_int_t)p->step_count,
+    return json_pack("{s:o,s:I,s:I,s:I,s:I,s:o,s:{s:I,s:I,s:f,s:I},s:o}", "ranges", ranges, "step_count", (json_int_t)p->step_count,
                      "conversions", (json_int_t)conversions, "references", (json_int_t)references, "synchronising",
-                     (json_int_t)waits, "memory", "block_bytes", (json_int_t)p->block_bytes, "lower_bound_bytes",
+                     (json_int_t)waits, "host_segments", host_segments(e, p), "memory", "block_bytes", (json_int_t)p->block_bytes, "lower_bound_bytes",
                      (json_int_t)p->lower_bound_bytes, "ratio", ratio,
                      "scratch_bytes", (json_int_t)p->scratch_bytes, "steps", steps);
 }

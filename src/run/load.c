@@ -14,9 +14,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-static const tenon_tactic *find_tactic(tenon_cx *cx, tenon_engine *e, const char *name)
+static const tenon_tactic *find_tactic(tenon_cx *cx, const tenon_backend *backend, const char *name)
 {
-    const tenon_tactic *t = tenon_tactic_find(e->backend, name, strlen(name));
+    const tenon_tactic *t = tenon_tactic_find(backend, name, strlen(name));
     if (!t)
         (void)TENON_FAIL(cx, TENON_UNSUPPORTED,
                          "engine needs tactic '%s', which this version of Tenon does not have: build the engine again", name);
@@ -76,8 +76,9 @@ static tenon_status check_packs(tenon_cx *cx, const tenon_engine *e, const tenon
                               "engine section weights: packed weight %d of '%s' has %llu bytes, its tactic wants %zu", i, name,
                               (unsigned long long)w->bytes, bytes);
     }
-    if (st->plan.record_bytes > TENON_RECORD_MAX || st->plan.workspace_bytes > r->workspace_bytes ||
-        st->plan.scratch_bytes > r->scratch_bytes) {
+    const bool outside = r->flags & TENON_STEP_HOST; /* its workspace and scratch are the context's, by this very plan */
+    if (st->plan.record_bytes > TENON_RECORD_MAX || (st->plan.workspace_bytes > r->workspace_bytes && !outside) ||
+        (st->plan.scratch_bytes > r->scratch_bytes && !outside)) {
         const int threads = e->backend->info(e->device)->threads;
         if (threads > (int)e->header->threads)
             return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine step '%s' was planned for %u threads and needs more memory with %d: load it with at most %u, "
@@ -102,32 +103,51 @@ static tenon_status open_step(tenon_cx *cx, tenon_engine *e, tenon_step_state *s
     st->problem = tenon_arena_alloc(&e->arena, sizeof *st->problem);
     if (!st->problem) return TENON_NOMEM;
     TENON_TRY(tenon_problem_parse(cx, &e->arena, text, st->problem));
-    st->tactic = find_tactic(cx, e, tenon_engine_string(e, r->tactic));
+    const bool on_host = r->flags & TENON_STEP_HOST;
+    const tenon_backend *backend = on_host ? tenon_backend_host : e->backend;
+    tenon_device *device = on_host ? e->host_device : e->device;
+    st->tactic = find_tactic(cx, backend, tenon_engine_string(e, r->tactic));
     if (!st->tactic) return cx->status;
     memcpy(st->variant.p, r->variant, sizeof st->variant.p);
     tenon_reason reason;
-    const char *why = tenon_tactic_rejects(st->tactic, st->problem, &st->variant, e->device,
-                                           tenon_device_have(e->backend, e->device), &reason);
+    const char *why = tenon_tactic_rejects(st->tactic, st->problem, &st->variant, device, tenon_device_have(backend, device),
+                                           &reason);
     if (why)
         return TENON_FAIL(cx, TENON_UNSUPPORTED,
                           "engine step '%s' cannot run on this machine: %s: %s; build the engine again here",
                           tenon_engine_string(e, r->name), st->tactic->name, why);
-    TENON_TRY(st->tactic->plan(cx, st->problem, &st->variant, e->device, &st->plan));
+    TENON_TRY(st->tactic->plan(cx, st->problem, &st->variant, device, &st->plan));
     TENON_TRY(check_operands(cx, e, st));
     return check_packs(cx, e, st);
+}
+
+/* Weights that the device has no use for: packed for steps on the host, and for them alone. */
+static void mark_host_weights(const tenon_engine *e, bool *only_host)
+{
+    for (int host = 1; host >= 0; host--)
+        for (uint32_t i = 0; i < e->step_count; i++) {
+            const tenon_rec_step *s = &e->step[i];
+            if (((s->flags & TENON_STEP_HOST) != 0) != host) continue;
+            for (uint32_t k = 0; k < s->pack_count; k++) only_host[e->index[s->pack_first + k]] = host;
+        }
+    for (uint32_t i = 0; i < e->slot_count; i++)
+        if (e->slot[i].kind == TENON_SLOT_WEIGHT) only_host[e->slot[i].base] = false;
 }
 
 static tenon_status upload_weights(tenon_cx *cx, tenon_engine *e)
 {
     e->weight_address = tenon_arena_array(&e->arena, e->weight_count + 1u, sizeof *e->weight_address);
-    if (!e->weight_address) return TENON_NOMEM;
+    bool *only_host = tenon_arena_array(&e->arena, e->weight_count + 1u, sizeof *only_host);
+    if (!e->weight_address || !only_host) return TENON_NOMEM;
     if (e->backend->info(e->device)->offline) return TENON_OK; /* no context can be made that would read them */
+    mark_host_weights(e, only_host);
     for (uint32_t i = 0; i < e->weight_count; i++) {
         const tenon_rec_weight *w = &e->weight[i];
         if (e->backend->host_memory) {
             e->weight_address[i] = (void *)(uintptr_t)(e->weight_data + w->offset);
             continue;
         }
+        if (only_host[i]) continue;
         TENON_TRY(e->backend->alloc(cx, e->device, (size_t)w->bytes, &e->weight_address[i]));
         TENON_TRY(e->backend->upload(cx, e->device, e->weight_address[i], e->weight_data + w->offset, (size_t)w->bytes));
     }
@@ -155,23 +175,38 @@ static tenon_status open_device(tenon_cx *cx, tenon_engine *e, const tenon_load_
     if (!e->backend)
         return TENON_FAIL(cx, TENON_UNSUPPORTED, "engine is for backend '%.16s', which this build of Tenon does not have",
                           e->header->backend);
-    const unsigned missing = e->header->isa & ~tenon_device_have(e->backend, NULL);
-    if (missing && e->backend->host_memory) {
+    const unsigned missing = e->header->isa & ~tenon_cpu()->isa;
+    if (missing) {
         char names[128];
         tenon_isa_names(missing, names, sizeof names);
         return TENON_FAIL(cx, TENON_UNSUPPORTED,
-                          "engine was built for a CPU with %s, which this one lacks (built on: %.192s): build it again here",
-                          names, e->header->fingerprint);
+                          "engine was built for a CPU with %s, which this one lacks (built on: %.192s%s): build it again here",
+                          names, e->header->fingerprint, e->backend->host_memory ? "" : "; some of its steps run on the host");
     }
     const int threads = options && options->threads ? options->threads : (int)e->header->threads;
     TENON_TRY(e->backend->open(cx, options ? options->device_index : 0, threads, &e->device));
     return e->backend->accepts ? e->backend->accepts(cx, e->device, e->header->fingerprint) : TENON_OK;
 }
 
+/* The CPU beside the device, if some steps run there. */
+static tenon_status open_host(tenon_cx *cx, tenon_engine *e, const tenon_load_options *options)
+{
+    const int threads = options && options->threads ? options->threads : (int)e->header->host_threads;
+    for (uint32_t i = 0; i < e->step_count && !e->host_device; i++) {
+        if (!(e->step[i].flags & TENON_STEP_HOST)) continue;
+        if (e->backend->host_memory || (e->step[i].flags & TENON_STEP_GRAPH))
+            return TENON_FAIL(cx, TENON_CORRUPT, "engine section steps: '%s' cannot be a step on the host",
+                              tenon_engine_string(e, e->step[i].name));
+        TENON_TRY(tenon_backend_host->open(cx, 0, threads, &e->host_device));
+    }
+    return TENON_OK;
+}
+
 static tenon_status open_image(tenon_cx *cx, tenon_engine *e, const tenon_load_options *options, const char *what)
 {
     TENON_TRY(tenon_engine_check(cx, e, what));
     TENON_TRY(open_device(cx, e, options));
+    TENON_TRY(open_host(cx, e, options));
     e->step_state = tenon_arena_array(&e->arena, e->step_count + 1u, sizeof *e->step_state);
     if (!e->step_state) return TENON_NOMEM;
     for (uint32_t i = 0; i < e->step_count; i++) {
@@ -208,6 +243,7 @@ static void engine_free(tenon_engine *e)
         if (e->weight_address[i]) e->backend->release(e->device, e->weight_address[i]);
     tenon_refit_free(e);
     tenon_arena_free(&e->arena);
+    if (e->host_device) tenon_backend_host->close(&e->host_device);
     if (e->device) e->backend->close(&e->device);
     image_free(e->own_cx, e->image);
     const tenon_allocator alloc = e->alloc;

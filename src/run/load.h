@@ -19,6 +19,8 @@ tenon_status tenon_image_make(tenon_cx *cx, const tenon_rec_header *like, const 
 
 /* The image to save: that of the last refit, else the one that was opened (refit.c). */
 void tenon_engine_image_now(const tenon_engine *e, const uint8_t **data, size_t *bytes);
+/* Where a weight lies in that image. */
+const void *tenon_engine_weight(const tenon_engine *e, uint32_t index);
 void tenon_refit_free(tenon_engine *e);
 
 #endif

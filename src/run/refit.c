@@ -39,6 +39,12 @@ static const void *section_now(const tenon_engine *e, tenon_section_kind kind)
     return image + section_table(image)[kind].offset;
 }
 
+const void *tenon_engine_weight(const tenon_engine *e, uint32_t index)
+{
+    const tenon_rec_weight *w = section_now(e, TENON_SECTION_WEIGHTS);
+    return (const uint8_t *)section_now(e, TENON_SECTION_WEIGHT_DATA) + w[index].offset;
+}
+
 static void drop_pending(tenon_engine *e)
 {
     for (uint32_t i = 0; i < e->source_count; i++) {
@@ -314,7 +320,7 @@ static tenon_status upload(refitter *r)
 {
     const tenon_backend *backend = r->e->backend;
     for (uint32_t i = 0; !backend->host_memory && i < r->e->weight_count; i++) {
-        if (!r->fresh[i].data) continue;
+        if (!r->fresh[i].data || !r->e->weight_address[i]) continue; /* the latter: steps on the host read it in the image */
         TENON_TRY(backend->alloc(r->cx, r->e->device, (size_t)r->weight[i].bytes, &r->address[i]));
         TENON_TRY(backend->upload(r->cx, r->e->device, r->address[i], r->fresh[i].data, (size_t)r->weight[i].bytes));
     }
