@@ -132,6 +132,126 @@ TENON_API TENON_MUST_USE tenon_status tenon_network_binding(tenon_cx *cx, const 
 TENON_API TENON_MUST_USE tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optimized, char **out);
 TENON_API void tenon_text_free(tenon_cx *cx, char **text);
 
+/* ---- network by adding nodes ----
+   An empty network, or one that was read, takes inputs, constants and nodes one by one. A node is typed when it is added: what
+   does not fit is TENON_INVALID or TENON_UNSUPPORTED with a message that names the node, what is wrong and what is allowed, and
+   the network is as it was before the call. What is built thus goes the same way as a model that was read.
+
+       tenon_network *network;   tenon_network_create(cx, NULL, &network);
+       tenon_value *x, *w, *y;   tenon_network_add_input(cx, network, "x", TENON_F32, 2, (int64_t[]){-1, 64}, NULL, &x);
+       tenon_network_add_constant(cx, network, &(tenon_host_tensor){"w", TENON_F32, 2, {64, 10}, weights}, TENON_COPY, &w);
+       tenon_network_add_node(cx, network, &(tenon_node_desc){.op = "MatMul", .input = (tenon_value *[]){x, w}, .input_count = 2,
+                                                              .output_count = 1}, &y);
+       tenon_network_mark_output(cx, network, y, "y");
+
+   A network may not be changed by one thread while another uses it. */
+typedef struct tenon_value tenon_value; /* a tensor of a network: an input, a constant or a node's result; lives as long as it */
+
+/* A tensor in host memory, dense row-major. TENON_STRING: data is an array of zero-terminated texts (const char *). */
+typedef struct tenon_host_tensor {
+    const char *name;
+    tenon_dtype dtype;
+    int rank;
+    int64_t dim[TENON_MAX_RANK];
+    void *data;
+} tenon_host_tensor;
+
+typedef struct tenon_network_options {
+    const char *name;      /* NULL: none */
+    int opset;             /* of ONNX's operators, 7 to the newest; 0: the newest that this version knows */
+} tenon_network_options;
+TENON_API TENON_MUST_USE tenon_status tenon_network_create(tenon_cx *cx, const tenon_network_options *options,
+                                                           tenon_network **out);
+
+/* dim: `rank` numbers, -1 where the size is not known yet. dim_name: NULL, or `rank` names (NULL entries: none) of those: the same
+   name is the same size, and an expression of names that were given before ("2*seq+1") follows from them. Without a name every
+   such axis varies by itself. In a body (below) an unnamed one is known only at run time. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_add_input(tenon_cx *cx, tenon_network *network, const char *name,
+                                                              tenon_dtype dtype, int rank, const int64_t *dim,
+                                                              const char *const *dim_name, tenon_value **out);
+typedef enum {
+    TENON_COPY,            /* the data is copied before the call returns */
+    TENON_BORROW,          /* the data is aligned to its element, and stays and does not change until the network is destroyed */
+} tenon_ownership;
+/* tensor->name NULL: one is made. A named constant can be replaced in engines built refittable (tenon_engine_set_weight). */
+TENON_API TENON_MUST_USE tenon_status tenon_network_add_constant(tenon_cx *cx, tenon_network *network,
+                                                                 const tenon_host_tensor *tensor, tenon_ownership ownership,
+                                                                 tenon_value **out);
+
+typedef enum {
+    TENON_ATTRIBUTE_INT, TENON_ATTRIBUTE_FLOAT, TENON_ATTRIBUTE_TEXT, TENON_ATTRIBUTE_INTS, TENON_ATTRIBUTE_FLOATS,
+    TENON_ATTRIBUTE_TEXTS,
+    TENON_ATTRIBUTE_DTYPE, /* i is a tenon_dtype ("to" of Cast) */
+    TENON_ATTRIBUTE_TENSOR,/* copied */
+    TENON_ATTRIBUTE_BODY,  /* body of an If, Loop, Scan, ... */
+} tenon_attribute_kind;
+/* Copied, but for the body. */
+typedef struct tenon_attribute {
+    const char *name;
+    tenon_attribute_kind kind;
+    int64_t i;
+    double f;
+    const char *text;
+    size_t count;                    /* of the lists */
+    const int64_t *ints;
+    const double *floats;
+    const char *const *texts;
+    const tenon_host_tensor *tensor;
+    tenon_network *body;
+} tenon_attribute;
+typedef struct tenon_node_desc {
+    const char *op;                  /* of ONNX ("Conv", "com.microsoft.Gelu") or of Tenon's table ("rms_norm", `tenon list ops`) */
+    const char *name;                /* for messages, layer names and results without a name; NULL: one is made */
+    tenon_value *const *input;       /* of this network, in a body of those around it too; NULL entries: left out */
+    size_t input_count;
+    const tenon_attribute *attribute;
+    size_t attribute_count;
+    const char *const *output_name;  /* NULL, or one a result; NULL entries: made of the node's name; "": it is not wanted */
+    size_t output_count;
+} tenon_node_desc;
+/* out: output_count handles; NULL for a result that is not wanted. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_add_node(tenon_cx *cx, tenon_network *network, const tenon_node_desc *node,
+                                                             tenon_value **out);
+/* The next output of the network. name NULL: it keeps its own. An input, a constant, or what is an output already is copied by an
+   identity node, so *out (may be NULL) is the handle of what is given. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_mark_output(tenon_cx *cx, tenon_network *network, tenon_value *value,
+                                                                const char *name, tenon_value **out);
+/* It is no output any more. What only it needs is not computed. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_unmark_output(tenon_cx *cx, tenon_network *network, tenon_value *value);
+
+/* The body of a control-flow node, filled like a network: its inputs and outputs are those that ONNX lays down for the node (Loop:
+   turn, condition, states; condition, states, what is collected). Its nodes may take values of the networks around it. It is given
+   to a node of `outer` as an attribute, which types it again with what the node hands in; after that it cannot be changed. It
+   belongs to `outer` and goes with it; tenon_network_destroy only clears the pointer. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_create_body(tenon_cx *cx, tenon_network *outer, const char *name,
+                                                                tenon_network **out);
+
+typedef struct tenon_value_info {
+    const char *name;
+    tenon_dtype dtype;
+    int rank;                             /* -1: not known before it runs */
+    int64_t dim[TENON_MAX_RANK];          /* -1: dynamic */
+    const char *dim_name[TENON_MAX_RANK]; /* symbol or expression of a dynamic dimension, else NULL */
+    bool is_input, is_output, is_constant;
+    const void *data;                     /* of a constant, dense row-major, else NULL */
+} tenon_value_info;
+TENON_API TENON_MUST_USE tenon_status tenon_network_value_info(tenon_cx *cx, tenon_network *network, const tenon_value *value,
+                                                               tenon_value_info *out);
+/* By its name; *out NULL and TENON_INVALID: there is none. */
+TENON_API TENON_MUST_USE tenon_status tenon_network_find_value(tenon_cx *cx, tenon_network *network, const char *name,
+                                                               tenon_value **out);
+typedef struct tenon_node_info {
+    const char *op;                  /* Tenon's canonical operator: a node of ONNX may have become several */
+    const char *name;
+    tenon_value *const *input;       /* NULL entries: left out */
+    size_t input_count;
+    tenon_value *const *output;      /* NULL entries: not wanted */
+    size_t output_count;
+} tenon_node_info;
+TENON_API size_t tenon_network_node_count(const tenon_network *network);
+TENON_API TENON_MUST_USE tenon_status tenon_network_node_info(tenon_cx *cx, const tenon_network *network, size_t index,
+                                                              tenon_node_info *out);
+
 /* ---- configuration ---- */
 typedef struct tenon_config tenon_config;
 typedef struct tenon_timing_cache tenon_timing_cache;
@@ -280,15 +400,7 @@ TENON_API TENON_MUST_USE tenon_status tenon_device_download(tenon_cx *cx, const 
                                                             const void *src, size_t bytes);
 
 /* ---- experimental: may change in any release ---- */
-/* Runs the network by the slow reference: inputs and outputs are dense host memory. Outputs are allocated, and freed by
-   tenon_reference_free. */
-typedef struct tenon_host_tensor {
-    const char *name;
-    tenon_dtype dtype;
-    int rank;
-    int64_t dim[TENON_MAX_RANK];
-    void *data;
-} tenon_host_tensor;
+/* Runs the network by the slow reference. Outputs are allocated, and freed by tenon_reference_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network,
                                              const tenon_host_tensor *input, size_t input_count, tenon_host_tensor *output,
                                               size_t output_count);

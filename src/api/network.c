@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Networks: a mapped ONNX model and the graph read from it. */
+/* Networks: a mapped ONNX model and the graph read from it. Adding to one is in layers.c of this folder. */
 #include "api/network.h"
 
 #include "base/checked.h"
@@ -13,7 +13,11 @@ tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, ten
                                  tenon_graph **out)
 {
     *files = (tenon_onnx_files){0};
-    return tenon_onnx_read(cx, arena, network->data, network->bytes, network->path, files, out);
+    *out = NULL;
+    if (network->outer) return TENON_FAIL(cx, TENON_INVALID, "this is the body of a node: it goes with the network around it");
+    if (network->graph->output_count == 0)
+        return TENON_FAIL(cx, TENON_INVALID, "the network has no output: tenon_network_mark_output says what is one");
+    return tenon_graph_clone(cx, arena, network->graph, out);
 }
 
 static tenon_status read_network(tenon_cx *cx, tenon_network *n, const char *path)
@@ -25,18 +29,18 @@ static tenon_status read_network(tenon_cx *cx, tenon_network *n, const char *pat
         memcpy(n->path, path, bytes);
     }
     TENON_TRY(tenon_progress(cx, "read", 0, 1));
-    const tenon_status status = tenon_network_fresh(&n->cx, n, &n->arena, &n->files, &n->graph);
+    const tenon_status status = tenon_onnx_read(&n->cx, &n->arena, n->data, n->bytes, n->path, &n->files, &n->graph);
     if (status != TENON_OK) return TENON_FAIL(cx, status, "%s%s%s", path ? path : "", path ? ": " : "", n->cx.message);
     return tenon_progress(cx, "read", 1, 1);
 }
 
-static tenon_status new_network(tenon_cx *cx, const tenon_read_options *options, tenon_network **out)
+tenon_status tenon_network_new(tenon_cx *cx, bool keep_nodes, tenon_network **out)
 {
     tenon_network *n = tenon_alloc_zero(cx, sizeof *n);
     if (!n) return TENON_NOMEM;
     tenon_cx_init_child(&n->cx, cx);
     tenon_arena_init(&n->arena, &n->cx);
-    n->keep_nodes = options && options->keep_nodes;
+    n->keep_nodes = keep_nodes;
     *out = n;
     return TENON_OK;
 }
@@ -48,7 +52,7 @@ tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon
     TENON_NEED(cx, cx);
     TENON_NEED(cx, path);
     tenon_network *n;
-    TENON_TRY(new_network(cx, options, &n));
+    TENON_TRY(tenon_network_new(cx, options && options->keep_nodes, &n));
     tenon_status status = tenon_file_map_open(cx, path, &n->map);
     if (status == TENON_OK) {
         n->data = n->map.data;
@@ -68,7 +72,7 @@ tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, co
     TENON_NEED(cx, cx);
     if (bytes) TENON_NEED(cx, data);
     tenon_network *n;
-    TENON_TRY(new_network(cx, options, &n));
+    TENON_TRY(tenon_network_new(cx, options && options->keep_nodes, &n));
     n->data = data;
     n->bytes = bytes;
     const tenon_status status = read_network(cx, n, options ? options->base_path : NULL);
@@ -77,17 +81,30 @@ tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, co
     return status;
 }
 
+/* Bodies lie in the arena of their network, save for the handle itself. */
+static void free_bodies(tenon_network *n)
+{
+    while (n->bodies) {
+        tenon_network *body = n->bodies;
+        n->bodies = body->next;
+        free_bodies(body);
+        tenon_free(&n->cx, body);
+    }
+}
+
 void tenon_network_destroy(tenon_network **network)
 {
     if (!network || !*network) return;
     tenon_network *n = *network;
+    *network = NULL;
+    if (n->outer) return;
+    free_bodies(n);
     const tenon_allocator alloc = n->cx.alloc;
     tenon_arena_free(&n->arena);
     tenon_onnx_close(&n->files);
     tenon_file_map_close(&n->map);
     tenon_free(&n->cx, n->path);
     alloc.free(alloc.user, n);
-    *network = NULL;
 }
 
 size_t tenon_network_binding_count(const tenon_network *network)
@@ -197,6 +214,7 @@ tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, c
     for (size_t i = 0; i < output_count; i++) output[i] = (tenon_host_tensor){0};
     TENON_NEED(cx, network);
     if (input_count) TENON_NEED(cx, input);
+    if (network->outer) return TENON_FAIL(cx, TENON_INVALID, "this is the body of a node: it goes with the network around it");
     tenon_graph *g = network->graph;
     if (output_count != g->output_count)
         return TENON_FAIL(cx, TENON_INVALID, "%zu outputs asked for, the network has %zu", output_count, g->output_count);

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "onnx/onnx.h"
+#include "onnx/layers.h"
 #include "op/tactic.h"
 
 struct tenon_network {
@@ -16,12 +17,22 @@ struct tenon_network {
     bool keep_nodes;
     tenon_arena arena;
     tenon_onnx_files files;
-    tenon_graph *graph;       /* as read: bindings and names; never changed */
+    tenon_graph *graph;       /* as read, or made by hand; what rewrites it takes a copy */
+    int opset;                /* asked for, for nodes added by hand; 0: none */
+    tenon_layers *layers;     /* NULL until something is added */
+    tenon_network *outer;     /* of a body: the network that it was made in, which it goes with */
+    tenon_network *bodies, *next; /* made in this one; the next body of `outer` */
+    const char **dim_text;    /* by id of the dimension: what it is called in tenon_value_info */
+    size_t dim_text_capacity;
 };
 
-/* A fresh copy of the network's graph, read again from its bytes, in `arena`; *files must be closed after the arena is freed. */
+/* A copy of the network's graph in `arena`, which may be rewritten while the network lives; *files is empty. TENON_INVALID: there is
+   nothing to build in it. */
 tenon_status tenon_network_fresh(tenon_cx *cx, const tenon_network *network, tenon_arena *arena, tenon_onnx_files *files,
                                  tenon_graph **out);
+
+/* Without a graph yet. */
+tenon_status tenon_network_new(tenon_cx *cx, bool keep_nodes, tenon_network **out);
 
 typedef struct tenon_shape_range {
     int profile;

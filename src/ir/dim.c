@@ -220,6 +220,33 @@ const tenon_dim *tenon_dim_const(tenon_dim_pool *p, int64_t value)
     return tenon_dim_intern(p, TENON_DIM_CONST, value, 0, NULL);
 }
 
+/* Interning in the order of creation gives every node its id again; nothing is folded anew. */
+tenon_dim_pool *tenon_dim_pool_clone(const tenon_dim_pool *from, tenon_arena *arena)
+{
+    tenon_dim_pool *p = tenon_arena_alloc(arena, sizeof *p);
+    if (!p) return NULL;
+    tenon_dim_pool_init(p, arena);
+    p->symbol = tenon_arena_array(arena, from->symbol_count + 1, sizeof *p->symbol);
+    if (!p->symbol) return NULL;
+    p->symbol_count = from->symbol_count;
+    p->symbol_capacity = from->symbol_count + 1;
+    for (size_t i = 0; i < from->symbol_count; i++) {
+        p->symbol[i] = from->symbol[i];
+        p->symbol[i].name = tenon_arena_strdup(arena, from->symbol[i].name);
+        if (!p->symbol[i].name) return NULL;
+    }
+    for (size_t i = 0; i < from->node_count; i++) {
+        const tenon_dim *d = from->node[i];
+        const tenon_dim **arg = d->arg_count ? tenon_arena_array(arena, (size_t)d->arg_count, sizeof *arg) : NULL;
+        if (d->arg_count && !arg) return NULL;
+        for (int k = 0; k < d->arg_count; k++) arg[k] = p->node[d->arg[k]->id];
+        const tenon_dim *c = tenon_dim_intern(p, d->kind, d->value, d->arg_count, arg);
+        if (!c) return NULL;
+        if (d->kind == TENON_DIM_SYM) p->symbol[d->value].dim = c;
+    }
+    return p;
+}
+
 /* ---- symbols ---- */
 static const tenon_dim *new_symbol(tenon_dim_pool *p, const char *name, int64_t lo, int64_t opt, int64_t hi, int64_t divisor,
                                    bool from_data)

@@ -55,6 +55,8 @@ typedef struct tenon_dim_pool {
 } tenon_dim_pool;
 
 void tenon_dim_pool_init(tenon_dim_pool *pool, tenon_arena *arena);
+/* The same symbols and expressions with the same ids, in another arena; NULL: out of memory. */
+tenon_dim_pool *tenon_dim_pool_clone(const tenon_dim_pool *from, tenon_arena *arena);
 
 /* Constructors intern and fold. They accept NULL arguments and then return NULL (sticky failure, checked by the caller once).
    NULL with pool->failed is out of memory; NULL without it says that a number of the expression does not fit int64 or that the

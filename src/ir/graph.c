@@ -21,11 +21,19 @@ static tenon_graph *outermost(const tenon_graph *g)
     return (tenon_graph *)(uintptr_t)g;
 }
 
+/* Stands in the slot of a value that was taken back: no name is its. */
+static const tenon_value gone = {.name = ""};
+
+static bool named(const tenon_value *v, const char *s, size_t length)
+{
+    return v != &gone && !strncmp(v->name, s, length) && !v->name[length];
+}
+
 /* The slot that holds the name, or the empty one where it belongs. */
 static tenon_value **find_slot(const name_table *t, const char *s, size_t length)
 {
     size_t i = hash_name(s, length) & (t->capacity - 1);
-    while (t->slot[i] && (strncmp(t->slot[i]->name, s, length) || t->slot[i]->name[length])) i = (i + 1) & (t->capacity - 1);
+    while (t->slot[i] && !named(t->slot[i], s, length)) i = (i + 1) & (t->capacity - 1);
     return &t->slot[i];
 }
 
@@ -37,7 +45,7 @@ static tenon_status reserve_name(tenon_graph *root)
     next.slot = tenon_arena_array(root->arena, next.capacity, sizeof *next.slot);
     if (!next.slot) return TENON_NOMEM;
     for (size_t i = 0; i < t->capacity; i++)
-        if (t->slot[i]) *find_slot(&next, t->slot[i]->name, strlen(t->slot[i]->name)) = t->slot[i];
+        if (t->slot[i] && t->slot[i] != &gone) *find_slot(&next, t->slot[i]->name, strlen(t->slot[i]->name)) = t->slot[i];
     *t = next;
     return TENON_OK;
 }
@@ -221,4 +229,33 @@ void tenon_graph_swap_names(tenon_graph *g, tenon_value *a, tenon_value *b)
 tenon_status tenon_graph_rename(tenon_graph *g, tenon_value *v, const char *name)
 {
     return strcmp(v->name, name) ? name_value(g, v, name) : TENON_OK;
+}
+
+static void free_names(const tenon_graph *g, size_t first)
+{
+    const name_table *t = outermost(g)->names;
+    for (size_t i = first; i < g->value_count; i++) {
+        const char *name = g->value[i]->name;
+        tenon_value **slot = find_slot(t, name, strlen(name));
+        if (*slot == g->value[i]) *slot = (tenon_value *)(uintptr_t)&gone;
+        g->value[i]->name = gone.name; /* it may stand in the slot of an older name too */
+    }
+}
+
+static void free_names_inside(const tenon_graph *g, size_t first)
+{
+    for (size_t i = first; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->sub_count; k++)
+            if (g->node[i]->sub[k]) {
+                free_names(g->node[i]->sub[k], 0);
+                free_names_inside(g->node[i]->sub[k], 0);
+            }
+}
+
+void tenon_graph_undo(tenon_graph *g, size_t node_count, size_t value_count)
+{
+    free_names_inside(g, node_count);
+    free_names(g, value_count);
+    g->node_count = node_count;
+    g->value_count = value_count;
 }

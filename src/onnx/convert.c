@@ -29,6 +29,47 @@ void tenon_onnx_find(const char *domain, const char *type, int opset, const teno
     if (*row) *op = NULL;
 }
 
+/* Levenshtein's distance, without regard to case; names of operators are short. */
+static size_t distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t row[LONGEST + 1];
+    const size_t length = strlen(b);
+    if (length > LONGEST) return SIZE_MAX;
+    for (size_t k = 0; k <= length; k++) row[k] = k;
+    for (size_t i = 0; a[i]; i++) {
+        size_t before = row[0];
+        row[0] = i + 1;
+        for (size_t k = 0; k < length; k++) {
+            const size_t swap = before + ((a[i] | 32) != (b[k] | 32)), step = TENON_MIN(row[k], row[k + 1]) + 1;
+            before = row[k + 1];
+            row[k + 1] = TENON_MIN(swap, step);
+        }
+    }
+    return row[length];
+}
+
+const char *tenon_onnx_nearest(const char *type, int opset)
+{
+    const char *best = "";
+    size_t least = SIZE_MAX;
+    for (size_t i = 0; tenon_ops[i]; i++) {
+        const tenon_op *op = tenon_ops[i];
+        const bool onnx = op->onnx && !op->domain && op->onnx_since <= opset;
+        const char *name = onnx ? op->onnx : op->name;
+        if ((op->flags & TENON_OP_WEIGHT) || distance(type, name) >= least) continue;
+        least = distance(type, name);
+        best = name;
+    }
+    for (size_t i = 0; i < TENON_COUNTOF(rows); i++) {
+        if (*rows[i].domain || opset < rows[i].from || (rows[i].to && opset > rows[i].to) || distance(type, rows[i].type) >= least)
+            continue;
+        least = distance(type, rows[i].type);
+        best = rows[i].type;
+    }
+    return best;
+}
+
 /* ---- making nodes ---- */
 tenon_status tenon_onnx_emit(tenon_onnx_call *c, const char *op, int src_count, tenon_value *const *src, int dst_count,
                              tenon_node **out)

@@ -28,6 +28,9 @@ typedef struct tenon_onnx_frame {
     int depth;
 } tenon_onnx_frame;
 
+/* Which attributes of one node were looked at, by their position; those behind the 64th count as looked at. */
+typedef struct tenon_onnx_watch { const tenon_pb_node *node; uint64_t seen; } tenon_onnx_watch;
+
 typedef struct tenon_onnx_scope {
     const struct tenon_onnx_scope *outer; /* NULL: the main graph or a function's body */
     tenon_graph *graph;
@@ -36,9 +39,10 @@ typedef struct tenon_onnx_scope {
     const tenon_onnx_frame *frame;        /* NULL outside of functions */
     const tenon_pb_opsets *opsets;
     int depth;                            /* of sub-graphs and functions */
+    tenon_onnx_watch *watch;              /* NULL: an attribute that a rewrite does not know is passed over */
 } tenon_onnx_scope;
 
-enum { TENON_ONNX_NEST_MAX = 64, TENON_ONNX_NODES_MAX = 4 << 20 };
+enum { TENON_ONNX_NEST_MAX = 64, TENON_ONNX_NODES_MAX = 1 << 20 };
 
 typedef struct tenon_importer {
     tenon_cx *cx;
@@ -50,7 +54,11 @@ typedef struct tenon_importer {
     tenon_onnx_map functions;             /* "domain:name:overload" -> tenon_pb_function */
     tenon_onnx_map ungiven;               /* results no operator of ours gives -> name of their node */
     size_t node_count;                    /* imported so far, functions inlined */
+    bool by_hand;                         /* nodes are added by a program: those of domain "tenon" are canonical operators (layers.c) */
 } tenon_importer;
+
+#define TENON_ONNX_OWN_DOMAIN "tenon"
+
 
 /* One ONNX node on its way to canonical nodes. */
 typedef struct tenon_onnx_call {
@@ -154,6 +162,8 @@ tenon_status tenon_onnx_flattened(tenon_onnx_call *c, tenon_value *x, int64_t ax
 /* Source `i` is there and its rank is known. */
 tenon_status tenon_onnx_need(tenon_onnx_call *c, int i, const char *what);
 tenon_status tenon_onnx_axis(tenon_onnx_call *c, int64_t axis, int rank, int64_t *out); /* [-rank, rank) to [0, rank) */
+/* The name of an operator that can be converted at that opset and is spelt most like this one. */
+const char *tenon_onnx_nearest(const char *type, int opset);
 /* Every rewrite of convert.def is `tenon_status tenon_onnx_<function>(tenon_onnx_call *c)`, declared in convert.c. */
 
 static inline tenon_value *tenon_onnx_src(const tenon_onnx_call *c, int i) { return i < c->src_count ? c->src[i] : NULL; }

@@ -18,6 +18,8 @@ static const tenon_pb_attr *find(const tenon_pb_attr *item, size_t count, tenon_
 const tenon_pb_attr *tenon_onnx_attr(const tenon_onnx_scope *scope, const tenon_pb_node *node, const char *name)
 {
     const tenon_pb_attr *a = find(node->attribute.item, node->attribute.count, tenon_span_of(name));
+    if (a && scope->watch && scope->watch->node == node && a - node->attribute.item < 64)
+        scope->watch->seen |= (uint64_t)1 << (a - node->attribute.item);
     for (const tenon_onnx_frame *f = scope->frame; a && a->ref_attr_name.length > 0; f = f->outer) {
         if (!f) return NULL; /* a reference outside of a function names nothing */
         const tenon_span want = a->ref_attr_name;

@@ -3,6 +3,7 @@
    table, and its results get their ONNX names. An attribute that nobody reads is an error unless it is listed as harmless. */
 #include "onnx/import.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- 1:1 ---- */
@@ -17,6 +18,7 @@ static const struct { const char *type, *attr; int64_t value; } harmless[] = {
     {"BatchNormalization", "spatial", 1},     {"BatchNormalization", "is_test", 1},
     {"LSTM", "output_sequence", INT64_MIN},   {"GRU", "output_sequence", INT64_MIN},
         {"RNN", "output_sequence", INT64_MIN},
+    {"Dropout", "ratio", INT64_MIN},          {"Dropout", "seed", INT64_MIN},                {"Dropout", "is_test", INT64_MIN},
     {"*", "saturate", 1},                     {"*", "noop_with_empty_axes", 0},              {"*", "precision", 0},
     {"*", "softmax_precision", INT64_MIN},    {"MaxPool", "storage_order", 0},               {"Resize", "antialias", 0},
     {"Reshape", "allowzero", 0},              {"ArgMax", "select_last_index", 0},            {"ArgMin", "select_last_index", 0},
@@ -32,6 +34,17 @@ static bool is_harmless(const tenon_onnx_call *c, const tenon_pb_attr *a)
     return false;
 }
 
+/* What a message lists when a name is not one of these. */
+static const char *attribute_names(const tenon_op *op, char *text, size_t room)
+{
+    const tenon_attr_def *def = tenon_op_as_head(op)->attr;
+    size_t used = 0;
+    *text = 0;
+    for (int i = 0; def && def[i].name && used < room; i++)
+        used += (size_t)snprintf(text + used, room - used, "%s%s", i ? ", " : "", def[i].name);
+    return *text ? text : "none";
+}
+
 static tenon_status check_attributes(const tenon_onnx_call *c, const tenon_op *op)
 {
     for (size_t i = 0; i < c->node->attribute.count; i++) {
@@ -39,7 +52,23 @@ static tenon_status check_attributes(const tenon_onnx_call *c, const tenon_op *o
         TENON_TRY(tenon_onnx_string(c->im, c->node->attribute.item[i].name, "attribute name", &name));
         const tenon_pb_attr *a = tenon_onnx_attr(c->scope, c->node, name);
         if (!a || tenon_attr_find(op, name) >= 0 || is_harmless(c, a)) continue;
-        return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "attribute '%s' has no counterpart (at opset %d)", name, c->opset);
+        char text[512];
+        return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "attribute '%s' has no counterpart (at opset %d); there are: %s", name, c->opset,
+                          attribute_names(op, text, sizeof text));
+    }
+    return TENON_OK;
+}
+
+/* Of a node that a program adds: what no rewrite looked at is a mistake of its author. */
+static tenon_status check_unread(const tenon_onnx_call *c)
+{
+    const tenon_onnx_watch *w = c->scope->watch;
+    if (!w || w->node != c->node) return TENON_OK;
+    for (size_t i = 0; i < c->node->attribute.count && i < 64; i++) {
+        const tenon_pb_attr *a = &c->node->attribute.item[i];
+        if ((w->seen >> i & 1) || a->g || is_harmless(c, a)) continue;
+        return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "attribute '%.*s' is not one that is read (at opset %d)",
+                          (int)TENON_MIN(a->name.length, 200), (const char *)a->name.data, c->opset);
     }
     return TENON_OK;
 }
@@ -211,9 +240,14 @@ static tenon_status convert(tenon_onnx_call *c)
     const tenon_op *op;
     if (!*c->domain && c->opset == 0)
         return TENON_FAIL(c->cx, TENON_INVALID, "the model does not import the default operator set");
-    tenon_onnx_find(c->domain, c->type, c->opset, &row, &op);
-    if (row) TENON_TRY(row->convert(c));
-    else if (op) TENON_TRY(tenon_onnx_direct(c, op));
+    if (c->im->by_hand && strcmp(c->domain, TENON_ONNX_OWN_DOMAIN) == 0) {
+        row = NULL;
+        op = tenon_op_find(c->type, strlen(c->type));
+    } else tenon_onnx_find(c->domain, c->type, c->opset, &row, &op);
+    if (row) {
+        TENON_TRY(row->convert(c));
+        TENON_TRY(check_unread(c));
+    } else if (op) TENON_TRY(tenon_onnx_direct(c, op));
     else return TENON_FAIL(c->cx, TENON_UNSUPPORTED, "no such operator at opset %d", c->opset);
     TENON_TRY(name_nodes(c, first));
     return bind_results(c, first);
@@ -241,6 +275,6 @@ tenon_status tenon_onnx_node(tenon_importer *im, tenon_onnx_scope *scope, const 
     im->node_count++;
     const tenon_status status = convert(&c);
     if (status != TENON_OK)
-        return tenon_fail_in(im->cx, status, "ONNX node '%.200s' (%s%s%.100s): ", c.name, c.domain, *c.domain ? "." : "", c.type);
+        return tenon_fail_in(im->cx, status, "%s '%.200s' (%s%s%.100s): ", im->by_hand ? "node" : "ONNX node", c.name, c.domain, *c.domain ? "." : "", c.type);
     return TENON_OK;
 }

@@ -257,3 +257,12 @@ bool tenon_wire_has(const tenon_wire_message *m, const void *message, uint32_t n
     const int i = find(m, number);
     return i >= 0 && (has >> i & 1) != 0;
 }
+
+void tenon_wire_set(const tenon_wire_message *m, void *message, uint32_t number)
+{
+    uint64_t has;
+    const int i = find(m, number);
+    memcpy(&has, message, sizeof has);
+    if (i >= 0) has |= (uint64_t)1 << i;
+    memcpy(message, &has, sizeof has);
+}

@@ -46,5 +46,6 @@ typedef struct tenon_wire_list { void *item; size_t count; } tenon_wire_list; /*
 tenon_status tenon_wire_read(tenon_cx *cx, tenon_arena *arena, const tenon_wire_message *m, const uint8_t *data, size_t bytes,
                              void *out);
 bool tenon_wire_has(const tenon_wire_message *m, const void *message, uint32_t number);
+void tenon_wire_set(const tenon_wire_message *m, void *message, uint32_t number); /* it has it, from now on */
 
 #endif

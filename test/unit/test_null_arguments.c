@@ -72,6 +72,64 @@ static void test_network(const uint8_t *model, size_t bytes)
     tenon_reference_free(cx, NULL, 1);
 }
 
+static void test_adding(void)
+{
+    tenon_network *n = NULL, *body = NULL;
+    tenon_value *x = NULL, *v = NULL;
+    tenon_value_info value;
+    tenon_node_info row;
+    const int64_t dim[] = {2};
+    float data[2] = {0};
+    const tenon_host_tensor tensor = {.dtype = TENON_F32, .rank = 1, .dim = {2}, .data = data};
+    INVALID(tenon_network_create(NULL, NULL, &n));
+    REFUSES(cx_said, "out", tenon_network_create(cx, NULL, NULL));
+    CHECK_OK(cx, tenon_network_create(cx, NULL, &n));
+    INVALID(tenon_network_add_input(NULL, n, "x", TENON_F32, 1, dim, NULL, &x));
+    REFUSES(cx_said, "network", tenon_network_add_input(cx, NULL, "x", TENON_F32, 1, dim, NULL, &x));
+    REFUSES(cx_said, "name", tenon_network_add_input(cx, n, NULL, TENON_F32, 1, dim, NULL, &x));
+    REFUSES(cx_said, "dim", tenon_network_add_input(cx, n, "x", TENON_F32, 1, NULL, NULL, &x));
+    REFUSES(cx_said, "out", tenon_network_add_input(cx, n, "x", TENON_F32, 1, dim, NULL, NULL));
+    CHECK_OK(cx, tenon_network_add_input(cx, n, "x", TENON_F32, 1, dim, NULL, &x));
+    INVALID(tenon_network_add_constant(NULL, n, &tensor, TENON_COPY, &v));
+    REFUSES(cx_said, "network", tenon_network_add_constant(cx, NULL, &tensor, TENON_COPY, &v));
+    REFUSES(cx_said, "tensor", tenon_network_add_constant(cx, n, NULL, TENON_COPY, &v));
+    REFUSES(cx_said, "out", tenon_network_add_constant(cx, n, &tensor, TENON_COPY, NULL));
+    tenon_node_desc node = {.op = "Relu", .input = &x, .input_count = 1, .output_count = 1};
+    INVALID(tenon_network_add_node(NULL, n, &node, &v));
+    REFUSES(cx_said, "network", tenon_network_add_node(cx, NULL, &node, &v));
+    REFUSES(cx_said, "node", tenon_network_add_node(cx, n, NULL, &v));
+    REFUSES(cx_said, "out", tenon_network_add_node(cx, n, &node, NULL));
+    node.input = NULL;
+    REFUSES(cx_said, "input", tenon_network_add_node(cx, n, &node, &v));
+    node.input_count = 0;
+    node.attribute_count = 1;
+    REFUSES(cx_said, "attribute", tenon_network_add_node(cx, n, &node, &v));
+    node.op = NULL;
+    REFUSES(cx_said, "op", tenon_network_add_node(cx, n, &node, &v));
+    INVALID(tenon_network_mark_output(NULL, n, x, NULL, &v));
+    REFUSES(cx_said, "network", tenon_network_mark_output(cx, NULL, x, NULL, &v));
+    REFUSES(cx_said, "value", tenon_network_mark_output(cx, n, NULL, NULL, &v));
+    INVALID(tenon_network_unmark_output(NULL, n, x));
+    REFUSES(cx_said, "network", tenon_network_unmark_output(cx, NULL, x));
+    REFUSES(cx_said, "value", tenon_network_unmark_output(cx, n, NULL));
+    INVALID(tenon_network_create_body(NULL, n, NULL, &body));
+    REFUSES(cx_said, "outer", tenon_network_create_body(cx, NULL, NULL, &body));
+    REFUSES(cx_said, "out", tenon_network_create_body(cx, n, NULL, NULL));
+    INVALID(tenon_network_value_info(NULL, n, x, &value));
+    REFUSES(cx_said, "network", tenon_network_value_info(cx, NULL, x, &value));
+    REFUSES(cx_said, "value", tenon_network_value_info(cx, n, NULL, &value));
+    REFUSES(cx_said, "out", tenon_network_value_info(cx, n, x, NULL));
+    INVALID(tenon_network_find_value(NULL, n, "x", &v));
+    REFUSES(cx_said, "network", tenon_network_find_value(cx, NULL, "x", &v));
+    REFUSES(cx_said, "name", tenon_network_find_value(cx, n, NULL, &v));
+    REFUSES(cx_said, "out", tenon_network_find_value(cx, n, "x", NULL));
+    CHECK(tenon_network_node_count(NULL) == 0);
+    INVALID(tenon_network_node_info(NULL, n, 0, &row));
+    REFUSES(cx_said, "network", tenon_network_node_info(cx, NULL, 0, &row));
+    REFUSES(cx_said, "out", tenon_network_node_info(cx, n, 0, NULL));
+    tenon_network_destroy(&n);
+}
+
 static void test_config(void)
 {
     tenon_config *c = NULL;
@@ -237,6 +295,14 @@ static void test_tables(void)
     REFUSES(cx_said, "engine", tenon_device_download(cx, NULL, &byte, &byte, 1));
     REFUSES(cx_said, "dst", tenon_device_download(cx, engine, NULL, &byte, 1));
     REFUSES(cx_said, "src", tenon_device_download(cx, engine, &byte, NULL, 1));
+    tenon_peak peak;
+    tenon_step_work work;
+    INVALID(tenon_engine_peak(NULL, engine, &peak));
+    REFUSES(cx_said, "engine", tenon_engine_peak(cx, NULL, &peak));
+    REFUSES(cx_said, "out", tenon_engine_peak(cx, engine, NULL));
+    CHECK(!*tenon_engine_device(NULL));
+    INVALID(tenon_context_work(NULL, 1, &work));
+    REFUSES(context_said, "out", tenon_context_work(context, 1, NULL));
 }
 
 /* So that a new function of the header cannot be forgotten: each is named in this file. */
@@ -279,6 +345,7 @@ int main(void)
         CHECK_OK(cx, tenon_context_create(cx, engine, NULL, &context)) && CHECK_OK(cx, tenon_stream_create(cx, engine, &stream))) {
         test_session();
         test_network(model, bytes);
+        test_adding();
         test_config();
         test_cache();
         test_engine();
