@@ -115,7 +115,9 @@ def counts(request):
 
 
 def tell(request, text):
-    request.config.pluginmanager.getplugin("terminalreporter").write_line("\n" + text)
+    plugins = request.config.pluginmanager
+    with plugins.getplugin("capturemanager").global_and_fixture_disabled():
+        plugins.getplugin("terminalreporter").write_line("\n" + text)
 
 
 @pytest.mark.filterwarnings("ignore")

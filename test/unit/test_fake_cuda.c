@@ -109,7 +109,7 @@ static tenon_status build_host_step(tenon_cx *cx, tenon_buf *model, tenon_networ
     pb_buf(&graph, cx);
     pb_node(&graph, 1, "Relu", "", "x", "r", NULL);
     pb_node(&graph, 1, "Det", "", "r", "y", NULL);
-    pb_value(&graph, 11, "x", 1, "3,4,4");
+    pb_value(&graph, 11, "x", 1, "3,90,90");
     pb_value(&graph, 12, "y", 1, "3");
     pb_model(model, &graph, 13);
     tenon_status status = tenon_network_read(cx, model->data, model->length, NULL, network);
@@ -121,7 +121,7 @@ static tenon_status build_host_step(tenon_cx *cx, tenon_buf *model, tenon_networ
     return status;
 }
 
-/* No kernel does a determinant: the run waits there, as inspect says, and the step in front of it does not. */
+/* No kernel does a determinant of that size: the run waits there, as inspect says, and the step in front of it does not. */
 static int host_step_in_child(void)
 {
     tenon_cx *cx;

@@ -406,6 +406,19 @@ static const test_case cases[] = {
     {"gather in another order stays", NULL,
      "graph(x: f32[4]) {\n i: i64[4] = const {0,1,3,2}\n g = gather(x, i)\n y = relu(g)\n return y\n}",
          "0=gather(x,w); 1=relu(0)"},
+    {"vector times matrix", "products", "graph(x: f32[4], y: f32[2,4,3]) {\n z = matmul(x, y)\n return z\n}",
+     "0=reshape(x,1x4); 1=matmul(0,y); 2=reshape(1,2x3)"},
+    {"vector times vector", "products", "graph(x: f32[n], y: f32[n] where n=1..9@4) {\n z = matmul(x, y)\n return z\n}",
+     "0=reshape(x,1xn); 1=reshape(y,nx1); 2=matmul(0,1); 3=reshape(2)"},
+    {"equation of an attention", "products",
+     "graph(q: f32[b,5,2,8], k: f32[b,7,2,8] where b=1..4@2) {\n y = einsum(q, k) equation=\"bihd,bjhd->bhij\"\n return y\n}",
+     "0=transpose(q perm=0+2+1+3); 1=transpose(k perm=0+2+3+1); 2=matmul(0,1)"},
+    {"equation that sums", "products", "graph(x: f32[3,4,5]) {\n y = einsum(x) equation=\"abc->ca\"\n return y\n}",
+     "0=reduce_sum(x axes=1 keepdims=0); 1=transpose(0 perm=1+0)"},
+    {"equation of an outer product", "products", "graph(x: f32[3], y: f32[4,5]) {\n z = einsum(x, y) equation=\"a,bc->ab\"\n return z\n}",
+     "0=reduce_sum(y axes=1 keepdims=0); 1=reshape(x,3x1); 2=reshape(0,1x4); 3=mul(1,2)"},
+    {"equation with a diagonal stays", "products", "graph(x: f32[3,3]) {\n y = einsum(x) equation=\"ii->i\"\n return y\n}",
+     "0=einsum(x equation=\"ii->i\")"},
 };
 
 /* ---- events ---- */
