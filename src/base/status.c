@@ -26,7 +26,28 @@ tenon_status tenon_fail(tenon_cx *cx, tenon_status status, const char *file, int
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     set_message(cx, status, text);
+    cx->failures++;
     return tenon_trail(cx, status, file, line);
+}
+
+tenon_guard tenon_guard_begin(tenon_cx *cx)
+{
+    if (cx) cx->guards++;
+    return (tenon_guard){.cx = cx, .failures = cx ? cx->failures : 0};
+}
+
+void tenon_guard_end(tenon_guard *guard)
+{
+    tenon_cx *cx = guard->cx;
+    if (!cx) return;
+    cx->guards--;
+    if (guard->known && guard->status == TENON_OK) cx->failures = guard->failures;
+    if (cx->failures != guard->failures && cx->guards == 0) tenon_record(cx, cx->status, cx->message);
+}
+
+void tenon_record(tenon_cx *cx, tenon_status status, const char *message)
+{
+    if (cx->error_fn) cx->error_fn(cx->error_user, status, message);
 }
 
 tenon_status tenon_trail(tenon_cx *cx, tenon_status status, const char *file, int line)
@@ -49,6 +70,8 @@ tenon_status tenon_fail_in(tenon_cx *cx, tenon_status status, const char *format
     int length = vsnprintf(text, TENON_MESSAGE_BYTES, format, args);
     va_end(args);
     length = TENON_MIN(TENON_MAX(length, 0), TENON_MESSAGE_BYTES - 1);
+    /* the reason, which is last, and what is nearest to it stay; there may be no end of what is around it */
+    if ((size_t)length + strlen(cx->message) >= TENON_MESSAGE_BYTES) return status;
     memcpy(text + length, cx->message, strlen(cx->message) + 1);
     set_message(cx, status, text);
     return status;
@@ -121,6 +144,8 @@ void tenon_cx_init_child(tenon_cx *cx, const tenon_cx *parent)
     cx->log_topics = parent->log_topics;
     cx->progress_fn = parent->progress_fn;
     cx->progress_user = parent->progress_user;
+    cx->error_fn = parent->error_fn;
+    cx->error_user = parent->error_user;
 }
 
 static void *out_of_memory(tenon_cx *cx, size_t bytes)

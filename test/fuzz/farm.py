@@ -135,7 +135,7 @@ class Farm:
         self.table(f"{(time.monotonic() - begin) / 60:.1f} minutes, {len(self.workers)} processes")
 
     def table(self, title):
-        print(f"\n{title}\n{'target':10}{'processes':>10}{'executions':>14}{'CPU hours':>11}{'edges':>8}{'features':>10}"
+        print(f"\n{title}\n{'target':10}{'processes':>10}{'executions':>14}{'CPU minutes':>13}{'edges':>8}{'features':>10}"
               f"{'corpus':>8}{'failures':>10}")
         total = [0, 0, 0.0, 0]
         for target in self.targets:
@@ -149,9 +149,9 @@ class Farm:
             crashes = sum(w.crashes for w in mine)
             corpus = len(os.listdir(os.path.join(self.out, "corpus", target)))
             edges, features = max(w.coverage for w in mine), max(w.features for w in mine)
-            print(f"{target:10}{len(mine):10}{runs:14,}{cpu / 3600:11.2f}{edges:8}{features:10}{corpus:8}{crashes:10}")
+            print(f"{target:10}{len(mine):10}{runs:14,}{cpu / 60:13.1f}{edges:8}{features:10}{corpus:8}{crashes:10}")
             total = [t + x for t, x in zip(total, (len(mine), runs, cpu, crashes))]
-        print(f"{'all':10}{total[0]:10}{total[1]:14,}{total[2] / 3600:11.2f}{'':26}{total[3]:10}", flush=True)
+        print(f"{'all':10}{total[0]:10}{total[1]:14,}{total[2] / 60:13.1f}{'':26}{total[3]:10}", flush=True)
 
 
 def cpu_seconds(pid):
