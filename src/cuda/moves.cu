@@ -29,6 +29,14 @@ static __device__ __forceinline__ void tenon_none(tenon_element *v)
     for (int i = 0; i < VECTOR * (int)sizeof(tenon_element); i++) p[i] = 0;
 }
 
+/* Every element is the one of these bits. */
+static __device__ __forceinline__ void tenon_fill(unsigned long long bits, tenon_element *v)
+{
+#pragma unroll
+    for (int i = 0; i < VECTOR * (int)sizeof(tenon_element); i++)
+        ((unsigned char *)v)[i] = (unsigned char)(bits >> i % (int)sizeof(tenon_element) * 8);
+}
+
 /* An index counts from the end when negative. */
 static __device__ __forceinline__ long long tenon_wrap(long long i, long long size)
 {
@@ -176,29 +184,46 @@ static __device__ __forceinline__ long long tenon_pad_source(long long i, long l
     return MODE == PAD_WRAP || r < d ? r : period - r;
 }
 
-/* The pads are read from memory: source 1, all begins first; of the axes that source 3 names. AXES of them. */
 static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const unsigned *c, tenon_element *v)
 {
     long long from = 0;
     bool inside = true;
 #pragma unroll
     for (int i = 0; i < RANK0; i++) {
-        long long begin = 0;
-#pragma unroll
-        for (int k = 0; k < AXES; k++) {
-            long long axis = k;
-            #if HAS_AXES
-            axis = (long long)tenon_source<AXES_TYPE>(args, 3)[k * tenon_src_step(args, 3, 0)];
-#endif
-            if ((axis < 0 ? axis + RANK0 : axis) == i) begin = tenon_index(args, k * tenon_src_step(args, 1, 0));
-        }
-        const long long at = tenon_pad_source((long long)c[i] - begin, tenon_src_dim(args, 0, i));
+        const long long at = tenon_pad_source((long long)c[i] - tenon_param(args, i), tenon_src_dim(args, 0, i));
         inside &= at >= 0;
         from += at * tenon_src_step(args, 0, i);
     }
-    if (inside) tenon_take(args, 0, from, v);
-    else if (HAS_VALUE) v[0] = *tenon_source<tenon_element>(args, 2);
-    else tenon_none(v);
+    if (inside) {
+        tenon_take(args, 0, from, v);
+        return;
+    }
+    tenon_fill(FILL_BITS, v);
+#if FILL_SOURCE
+#pragma unroll
+    for (int i = 0; i < VECTOR; i++) v[i] = *tenon_source<tenon_element>(args, 2);
+#endif
+}
+#endif
+
+#if defined(MOVE_SLICE)
+static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const unsigned *c, tenon_element *v)
+{
+    long long from = tenon_param(args, 0);
+#pragma unroll
+    for (int i = 0; i < RANK0; i++) from += (long long)c[i] * tenon_param(args, 1 + i);
+    tenon_take(args, 0, from, v);
+}
+#endif
+
+#if defined(MOVE_RESHAPE)
+/* Both are dense: the element has the same number in both. */
+static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const unsigned *c, tenon_element *v)
+{
+    long long from = 0;
+#pragma unroll
+    for (int i = 0; i < RANK; i++) from = from * tenon_domain(args, i) + c[i];
+    tenon_take(args, 0, from, v);
 }
 #endif
 
@@ -344,17 +369,11 @@ static __device__ __forceinline__ void tenon_pick(const tenon_args &, const unsi
 #if defined(MOVE_RANGE)
 static __device__ __forceinline__ void tenon_pick(const tenon_args &args, const unsigned *c, tenon_element *v)
 {
-    const tenon_number start = tenon_to<tenon_number>::value(*tenon_source<tenon_element>(args, 0)),
-                       delta = tenon_to<tenon_number>::value(*tenon_source<tenon_element>(args, 2));
-    v[0] = tenon_make<tenon_element>(start + (tenon_number)c[0] * delta);
+    v[0] = tenon_make<tenon_element>((tenon_number)START + (tenon_number)c[0] * (tenon_number)DELTA);
 }
 #endif
 #if defined(MOVE_CONSTANT_OF_SHAPE)
-static __device__ __forceinline__ void tenon_pick(const tenon_args &, const unsigned *, tenon_element *v)
-{
-#pragma unroll
-    for (int i = 0; i < VECTOR; i++) v[i] = (tenon_element)FILL_BITS;
-}
+static __device__ __forceinline__ void tenon_pick(const tenon_args &, const unsigned *, tenon_element *v) { tenon_fill(FILL_BITS, v); }
 #endif
 
 /* ---- the kernel ---- */

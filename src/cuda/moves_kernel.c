@@ -90,6 +90,7 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
         for (int k = 0; k < tensor[t]->rank; k++) *number++ = tensor[t]->dim[k];
         for (int k = 0; k < tensor[t]->rank; k++) *number++ = tensor[t]->stride[k];
     }
+    TENON_TRY(tenon_cuda_moves_params(cx, b, m, number));
     tenon_cuda_space_sizes(s, tenon_cuda_moves_domain(b, m, true), size);
     for (int j = 0; j < s->rank; j++) total *= size[j];
     if (total > INT32_MAX) return TENON_FAIL(cx, TENON_UNSUPPORTED, "cuda: a move of %lld elements, 32-bit indices reach %d",
@@ -117,9 +118,11 @@ MOVE(gather_nd);
 MOVE(one_hot);
 MOVE(pad);
 MOVE(range);
+MOVE(reshape);
 MOVE(reverse_sequence);
 MOVE(scatter_elements);
 MOVE(scatter_nd);
+MOVE(slice);
 MOVE(space_to_depth);
 MOVE(split);
 MOVE(tile);

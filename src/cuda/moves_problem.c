@@ -2,12 +2,14 @@
 /* Problems of moves: which operator reads which sources how, and what of that allows vectors. */
 #include "cuda/moves_problem.h"
 
+#include "op/pad.h"
+
 #include <inttypes.h>
 #include <string.h>
 
 enum {
-    CONCAT, SPLIT, GATHER, GATHER_ELEMENTS, GATHER_ND, SCATTER_ELEMENTS, SCATTER_ND, PAD, TILE, EXPAND, DEPTH_TO_SPACE,
-        SPACE_TO_DEPTH,
+    CONCAT, SPLIT, GATHER, GATHER_ELEMENTS, GATHER_ND, SCATTER_ELEMENTS, SCATTER_ND, PAD, TILE, EXPAND, SLICE, RESHAPE,
+    DEPTH_TO_SPACE, SPACE_TO_DEPTH,
     REVERSE_SEQUENCE, TRILU, ONE_HOT, EYE_LIKE, RANGE, CONSTANT_OF_SHAPE, KINDS
 };
 static const struct { const tenon_op *op; const char *name; } kinds[KINDS] = {
@@ -15,6 +17,7 @@ static const struct { const tenon_op *op; const char *name; } kinds[KINDS] = {
     [GATHER_ELEMENTS] = {&tenon_op_gather_elements, "GATHER_ELEMENTS"}, [GATHER_ND] = {&tenon_op_gather_nd, "GATHER_ND"},
     [SCATTER_ELEMENTS] = {&tenon_op_scatter_elements, "SCATTER_ELEMENTS"}, [SCATTER_ND] = {&tenon_op_scatter_nd, "SCATTER_ND"},
     [PAD] = {&tenon_op_pad, "PAD"}, [TILE] = {&tenon_op_tile, "TILE"}, [EXPAND] = {&tenon_op_expand, "EXPAND"},
+    [SLICE] = {&tenon_op_slice, "SLICE"}, [RESHAPE] = {&tenon_op_reshape, "RESHAPE"},
     [DEPTH_TO_SPACE] = {&tenon_op_depth_to_space, "DEPTH_TO_SPACE"}, [SPACE_TO_DEPTH] = {&tenon_op_space_to_depth,
         "SPACE_TO_DEPTH"},
     [REVERSE_SEQUENCE] = {&tenon_op_reverse_sequence, "REVERSE_SEQUENCE"}, [TRILU] = {&tenon_op_trilu, "TRILU"},
@@ -24,7 +27,7 @@ static const struct { const tenon_op *op; const char *name; } kinds[KINDS] = {
 };
 
 /* What moves.cu knows under these names; 0 where an operator has no such thing. */
-typedef struct names { int64_t batch, depth, axes, mode, block, crd, k, upper, reduction; } names;
+typedef struct names { int64_t batch, depth, mode, block, crd, k, upper, reduction; } names;
 
 static int64_t attr_int(const tenon_node *n, const char *name)
 {
@@ -53,10 +56,7 @@ static void find_names(const tenon_cuda_moves *m, const tenon_node *n, names *ou
     *out = (names){.batch = attr_int(n, "batch_dims"), .block = attr_int(n, "blocksize"), .k = attr_int(n, "k"), .upper = attr_int(n, "upper")};
     if (m->kind == REVERSE_SEQUENCE) out->batch = wrap_axis(tenon_node_int(n, "batch_axis"), rank);
     if (m->kind == GATHER_ND || m->kind == SCATTER_ND) out->depth = const_size(n->src[1], n->src[1]->type.rank - 1);
-    if (m->kind == PAD) {
-        out->mode = word_of(tenon_node_attr(n, "mode")->s, pad_mode, 4);
-        out->axes = src_of(n, 3) ? const_size(n->src[3], 0) : rank;
-    }
+    if (m->kind == PAD) out->mode = word_of(tenon_node_attr(n, "mode")->s, pad_mode, 4);
     if (m->kind == DEPTH_TO_SPACE || m->kind == SPACE_TO_DEPTH) out->crd = strcmp(tenon_node_attr(n, "mode")->s, "CRD") == 0;
     if (m->kind == SCATTER_ELEMENTS || m->kind == SCATTER_ND) out->reduction = word_of(tenon_node_attr(n, "reduction")->s,
         reduction, 5);
@@ -117,6 +117,7 @@ static int along(const tenon_cuda_moves *m, const tenon_node *n, const names *k,
     case EXPAND:
         a -= result - rank0;
         return s || a < 0 || (m->kind == EXPAND && n->src[0]->type.dim[a] != m->domain->type.dim[a + result - rank0]) ? -1 : a;
+    case PAD: return s == 0 && m->params_known && !m->param[a] && n->src[0]->type.dim[a] == m->domain->type.dim[a] ? a : -1;
     case DEPTH_TO_SPACE:
     case SPACE_TO_DEPTH: return a == 1 && !k->crd ? 1 : -1;
     case REVERSE_SEQUENCE: return s || a == m->axis || a == k->batch ? -1 : a;
@@ -135,6 +136,7 @@ static const char *add_sources(const tenon_problem *p, const tenon_node *n, cons
         tenon_cuda_move_source *s = &m->source[i];
         s->value = m->kind == SPLIT ? n->dst[i] : n->src[i];
         s->along = -1;
+        if (m->kind != SPLIT && s->value && s->value->is_const && tenon_problem_src(p, s->value) < 0) s->value = NULL; /* a parameter */
         if (!s->value) {
             if (m->kind == SPLIT) return "a part that is not wanted";
             continue;
@@ -161,9 +163,77 @@ static const char *check(const tenon_node *n, const names *k, const tenon_cuda_m
     if (m->kind == ONE_HOT && !tenon_cuda_type(n->src[0]->type.dtype)) return "the type of the indices";
     if (m->kind != ONE_HOT && m->kind != CONCAT && src_of(n, 1) &&
         !tenon_cuda_type(n->src[1]->type.dtype)) return "the type of the indices";
-    if (k->depth < 0 || k->axes < 0) return "a rank that is not known";
-    if (k->axes > TENON_MAX_RANK) return "more pads than axes";
+    return k->depth < 0 ? "a rank that is not known" : NULL;
+}
+
+/* ---- parameters ---- */
+static bool is_source(const tenon_problem *p, const tenon_node *n, int i)
+{
+    return src_of(n, i) && tenon_problem_src(p, n->src[i]) >= 0;
+}
+
+static bool is_dense_row(const tenon_format *f) { return f->layout == TENON_ROW && !f->ld; }
+
+/* Constant pads do not depend on shapes: all the source's dims may be anything. */
+static bool known_begins(const tenon_node *n, int64_t *begin)
+{
+    const tenon_tensor *pads = n->src[1]->data, *axes = src_of(n, 3) ? n->src[3]->data : NULL;
+    const int rank = n->src[0]->type.rank;
+    if (!pads || (src_of(n, 3) && !axes)) return false;
+    const int64_t count = tenon_tensor_count(pads) / 2;
+    memset(begin, 0, (size_t)rank * sizeof *begin);
+    for (int64_t k = 0; k < count; k++) {
+        const int64_t axis = axes ? tenon_tensor_get_i64(axes, k) : k, at = axis < 0 ? axis + rank : axis;
+        if (at < 0 || at >= rank) return false;
+        begin[at] = tenon_tensor_get_i64(pads, k);
+    }
+    return true;
+}
+
+static const char *find_params(const tenon_problem *p, const tenon_node *n, tenon_cuda_moves *m)
+{
+    const int rank = n->src[0]->type.rank;
+    if (m->kind == PAD || m->kind == SLICE || m->kind == RESHAPE)
+        for (int i = 1; i < n->src_count; i++)
+            if ((m->kind != PAD || i != 2) && !tenon_problem_has_param(p, n, i)) return "what it does is not in the problem";
+    if (m->kind == PAD && src_of(n, 2) && !is_source(p, n, 2) && (!n->src[2]->data || n->src[2]->type.dtype != n->src[0]->type.dtype))
+        return "a value of another type";
+    if (m->kind == PAD) {
+        m->param_count = rank;
+        m->params_known = known_begins(n, m->param);
+    }
+    if (m->kind == SLICE) m->param_count = rank + 1;
+    if (m->kind == RESHAPE && (tenon_problem_src(p, n->src[0]) < 0 || !is_dense_row(&p->src[tenon_problem_src(p, n->src[0])].format)))
+        return "a reshape of what is not dense row-major";
+    if (m->kind != RANGE || tenon_is_float(n->dst[0]->type.dtype) || is_source(p, n, 0) || is_source(p, n, 2)) return NULL;
+    m->param_count = 2;
+    m->params_known = n->src[0]->data && n->src[2]->data;
+    for (int i = 0; m->params_known && i < 2; i++) m->param[i] = tenon_tensor_get_i64(n->src[2 * i]->data, 0);
     return NULL;
+}
+
+tenon_status tenon_cuda_moves_params(tenon_cx *cx, const tenon_bind *b, const tenon_cuda_moves *m, int64_t *out)
+{
+    const tenon_node *n = b->problem->anchor[0].node;
+    int64_t given[4][TENON_MAX_RANK], pads[2 * TENON_MAX_RANK], axes[TENON_MAX_RANK], dim[TENON_MAX_RANK];
+    int count[4] = {0};
+    if (!m->param_count || m->params_known) return TENON_OK;
+    if (m->kind == RANGE) {
+        TENON_TRY(tenon_bind_ints(cx, b, n->src[0], 1, &out[0], &count[0]));
+        return tenon_bind_ints(cx, b, n->src[2], 1, &out[1], &count[0]);
+    }
+    const tenon_tensor *x = &b->src[tenon_problem_src(b->problem, n->src[0])];
+    if (m->kind == PAD) {
+        TENON_TRY(tenon_bind_ints(cx, b, n->src[1], 2 * TENON_MAX_RANK, pads, &count[0]));
+        TENON_TRY(tenon_bind_ints(cx, b, src_of(n, 3), TENON_MAX_RANK, axes, &count[1]));
+        return tenon_pad_box(cx, x, pads, count[0], axes, count[1], out, dim);
+    }
+    for (int i = 0; i < 4; i++) TENON_TRY(tenon_bind_ints(cx, b, src_of(n, i + 1), TENON_MAX_RANK, given[i], &count[i]));
+    TENON_TRY(tenon_slice_box(cx, x, (const int64_t (*)[TENON_MAX_RANK])given, count, &out[0], dim, &out[1]));
+    const int64_t *domain = tenon_cuda_moves_domain(b, m, false);
+    for (int i = 0; i < x->rank; i++)
+        if (dim[i] != domain[i]) return TENON_FAIL(cx, TENON_INVALID, "slice: axis %d of the result has another size", i);
+    return TENON_OK;
 }
 
 const char *tenon_cuda_moves_make(const tenon_problem *p, tenon_cuda_moves *m)
@@ -182,6 +252,7 @@ const char *tenon_cuda_moves_make(const tenon_problem *p, tenon_cuda_moves *m)
     find_names(m, n, &k);
     const char *why = make_space(p, n, m);
     if (!why) why = check(n, &k, m, a->post != NULL);
+    if (!why) why = find_params(p, n, m);
     if (!why) why = add_sources(p, n, &k, m);
     m->bounded = true;
     for (int i = 0; !why && i < m->domain->type.rank; i++) m->bounded &= !tenon_dim_depends_on_data(p->graph->dims,
@@ -224,7 +295,7 @@ int tenon_cuda_moves_numbers(const tenon_cuda_moves *m)
     int count = tenon_cuda_space_numbers(&m->space);
     for (int i = 0; i < m->source_count; i++)
         if (m->source[i].value) count += 2 * m->source[i].value->type.rank;
-    return count;
+    return count + (m->params_known ? 0 : m->param_count);
 }
 
 /* ---- text ---- */
@@ -245,6 +316,40 @@ static void print_sources(const tenon_cuda_moves *m, tenon_buf *b, bool steps)
         }
     }
     tenon_buf_str(b, "    }\n    return 0;\n}\n");
+}
+
+static void print_params(const tenon_cuda_moves *m, tenon_buf *b)
+{
+    const int first = tenon_cuda_moves_numbers(m) - (m->params_known ? 0 : m->param_count);
+    tenon_buf_str(b, "static __device__ __forceinline__ long long tenon_param(const tenon_args &args, int i)\n{\n    switch (i) {\n");
+    for (int i = 0; i < m->param_count; i++) {
+        if (m->params_known) tenon_buf_printf(b, "    case %d: return %" PRId64 "ll;\n", i, m->param[i]);
+        else tenon_buf_printf(b, "    case %d: return args.shape[%d];\n", i, first + i);
+    }
+    tenon_buf_str(b, "    }\n    return 0;\n}\n");
+}
+
+/* The bits of a constant of one element. */
+static uint64_t bits_of(const tenon_tensor *t)
+{
+    uint64_t bits = 0;
+    if (t) memcpy(&bits, t->data, TENON_MIN(tenon_dtype_bytes(t->dtype, 1), sizeof bits));
+    return bits;
+}
+
+/* Start or delta of a range, as a number that the kernel reckons with. */
+static void print_range(const tenon_problem *p, const tenon_node *n, int i, const char *name, tenon_buf *b)
+{
+    if (is_source(p, n, i)) {
+        tenon_buf_printf(b, "#define %s tenon_to<tenon_number>::value(*tenon_source<tenon_element>(args, %d))\n", name, i);
+    } else if (!tenon_is_float(n->dst[0]->type.dtype)) {
+        tenon_buf_printf(b, "#define %s tenon_param(args, %d)\n", name, i / 2);
+    } else {
+        const double v = tenon_tensor_get_f64(n->src[i]->data, 0);
+        int64_t bits;
+        memcpy(&bits, &v, sizeof bits);
+        tenon_buf_printf(b, "#define %s __longlong_as_double(%" PRId64 "ll)\n", name, bits);
+    }
 }
 
 static void print_axes(const tenon_cuda_moves *m, tenon_buf *b)
@@ -287,18 +392,9 @@ static void print_types(const tenon_node *n, const names *k, const tenon_cuda_mo
     if (m->kind == ONE_HOT)
         tenon_buf_printf(b, "#define X_TYPE %s\n#define ONE_HOT_NUMBER %s\n", tenon_cuda_type(n->src[0]->type.dtype),
                          tenon_is_float(n->src[0]->type.dtype) ? "double" : "long long");
-    else if (m->kind != CONCAT && src_of(n, 1)) tenon_buf_printf(b, "#define INDEX_TYPE %s\n",
+    else if (m->kind != CONCAT && m->kind != RANGE && src_of(n, 1)) tenon_buf_printf(b, "#define INDEX_TYPE %s\n",
         tenon_cuda_type(n->src[1]->type.dtype));
-    if (m->kind == PAD && src_of(n, 3)) tenon_buf_printf(b, "#define AXES_TYPE %s\n", tenon_cuda_type(n->src[3]->type.dtype));
     tenon_buf_printf(b, "#define UNSIGNED64 %d\n", t == TENON_U64);
-}
-
-static void print_fill(const tenon_node *n, tenon_buf *b)
-{
-    const tenon_tensor *value = tenon_node_attr(n, "value")->tensor;
-    uint64_t bits = 0;
-    if (value) memcpy(&bits, value->data, TENON_MIN(tenon_dtype_bytes(value->dtype, 1), sizeof bits));
-    tenon_buf_printf(b, "#define FILL_BITS 0x%" PRIx64 "ull\n", bits);
 }
 
 void tenon_cuda_moves_print(const tenon_problem *p, const tenon_cuda_moves *m, tenon_buf *b)
@@ -312,15 +408,21 @@ void tenon_cuda_moves_print(const tenon_problem *p, const tenon_cuda_moves *m, t
     tenon_buf_printf(b, "#define MOVE_%s\n#define SOURCES %d\n#define RANK0 %d\n#define RANK1 %d\n#define AXIS %d\n",
         kinds[m->kind].name, m->source_count,
                      n->src[0]->type.rank, src_of(n, 1) ? n->src[1]->type.rank : 0, m->axis);
-    tenon_buf_printf(b, "#define BATCH %" PRId64 "\n#define DEPTH %" PRId64 "\n#define AXES %" PRId64 "\n"
+    tenon_buf_printf(b, "#define BATCH %" PRId64 "\n#define DEPTH %" PRId64 "\n"
         "#define MODE %" PRId64 "\n#define BLOCK %" PRId64 "\n#define CRD %" PRId64 "\n",
-                     k.batch, k.depth, k.axes, k.mode, k.block, k.crd);
-    tenon_buf_printf(b, "#define K %" PRId64 "ll\n#define UPPER %" PRId64 "\n#define REDUCTION %" PRId64 "\n#define HAS_K %d\n"
-        "#define HAS_AXES %d\n#define HAS_VALUE %d\n", k.k,
-                     k.upper, k.reduction, m->kind == TRILU && src_of(n, 1) != NULL, src_of(n, 3) != NULL, m->kind == PAD &&
-                         src_of(n, 2) != NULL);
+                     k.batch, k.depth, k.mode, k.block, k.crd);
+    tenon_buf_printf(b, "#define K %" PRId64 "ll\n#define UPPER %" PRId64 "\n#define REDUCTION %" PRId64 "\n#define HAS_K %d\n", k.k,
+                     k.upper, k.reduction, m->kind == TRILU && src_of(n, 1) != NULL);
     tenon_buf_printf(b, "#define REPEATS %d\n#define TO_SPACE %d\n", m->kind == TILE, m->kind == DEPTH_TO_SPACE);
-    if (m->kind == CONSTANT_OF_SHAPE) print_fill(n, b);
+    const tenon_tensor *fill = m->kind == CONSTANT_OF_SHAPE ? tenon_node_attr(n, "value")->tensor
+                               : m->kind == PAD && src_of(n, 2) ? n->src[2]->data : NULL;
+    tenon_buf_printf(b, "#define FILL_BITS 0x%" PRIx64 "ull\n#define FILL_SOURCE %d\n", bits_of(fill),
+                     m->kind == PAD && is_source(p, n, 2));
+    if (m->kind == RANGE) {
+        print_range(p, n, 0, "START", b);
+        print_range(p, n, 2, "DELTA", b);
+    }
+    print_params(m, b);
     print_sources(m, b, false);
     print_sources(m, b, true);
     print_axes(m, b);

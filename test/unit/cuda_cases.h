@@ -107,6 +107,18 @@ static const char *const cuda_case[] = {
     "cum_sum:f32,a[1..9]x70x4,axis=1,exclusive=1",
     "transpose:f16,a[1..8]x197x768,perm=0+2+1",
     "copy:f16,2x40x9x8>_:cl",
+    "pad:f16,1x64x9x9:cl,i64:8{0+0+1+1+0+0+1+1}>_:cl",
+    "pad:f16,a[1..9]x40,i64:4{0+3+(a)+2},{0.5},mode=\"reflect\"|relu",
+    "pad:i64,5x9,i64:2{3+2},i64:{7},i64:1{-1}",
+    "tile:f16,a[1..8]x1x64,i64:3{1+197+1}",
+    "expand:f32,a[1..4]x1xb[1..9],i64:3{1+5+(b)}",
+    "slice:f16,a[4..9]x64,i64:1{(a+-2)},i64:1{-100},i64:1{0},i64:1{-1}",
+    "reshape:f32,a[1..9]x4x6,i64:3{0+-1+3}|relu",
+    "constant_of_shape:i64,2{a[1..9]+33},value=f16[1]{1.5}",
+    "range:i64,{0},{a[1..512@128]},{1}",
+    "range:i64,{a[1..40]},{(a*2)},{1}",
+    "range:f16,{0.5},{30},{0.25}",
+    "one_hot:i64,a[1..9]x5,{33},f16:2,axis=1",
 };
 
 #endif
