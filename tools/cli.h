@@ -90,6 +90,8 @@ void cli_session_close(cli_session *s);
 /* Each prints `tenon COMMAND: message` on standard error and gives the exit code. */
 int cli_fail(cli_session *s, const char *format, ...) CLI_FORMAT(2, 3);
 int cli_wrong(cli_session *s, const char *format, ...) CLI_FORMAT(2, 3);
+/* A file that could not be written to its end is removed, so that nobody takes it for whole; what is no plain file is left. errno stays. */
+void cli_discard(const char *path);
 int cli_failed(cli_session *s);  /* the cx's message */
 void cli_bar_clear(cli_session *s);
 /* `done` of `total` of something; draws at most twenty times a second in a phase, and only on a terminal. */

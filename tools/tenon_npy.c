@@ -257,5 +257,7 @@ int cli_npy_write(cli_session *s, const char *path, const tenon_host_tensor *t)
     const size_t head_bytes = MAGIC_BYTES + 4 + length;
     bool ok = fwrite(head, 1, head_bytes, f) == head_bytes && fwrite(t->data, 1, bytes, f) == bytes;
     ok = fclose(f) == 0 && ok;
-    return ok ? CLI_OK : cli_fail(s, "cannot write '%s': %s", path, strerror(errno));
+    if (ok) return CLI_OK;
+    cli_discard(path);
+    return cli_fail(s, "cannot write '%s': %s", path, strerror(errno));
 }

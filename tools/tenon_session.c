@@ -2,9 +2,11 @@
 /* What a command has around it: the library's cx with log and progress sent to the terminal, messages, the progress bar. */
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -98,6 +100,14 @@ int cli_wrong(cli_session *s, const char *format, ...)
     va_end(args);
     fprintf(stderr, "`tenon help%s%s` shows what is possible.\n", s->command ? " " : "", s->command ? s->command : "");
     return CLI_WRONG_USAGE;
+}
+
+void cli_discard(const char *path)
+{
+    const int error = errno;
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) (void)unlink(path);
+    errno = error;
 }
 
 int cli_failed(cli_session *s) { return cli_fail(s, "%s", tenon_cx_message(s->cx)); }

@@ -95,7 +95,10 @@ static bool save_raw(const trt_app *app, const trt_binding *b, const trt_output 
     FILE *f = fopen(path, "wb");
     bool good = f && (!data || fwrite(data, 1, out->bytes, f) == out->bytes);
     good = f && fclose(f) == 0 && good;
-    if (!good) return trt_fail(app, "Cannot write %s: %s", path, strerror(errno));
+    if (!good) {
+        if (f) cli_discard(path);
+        return trt_fail(app, "Cannot write %s: %s", path, strerror(errno));
+    }
     trt_say(app, TRT_I, "Saved '%s' to %s", b->info.name, path);
     return true;
 }

@@ -157,6 +157,7 @@ bool trt_save_json(const trt_app *app, json_t *take_json, const char *path)
     const bool good = take_json && json_dump_file(take_json, path, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0;
     const int error = errno;
     json_decref(take_json);
+    if (!good) cli_discard(path);
     return good || trt_fail(app, "Cannot write %s: %s", path, strerror(error));
 }
 

@@ -3,6 +3,8 @@
    message), then the main graph's scope. Conversion is in import_node.c and convert*.c. */
 #include "onnx/import.h"
 
+#include "base/foreign.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +12,6 @@
 static tenon_status check_magic(tenon_cx *cx, const uint8_t *data, size_t bytes)
 {
     static const struct { uint8_t at, length; const char *magic, *what; } other[] = {
-        {0, 4, "ptrt", "a TensorRT engine: it cannot be read back; give the ONNX model it was built from"},
-        {0, 4, "ftrt", "a TensorRT engine: it cannot be read back; give the ONNX model it was built from"},
         {0, 4, "PK\3\4", "a zip file (a PyTorch checkpoint?): export the model to ONNX, or unpack it"},
         {0, 3, "\x1f\x8b\x08", "compressed by gzip: unpack it first"},
         {0, 4, "\x28\xb5\x2f\xfd", "compressed by zstd: unpack it first"},
@@ -27,6 +27,8 @@ static tenon_status check_magic(tenon_cx *cx, const uint8_t *data, size_t bytes)
         {0, 11, "ir_version:", "ONNX as text: store it in the binary form"},
     };
     if (bytes == 0) return TENON_FAIL(cx, TENON_CORRUPT, "not an ONNX model: the file is empty");
+    const char *foreign = tenon_foreign(data, bytes);
+    if (foreign) return TENON_FAIL(cx, TENON_CORRUPT, "not an ONNX model, but %s", foreign);
     for (size_t i = 0; i < TENON_COUNTOF(other); i++)
         if (bytes >= (size_t)other[i].at + other[i].length && memcmp(data + other[i].at, other[i].magic, other[i].length) == 0)
             return TENON_FAIL(cx, TENON_CORRUPT, "not an ONNX model, but %s", other[i].what);

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/foreign.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -146,10 +147,13 @@ static tenon_status parse_line(tenon_cx *cx, tenon_timing_cache *c, const char *
 static tenon_status parse(tenon_cx *cx, tenon_timing_cache *c, const char *data, size_t bytes)
 {
     const size_t magic = strlen(MAGIC);
-    if (bytes < magic + 17 || memcmp(data, MAGIC, magic) != 0 || data[magic + 16] != '\n')
+    if (bytes < magic + 17 || memcmp(data, MAGIC, magic) != 0 || data[magic + 16] != '\n') {
+        const char *foreign = tenon_foreign(data, bytes);
+        if (foreign) return TENON_FAIL(cx, TENON_CORRUPT, "not a timing cache, but %s", foreign);
         return TENON_FAIL(cx, TENON_CORRUPT,
                           "not a timing cache of Tenon (one of NVIDIA's TensorRT cannot be used: times of other kernels); delete "
-                          "it or name another file");
+                          "it or name another file: `tenon build model.onnx -o model.engine --timing-cache FILE` makes one");
+    }
     char hex[17] = "";
     memcpy(hex, data + magic, 16);
     const char *body = data + magic + 17;

@@ -2,6 +2,7 @@
 /* The engine file's gate: nothing of an image is used before it passed here. Each section is an array of records whose every
    offset, count and index is compared with the section it points into. */
 #include "base/checked.h"
+#include "base/foreign.h"
 #include "run/load.h"
 
 #include <string.h>
@@ -50,15 +51,11 @@ static bool is_string(const tenon_engine *e, uint32_t s) { return s < e->strings
 static tenon_status foreign(checker *k, const uint8_t *data, size_t bytes)
 {
     static const struct { const char *magic; size_t bytes; const char *what; } known[] = {
-        {"ptrt", 4,
-         "a TensorRT plan: Tenon cannot run NVIDIA's plans; rebuild from the ONNX model with "
-         "`tenon build model.onnx -o model.engine`"},
-        {"ftrt", 4,
-         "a TensorRT plan: Tenon cannot run NVIDIA's plans; rebuild from the ONNX model with "
-         "`tenon build model.onnx -o model.engine`"},
         {"PK\x03\x04", 4, "a zip archive (a PyTorch checkpoint?): export the model to ONNX and build an engine from it"},
         {"\x08", 1, "perhaps an ONNX model: build it first with `tenon build`"},
     };
+    const char *what = tenon_foreign(data, bytes);
+    if (what) return CORRUPT(k, "%s is not a Tenon engine but %s", k->what, what);
     for (size_t i = 0; i < TENON_COUNTOF(known); i++)
         if (bytes >= known[i].bytes && memcmp(data, known[i].magic, known[i].bytes) == 0)
             return CORRUPT(k, "%s is not a Tenon engine but %s", k->what, known[i].what);

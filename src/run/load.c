@@ -205,7 +205,8 @@ static tenon_status open_host(tenon_cx *cx, tenon_engine *e, const tenon_load_op
 static tenon_status open_image(tenon_cx *cx, tenon_engine *e, const tenon_load_options *options, const char *what)
 {
     TENON_TRY(tenon_engine_check(cx, e, what));
-    TENON_TRY(open_device(cx, e, options));
+    const tenon_status opened = open_device(cx, e, options);
+    if (opened != TENON_OK) return tenon_fail_in(cx, opened, "%s: ", what);
     TENON_TRY(open_host(cx, e, options));
     e->step_state = tenon_arena_array(&e->arena, e->step_count + 1u, sizeof *e->step_state);
     if (!e->step_state) return TENON_NOMEM;
