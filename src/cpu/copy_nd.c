@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { BLOCK = 16 };
+enum { BLOCK = 16, REPEATED = 1024 /* bytes of a line that is worth repeating in larger pieces */ };
 
 void tenon_copy_make(tenon_copy *c, int rank, const int64_t *dim, const int64_t *dst_stride, const int64_t *src_stride, int bytes,
                      void *dst, const void *src)
@@ -108,10 +108,37 @@ static void run_blocks(const tenon_copy *c, int member, int count)
     }
 }
 
+/* A line that is there several times, one behind the other. */
+static bool repeats_lines(const tenon_nd *nd)
+{
+    const int last = nd->rank - 1;
+    return last > 0 && nd->stride[0][last] == 1 && nd->stride[1][last] == 1 && nd->stride[1][last - 1] == 0 &&
+           nd->stride[0][last - 1] == nd->dim[last];
+}
+
+static void run_repeats(const tenon_copy *c, int member, int count)
+{
+    const tenon_nd *nd = &c->nd;
+    const int axes = nd->rank - 2;
+    const int64_t n = nd->dim[axes + 1], repeats = nd->dim[axes];
+    int64_t row = 0, last = tenon_nd_count(nd, axes), begin = 0, end = repeats;
+    if (last >= 2 * (int64_t)count) tenon_split(last, 1, member, count, &row, &last);
+    else tenon_split(repeats, 1, member, count, &begin, &end);
+    if (row >= last) return;
+    tenon_nd_walk walk;
+    for (tenon_nd_walk_start(&walk, nd, axes, row); row < last; row++, tenon_nd_walk_next(&walk, nd, axes))
+        tenon_fill_run(c->dst + (walk.offset[0] + begin * n) * c->bytes, c->src + walk.offset[1] * c->bytes, (int)(n * c->bytes),
+                       end - begin);
+}
+
 void tenon_copy_run(const tenon_copy *c, int member, int count)
 {
     const tenon_nd *nd = &c->nd;
     if (tenon_nd_count(nd, nd->rank) == 0) return;
+    if (repeats_lines(nd) && nd->dim[nd->rank - 1] * c->bytes <= REPEATED) {
+        run_repeats(c, member, count);
+        return;
+    }
     if (c->across >= 0 && nd->stride[0][nd->rank - 1] == 1) {
         run_blocks(c, member, count);
         return;
