@@ -253,6 +253,27 @@ void tenon_cuda_program_print(const tenon_cuda_program *c, const tenon_cuda_spac
     tenon_buf_str(b, "}\n");
 }
 
+void tenon_cuda_before_print(const tenon_program *p, const int *tensor, const tenon_cuda_space *s, tenon_dtype type, tenon_buf *b)
+{
+    const char *class_ = class_type[p->class_];
+    tenon_cuda_function_print(p, p->class_, "tenon_before_one", b);
+    tenon_buf_str(b, "template <int V, class N> static __device__ __forceinline__ void tenon_before(const tenon_args &args, const long long *at, N *out)\n{\n");
+    for (int i = 0; i < p->operand_count; i++) {
+        if (tensor[i] < 0) continue;
+        tenon_buf_printf(b, "    %s v%d[V];\n", class_, i);
+        print_access(s, b, "load", tensor[i], "v", i);
+    }
+    tenon_buf_printf(b, "#pragma unroll\n    for (int i = 0; i < V; i++) {\n        %s made;\n        tenon_before_one(", class_);
+    for (int i = 0; i < p->operand_count; i++) {
+        if (tensor[i] >= 0) tenon_buf_printf(b, "v%d[i], ", i);
+        else {
+            print_number(b, p->class_, p->operand_value[i]);
+            tenon_buf_str(b, ", ");
+        }
+    }
+    tenon_buf_printf(b, "made);\n        out[i] = tenon_to<N>::value(tenon_make<%s>(made));\n    }\n}\n", tenon_cuda_type(type));
+}
+
 void tenon_cuda_program_print_held(const tenon_cuda_program *c, const tenon_cuda_space *s, tenon_buf *b)
 {
     const tenon_program *p = c->program;

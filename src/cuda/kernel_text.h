@@ -24,6 +24,9 @@ const char *tenon_cuda_program_rejects(const tenon_program *p, tenon_reason *scr
 void tenon_cuda_program_print(const tenon_cuda_program *p, const tenon_cuda_space *s, tenon_buf *b);
 /* The one function alone: NAME(o0, ..., r0, ...); without a program r0 is o0. */
 void tenon_cuda_function_print(const tenon_program *p, tenon_class class_, const char *name, tenon_buf *b);
+/* A program in front of an anchor: tenon_before<V>(args, at, out) gives V neighbours of what the program makes, as a tensor of `type` would
+   hold them, in the numbers of `out`. tensor: of each operand in the space, -1 for a number. */
+void tenon_cuda_before_print(const tenon_program *p, const int *tensor, const tenon_cuda_space *s, tenon_dtype type, tenon_buf *b);
 /* After that, for programs in f32: operands fetched early. tenon_hold<V>(args, at, held) reads them as they are, vectors whole, so all
    that are contiguous must be aligned; tenon_body_held<V>(args, at, anchor, held) is tenon_body without the loads. */
 void tenon_cuda_program_print_held(const tenon_cuda_program *p, const tenon_cuda_space *s, tenon_buf *b);

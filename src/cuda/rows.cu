@@ -4,7 +4,10 @@
        and a block has several rows;
    where the axis across rows is (COLUMNS 1) the neighbours are LANES vectors of columns,
        and a thread has VECTOR rows at once. With
-   HOLD a thread's part of the row stays in registers between the passes, HOLD vectors of it; else each pass reads it again. */
+   HOLD a thread's part of the row stays in registers between the passes, HOLD vectors of it; else each pass reads it again.
+
+   CLUSTER blocks share rows that are long and few: what each knows of its part it writes into the shared memory of all, and all join it in
+   the same order. BEFORE: x is what a program makes of tensor 0 and others. */
 enum {
     ROW_MEAN, ROW_SUM, ROW_MAX, ROW_MIN, ROW_PROD, ROW_L1, ROW_L2, ROW_SUM_SQUARE, ROW_LOG_SUM, ROW_LOG_SUM_EXP, ROW_ARG_MAX,
         ROW_ARG_MIN,
@@ -12,11 +15,19 @@ enum {
 };
 #define IS_ROW(axis) (ROW_MASK >> (axis) & 1)
 #define ALONG (COLUMNS ? VECTOR : 1) /* rows a thread works on */
+#define ALL_SLICES (SLICES * CLUSTER)
+/* Bytes of what threads tell one another, and how often they do. */
+#define ENTRY (KIND == ROW_ARG_MAX || KIND == ROW_ARG_MIN || KIND == ROW_HARDMAX ? sizeof(tenon_found) : sizeof(tenon_number))
+#define TURNS (KIND < ROW_LOG_SUM_EXP || ENTRY == sizeof(tenon_found) ? 1 : 2)
 enum { WARPS = THREADS / 32, LANES = COLUMNS ? THREADS / SLICES : 1, WARP_LANES = LANES < 32 ? LANES : 32 };
 
 typedef ROW_CLASS tenon_number;
 struct tenon_found { tenon_number value; long long at; };
-__shared__ __align__(16) unsigned char tenon_parts[WARPS * ALONG * WARP_LANES * sizeof(tenon_found)];
+__shared__ __align__(16) unsigned char tenon_parts[WARPS * ALONG * WARP_LANES * ENTRY];
+#if CLUSTER > 1
+static_assert(COLUMNS || SLICES == THREADS, "blocks that share a row have one each");
+__shared__ __align__(16) unsigned tenon_slot[TURNS][CLUSTER][ALONG * WARP_LANES][ENTRY / 4];
+#endif
 
 /* ---- where things are ---- */
 static __device__ __forceinline__ unsigned tenon_row_size(const tenon_args &args, int axis)
@@ -91,7 +102,8 @@ static __device__ __forceinline__ tenon_found tenon_other(tenon_found v, int dis
     return tenon_found{__shfl_xor_sync(0xffffffffu, v.value, distance), __shfl_xor_sync(0xffffffffu, v.at, distance)};
 }
 
-template <class T, class JOIN> static __device__ __forceinline__ void tenon_all(T (&v)[ALONG], JOIN join)
+/* Those of a block. */
+template <class T, class JOIN> static __device__ __forceinline__ void tenon_all_here(T (&v)[ALONG], JOIN join)
 {
     const int slices = COLUMNS ? 32 / WARP_LANES : SLICES < 32 ? SLICES : 32; /* of a row in a warp */
     const int shared = COLUMNS ? WARPS : SLICES / 32;                         /* warps that share a row */
@@ -116,6 +128,33 @@ template <class T, class JOIN> static __device__ __forceinline__ void tenon_all(
     }
 }
 
+/* turn: how often they did before. */
+template <class T, class JOIN> static __device__ __forceinline__ void tenon_all(T (&v)[ALONG], int turn, JOIN join)
+{
+    tenon_all_here(v, join);
+#if CLUSTER > 1
+    const int lane = threadIdx.x % WARP_LANES, own = (int)(blockIdx.x % CLUSTER);
+    if (turn == 0) tenon_cluster_wait(); /* all blocks have begun */
+    for (int k = threadIdx.x; k < CLUSTER * WARP_LANES; k += THREADS)
+#pragma unroll
+        for (int i = 0; i < ALONG; i++) {
+            const unsigned *word = (const unsigned *)&v[i];
+            const unsigned to = tenon_cluster_map(tenon_shared(&tenon_slot[turn][own][i * WARP_LANES + lane]), k / WARP_LANES);
+#pragma unroll
+            for (int j = 0; j < (int)ENTRY / 4; j++) asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to + 4 * j), "r"(word[j]) : "memory");
+        }
+    __syncwarp();
+    tenon_cluster_arrive();
+    tenon_cluster_wait();
+#pragma unroll
+    for (int i = 0; i < ALONG; i++) {
+        v[i] = *(const T *)tenon_slot[turn][0][i * WARP_LANES + lane];
+#pragma unroll
+        for (int r = 1; r < CLUSTER; r++) v[i] = join(v[i], *(const T *)tenon_slot[turn][r][i * WARP_LANES + lane]);
+    }
+#endif
+}
+
 static __device__ __forceinline__ tenon_number tenon_plus(tenon_number a, tenon_number b) { return a + b; }
 static __device__ __forceinline__ tenon_number tenon_larger(tenon_number a, tenon_number b) { return b > a ? b : a; }
 static __device__ __forceinline__ tenon_number tenon_smaller(tenon_number a, tenon_number b) { return b < a ? b : a; }
@@ -125,19 +164,24 @@ static __device__ __forceinline__ tenon_number tenon_times(tenon_number a, tenon
 struct tenon_part {
     long long base[TENSORS];
     unsigned vectors, slice;
+    mutable int turn; /* of what its rows' threads tell one another */
     tenon_number held[HOLD ? HOLD : 1][VECTOR];
 
     __device__ __forceinline__ void load(const tenon_args &args, unsigned e, tenon_number *v) const
     {
         long long at[TENSORS];
         tenon_within(args, e, base, at);
+#if BEFORE
+        tenon_before<VECTOR>(args, at, v);
+#else
         tenon_load<X_TYPE, VECTOR, X_ACCESS>(args.at[0], at[0], tenon_step(args, 0, RANK - 1), args.aligned & 1, v);
+#endif
     }
     __device__ __forceinline__ void fetch(const tenon_args &args)
     {
 #pragma unroll
         for (int k = 0; k < HOLD; k++)
-            if (k * SLICES + slice < vectors) load(args, k * SLICES + slice, held[k]);
+            if (k * ALL_SLICES + slice < vectors) load(args, k * ALL_SLICES + slice, held[k]);
     }
     /* f(e, values) of each vector */
     template <class F> __device__ __forceinline__ void each(const tenon_args &args, F f) const
@@ -145,10 +189,10 @@ struct tenon_part {
         if (HOLD) {
 #pragma unroll
             for (int k = 0; k < HOLD; k++)
-                if (k * SLICES + slice < vectors) f(k * SLICES + slice, held[k]);
+                if (k * ALL_SLICES + slice < vectors) f(k * ALL_SLICES + slice, held[k]);
         } else {
 #pragma unroll 4
-            for (unsigned e = slice; e < vectors; e += SLICES) {
+            for (unsigned e = slice; e < vectors; e += ALL_SLICES) {
                 tenon_number v[VECTOR];
                 load(args, e, v);
                 f(e, v);
@@ -166,7 +210,7 @@ struct tenon_part {
 #pragma unroll
             for (int i = 0; i < VECTOR; i++) out[COLUMNS ? i : 0] = join(out[COLUMNS ? i : 0], step(v[i], COLUMNS ? i : 0));
         });
-        tenon_all(out, join);
+        tenon_all(out, turn++, join);
     }
 };
 
@@ -231,7 +275,7 @@ static __device__ __forceinline__ void tenon_find(const tenon_args &args, const 
             to = tenon_better(to, mine);
         }
     });
-    tenon_all(best, tenon_better);
+    tenon_all(best, part.turn++, tenon_better);
 }
 
 /* ---- rows of results ---- */
@@ -306,23 +350,27 @@ static __device__ __forceinline__ void tenon_normalise(const tenon_args &args, c
 extern "C" __global__ void __launch_bounds__(THREADS) tenon_rows(const __grid_constant__ tenon_args args)
 {
     tenon_part part;
-    const unsigned length = tenon_length(args);
+    const unsigned length = tenon_length(args), block = blockIdx.x / CLUSTER, first = blockIdx.x % CLUSTER * SLICES;
     unsigned row;
+#if CLUSTER > 1
+    tenon_cluster_arrive_relaxed();
+#endif
+    part.turn = 0;
 #pragma unroll
     for (int t = 0; t < TENSORS; t++) part.base[t] = 0;
     bool there = true;
     if (COLUMNS) {
         const unsigned columns = (unsigned)tenon_size(args, RANK - 1) / VECTOR, blocks = (columns + LANES - 1) / LANES;
-        const unsigned column = blocks ? blockIdx.x % blocks * LANES + threadIdx.x % LANES : 0;
-        row = blocks ? blockIdx.x / blocks : 0;
+        const unsigned column = blocks ? block % blocks * LANES + threadIdx.x % LANES : 0;
+        row = blocks ? block / blocks : 0;
         there = column < columns;
 #pragma unroll
         for (int t = 0; t < TENSORS; t++) part.base[t] += (long long)(column * VECTOR) * tenon_step(args, t, RANK - 1);
-        part.slice = threadIdx.x / LANES;
+        part.slice = first + threadIdx.x / LANES;
         part.vectors = length;
     } else {
-        row = blockIdx.x * (THREADS / SLICES) + threadIdx.x / SLICES;
-        part.slice = threadIdx.x % SLICES;
+        row = block * (THREADS / SLICES) + threadIdx.x / SLICES;
+        part.slice = first + threadIdx.x % SLICES;
         part.vectors = length / VECTOR;
     }
     there &= tenon_row(args, row, part.base);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reductions, places of extremes, soft maxima and normalisations: everything that treats a tensor as rows. Rows lie along any axes of any
-   format; sums of the smaller floats are in f32, integers are exact. A program on the result is printed into the kernel.
-   Variants: {elements an access, threads that share a row, threads of a block}; the first is the one of a simple model. */
+   format; sums of the smaller floats are in f32, integers are exact. Programs on x and on the result are printed into the kernel.
+   Variants: {elements an access, threads of a block that share a row, threads of a block, blocks that share a row}; they are offered in the
+   order of a model. */
+#include "cuda/estimate.h"
 #include "cuda/rows_problem.h"
 
 #include "base/checked.h"
@@ -12,12 +14,14 @@
 
 extern const char tenon_cuda_src_rows[];
 
-enum { P_VECTOR, P_SLICES, P_THREADS, BLOCK_MOST = 512, HELD_MOST = 64, HOLDS_MOST = 8 };
+enum { P_VECTOR, P_SLICES, P_THREADS, P_CLUSTER, CLUSTER_MOST = 8, BLOCK_MOST = 512, HELD_MOST = 64, HOLDS_MOST = 8 };
 
 typedef struct own {
     tenon_cuda_rows rows;
-    int vector, slices, threads;
+    int vector, slices, threads, cluster;
 } own;
+
+static int cluster_of(const tenon_variant *v) { return v->p[P_CLUSTER] ? v->p[P_CLUSTER] : 1; }
 
 /* ---- how a row is shared ---- */
 static int widest(const tenon_cuda_rows *r)
@@ -72,21 +76,38 @@ static bool good_variant(const tenon_cuda_rows *r, const tenon_variant *v)
     return (!r->columns || threads / slices <= 32) && vector <= widest(r);
 }
 
+/* Blocks share rows where one block has one, or the same columns, and what they tell one another fits. */
+static bool good_cluster(const tenon_cuda_rows *r, const tenon_variant *v, const tenon_device *device)
+{
+    const int cluster = cluster_of(v);
+    if (cluster == 1) return true;
+    if (tenon_cuda_sm(device) < 90 || cluster < 1 || cluster > CLUSTER_MOST || tenon_pow2_up(cluster) != cluster) return false;
+    if (strcmp(r->kind, "ROW_BATCH_NORM") == 0 || tenon_dtype_get(r->space.tensor[0].type->dtype)->bits < 16) return false;
+    return r->columns || v->p[P_SLICES] == v->p[P_THREADS];
+}
+
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
-    static const struct { int by, vector; } change[] = {{1, 1}, {2, 1}, {-2, 1}, {4, 1}, {1, 2}};
+    static const struct { int by, vector, cluster; } change[] = {{1, 1, 1}, {1, 1, 4}, {1, 1, 8}, {1, 1, 2},
+                                                                 {2, 1, 1}, {-2, 1, 1}, {4, 1, 1}, {1, 2, 1}};
     tenon_cuda_rows r;
+    int64_t rows, columns, length;
     int count = 0;
     if (tenon_cuda_rows_make(p, &r)) return 0;
+    tenon_cuda_rows_at_opt(p, &r, &rows, &columns, &length);
     for (size_t i = 0; i < TENON_COUNTOF(change) && count < max; i++) {
-        const int vector = widest(&r);
+        const int vector = widest(&r), cluster = change[i].cluster;
         if (vector / change[i].vector < 1) continue;
         tenon_variant v = modelled(p, &r, vector / change[i].vector, tenon_cuda_multiprocessors(device));
         const int lanes = v.p[P_THREADS] / v.p[P_SLICES], slices = change[i].by < 0 ?
             v.p[P_SLICES] / -change[i].by : v.p[P_SLICES] * change[i].by;
         v.p[P_THREADS] = TENON_MIN(TENON_MAX(r.columns ? lanes * slices : TENON_MAX(v.p[P_THREADS], slices), 32), BLOCK_MOST);
         v.p[P_SLICES] = slices;
-        bool known = !good_variant(&r, &v);
+        v.p[P_CLUSTER] = cluster;
+        /* blocks share rows where one is not enough of them, and each still has something to do */
+        const int64_t work = r.columns ? length : length / v.p[P_VECTOR];
+        const bool idle = cluster > 1 && (work < (int64_t)slices * cluster || rows * (r.columns ? columns : 1) > 1 << 20);
+        bool known = !good_variant(&r, &v) || !good_cluster(&r, &v, device) || idle;
         for (int k = 0; k < count && !known; k++) known = memcmp(&out[k], &v, sizeof v) == 0;
         if (!known) out[count++] = v;
     }
@@ -96,13 +117,18 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
 static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)
 {
     tenon_cuda_rows r;
-    (void)device;
     const char *why = tenon_cuda_rows_make(p, &r);
     if (why) return why;
     const tenon_program *post = p->anchor[0].post;
     if (post && (why = tenon_cuda_program_rejects(post, scratch)) != NULL) return why;
-    if (!good_variant(&r, v)) return "no such variant";
+    if (r.before && (why = tenon_cuda_program_rejects(r.before, scratch)) != NULL) return why;
+    if (!good_variant(&r, v) || !good_cluster(&r, v, device)) return "no such variant";
     return tenon_cuda_space_most(&r.space) > INT32_MAX ? "more elements than 32-bit indices reach" : NULL;
+}
+
+static void use_variant(const tenon_variant *v, own *o)
+{
+    o->vector = v->p[P_VECTOR], o->slices = v->p[P_SLICES], o->threads = v->p[P_THREADS], o->cluster = cluster_of(v);
 }
 
 /* Vectors of a row a thread keeps in registers, or 0: the row is read again. */
@@ -113,7 +139,7 @@ static int holds(const own *o)
     for (int j = 0; j < o->rows.space.rank; j++)
         if (o->rows.row_mask >> j & 1 && !tenon_mul_i64(most, TENON_MAX(o->rows.space.dim[j]->hi, 1), &most)) return 0;
     if (o->rows.groups > 1) most = tenon_ceil_div(most, o->rows.groups);
-    const int64_t each = tenon_ceil_div(o->rows.columns ? most : tenon_ceil_div(most, o->vector), o->slices);
+    const int64_t each = tenon_ceil_div(o->rows.columns ? most : tenon_ceil_div(most, o->vector), (int64_t)o->slices * o->cluster);
     return each <= HOLDS_MOST && each * o->vector <= HELD_MOST ? (int)each : 0;
 }
 
@@ -125,16 +151,16 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuda: no memory for a step");
     const char *why = tenon_cuda_rows_make(p, &o->rows);
     if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.rows: %s", why);
-    o->vector = v->p[P_VECTOR], o->slices = v->p[P_SLICES], o->threads = v->p[P_THREADS];
+    use_variant(v, o);
     tenon_buf b;
     tenon_buf_init(&b, cx);
-    tenon_buf_str(&b, "#include \"prelude.cu\"\n");
+    tenon_buf_str(&b, o->cluster > 1 ? "#include \"prelude.cu\"\n#include \"mma.cu\"\n" : "#include \"prelude.cu\"\n");
     tenon_cuda_rows_print(p, &o->rows, &b);
     TENON_TRY(tenon_cuda_kernel_plan(cx, p, &b, tenon_cuda_src_rows, "tenon_rows", TENON_MAX(tenon_cuda_space_numbers(&o->rows.space), 1), o,
                                      out));
-    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DSLICES=%d -DHOLD=%d",
+    snprintf(out->kernel[0].options, sizeof out->kernel[0].options, "-DTHREADS=%d -DVECTOR=%d -DSLICES=%d -DHOLD=%d -DCLUSTER=%d",
         o->threads, o->vector, o->slices,
-             holds(o));
+             holds(o), o->cluster);
     out->in_place = true;
     return TENON_OK;
 }
@@ -166,16 +192,41 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     rows *= o->rows.groups;
     r->args.shape = b->shape_device;
     r->function = ((const tenon_cuda_kernel *)b->kernel[0])->function;
-    r->grid[0] = (uint32_t)(o->rows.columns ? rows : tenon_ceil_div(rows, o->threads / o->slices));
+    r->grid[0] = (uint32_t)((o->rows.columns ? rows : tenon_ceil_div(rows, o->threads / o->slices)) * o->cluster);
+    r->cluster = (uint32_t)o->cluster;
     r->grid[1] = r->grid[2] = 1;
     r->threads = (uint32_t)o->threads;
     return TENON_OK;
 }
 
+static double cost(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src,
+                   const tenon_tensor *dst)
+{
+    own o;
+    int64_t rows, columns, length;
+    if (tenon_cuda_rows_make(p, &o.rows)) return 1;
+    use_variant(v, &o);
+    tenon_cuda_rows_at_opt(p, &o.rows, &rows, &columns, &length);
+    const tenon_tensor *x = &src[o.rows.x];
+    const double each = (double)tenon_dtype_bytes(x->dtype, (size_t)o.vector);
+    const double units = (double)(o.rows.columns ? length : length / o.vector);
+    const int lanes = o.threads / o.slices, held = holds(&o), turns = o.rows.passes > 2 ? 2 : 1;
+    const double mine = TENON_MAX(units / ((double)o.slices * o.cluster), 1); /* vectors a thread reads, by fours */
+    const int64_t across = tenon_ceil_div(tenon_ceil_div(columns, o.vector), lanes);
+    const double blocks = (double)(o.rows.columns ? rows * across : tenon_ceil_div(rows, lanes));
+    tenon_cuda_work w = {.threads = blocks * o.threads * o.cluster, .in_flight = each * TENON_MIN(mine, held ? held : 4)};
+    for (int i = 0; i < p->src_count; i++) w.bytes += tenon_cuda_bytes(&src[i]);
+    for (int i = 0; i < p->dst_count; i++) w.bytes += tenon_cuda_bytes(&dst[i]);
+    if (!held) w.bytes += 0.5 * (o.rows.passes - 1) * tenon_cuda_bytes(x); /* again, from the cache */
+    w.flops = tenon_problem_flops(p, src, dst) * 2;
+    w.waits = turns * ((o.slices > 32 || o.rows.columns ? 1 : 0.5) + (o.cluster > 1 ? 2 : 0));
+    return tenon_cuda_estimate(device, &w);
+}
+
 #define ROWS(op)                                                                                                            \
     const tenon_tactic tenon_cuda_##op = {                                                                                  \
         .name = "cuda." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .variants = variants, .reject = reject,   \
-        .plan = plan, .bind = bind, .run = tenon_cuda_run, .source_hash_of = "rows" }
+        .plan = plan, .bind = bind, .run = tenon_cuda_run, .cost = cost, .source_hash_of = "rows" }
 ROWS(arg_max);
 ROWS(arg_min);
 ROWS(batch_norm);

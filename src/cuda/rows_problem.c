@@ -146,6 +146,50 @@ static const char *find_groups(const tenon_node *n, tenon_cuda_rows *r)
     return r->by_group && groups == 1 ? "one scale for all channels" : NULL;
 }
 
+/* ---- a program in front ---- */
+static bool same_shape(const tenon_type *a, const tenon_type *b)
+{
+    for (int i = 0; i < a->rank && a->rank == b->rank; i++)
+        if (a->dim[i] != b->dim[i]) return false;
+    return a->rank == b->rank;
+}
+
+/* The operand of x's shape that lies in the order in which the rows are walked; the widest of them. */
+static const char *find_x(const tenon_problem *p, const tenon_node *n, const tenon_program *before, tenon_cuda_rows *r)
+{
+    r->x = -1;
+    for (int i = 0; before && i < before->operand_count; i++) {
+        const tenon_value *v = before->operand[i];
+        if (before->operand_scalar[i]) continue;
+        if (!tenon_cuda_type(v->type.dtype)) return "the type of an operand before it";
+        if (!same_shape(&v->type, &n->src[0]->type)) continue;
+        const int src = tenon_problem_src(p, v);
+        if (src >= 0 && (r->x < 0 || tenon_dtype_get(v->type.dtype)->bits > tenon_dtype_get(p->src[r->x].value->type.dtype)->bits)) r->x = src;
+    }
+    if (!before) r->x = tenon_problem_src(p, n->src[0]);
+    if (r->x >= 0) return NULL;
+    return before ? "nothing before it has the shape of x" : "x is not a source, or the result is not wanted";
+}
+
+static const char *add_before(const tenon_problem *p, tenon_cuda_rows *r)
+{
+    bool placed = false;
+    for (int i = 0; r->before && i < r->before->operand_count; i++) {
+        const tenon_value *v = r->before->operand[i];
+        r->before_tensor[i] = -1;
+        if (r->before->operand_scalar[i]) continue;
+        const int src = tenon_problem_src(p, v);
+        if (src < 0 || v->type.rank > r->space.domain_rank) return "an operand before it is not a source, or of a higher rank";
+        const bool first = src == r->x && !placed;
+        placed |= first;
+        const int t = first ? 0 : tenon_cuda_space_add(&r->space, &v->type, &p->src[src].format, NULL);
+        if (t < 0) return "too many tensors";
+        r->before_tensor[i] = t;
+        r->value[t] = v;
+    }
+    return NULL;
+}
+
 static int kind_of(const tenon_op *op)
 {
     for (int i = 0; i < (int)TENON_COUNTOF(kinds); i++)
@@ -163,18 +207,21 @@ const char *tenon_cuda_rows_make(const tenon_problem *p, tenon_cuda_rows *r)
     if (kind < 0) return "no operator of rows";
     r->kind = kinds[kind].kind;
     r->passes = kinds[kind].passes;
-    for (int i = 0; i < (int)TENON_COUNTOF(a->pre); i++)
-        if (a->pre[i]) return "a program before it";
-    r->x = tenon_problem_src(p, n->src[0]);
-    if (r->x < 0 || !n->dst[0]) return "x is not a source, or the result is not wanted";
+    for (int i = 1; i < (int)TENON_COUNTOF(a->pre); i++)
+        if (a->pre[i]) return "a program before a parameter";
+    r->before = a->pre[0];
+    if (r->before && (r->before->result_count != 1 || r->before->has_anchor)) return "a program before it of several results";
+    if (!n->dst[0]) return "the result is not wanted";
     if (!tenon_cuda_type(n->src[0]->type.dtype)) return "the type of x";
-    const char *why = mark_row(n, row);
+    const char *why = find_x(p, n, r->before, r);
+    if (!why) why = mark_row(n, row);
     if (!why) why = find_groups(n, r);
     if (why) return why;
     walk(p, n, row, r);
-    if (add_source(p, n, 0, NULL, r) < 0) return "x is not a source";
+    r->value[0] = p->src[r->x].value;
+    if (tenon_cuda_space_add(&r->space, &r->value[0]->type, &p->src[r->x].format, NULL) != 0) return "too many tensors";
     if ((why = add_parameters(p, n, r)) != NULL || (why = add_program(p, n, row, r)) != NULL || (why = add_statistics(p, n,
-        r)) != NULL) return why;
+        r)) != NULL || (why = add_before(p, r)) != NULL) return why;
     if (!tenon_cuda_space_finish(&r->space, 0)) return "sizes too large to reckon with";
     for (int j = 0; j < r->space.rank; j++) {
         const int g = r->space.axis_group[j];
@@ -230,6 +277,8 @@ void tenon_cuda_rows_print(const tenon_problem *p, const tenon_cuda_rows *r, ten
     if (tenon_attr_find(n->op, "epsilon") >= 0) epsilon = tenon_node_float(n, "epsilon");
     tenon_cuda_space_print(&r->space, b);
     tenon_cuda_program_print(&r->program, &r->space, b);
+    if (r->before) tenon_cuda_before_print(r->before, r->before_tensor, &r->space, n->src[0]->type.dtype, b);
+    tenon_buf_printf(b, "#define BEFORE %d\n", r->before != NULL);
     tenon_buf_printf(b, "#define KIND %s\n#define ROW_CLASS %s\n#define ROW_MASK %u\n#define COLUMNS %d\n#define GROUPS %d\n"
         "#define GROUP_AXIS %d\n#define BY_GROUP %d\n",
                      r->kind, number, r->row_mask, r->columns, r->groups, r->group_axis, r->by_group);

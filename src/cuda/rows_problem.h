@@ -8,9 +8,11 @@
 typedef struct tenon_cuda_rows {
     tenon_cuda_space space;      /* tensor 0 is x; then scale, bias, mean, variance where there are any; the program's; statistics */
     tenon_cuda_program program;
+    const tenon_program *before; /* what makes x, tensor 0 being its operand of x's shape; NULL: tensor 0 is x itself */
+    int before_tensor[TENON_PROGRAM_OPERANDS];
     const tenon_value *value[TENON_CUDA_TENSORS];
     const char *kind;            /* of rows.cu */
-    int x;                       /* source of the problem */
+    int x;                       /* source of the problem that tensor 0 is */
     int passes;                  /* over a row */
     uint32_t row_mask;           /* axes of the space that are within a row */
     bool columns;                /* the last axis of the space runs across rows */
