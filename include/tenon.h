@@ -73,6 +73,10 @@ typedef void (*tenon_log_fn)(void *user, tenon_severity severity, const char *me
 /* phase: "read", "passes", "timing", ...; done of total steps (total 0: unknown). Non-zero cancels: the call in progress
    returns TENON_CANCELLED and leaves nothing behind. Called on the thread of that call. */
 typedef int (*tenon_progress_fn)(void *user, const char *phase, size_t done, size_t total);
+/* A call failed: once for each failing call with the session, or with a network, configuration, context or stream made in it; and
+   before that once for each single fault where a call finds several (operators of a model that nothing converts). The message is
+   the one that the object gives afterwards; it lives until the callback returns. Called on the thread of the failing call. */
+typedef void (*tenon_error_fn)(void *user, tenon_status status, const char *message);
 
 /* Called on any thread, by several at a time while an engine is built or contexts run. */
 typedef struct tenon_allocator {
@@ -89,6 +93,8 @@ typedef struct tenon_cx_options {
     tenon_severity severity;          /* least important severity that is logged; 0 with log == NULL means TENON_WARNING */
     tenon_progress_fn progress;       /* NULL: none */
     void *progress_user;
+    tenon_error_fn error;             /* NULL: none */
+    void *error_user;
 } tenon_cx_options;
 
 TENON_API TENON_MUST_USE tenon_status tenon_cx_create(const tenon_cx_options *options, tenon_cx **out); /* options may be NULL */
@@ -209,7 +215,7 @@ typedef struct tenon_node_desc {
     const char *const *output_name;  /* NULL, or one a result; NULL entries: made of the node's name; "": it is not wanted */
     size_t output_count;
 } tenon_node_desc;
-/* out: output_count handles; NULL for a result that is not wanted. */
+/* out: output_count handles; NULL for a result that is not wanted. It may be the array of the inputs. */
 TENON_API TENON_MUST_USE tenon_status tenon_network_add_node(tenon_cx *cx, tenon_network *network, const tenon_node_desc *node,
                                                              tenon_value **out);
 /* The next output of the network. name NULL: it keeps its own. An input, a constant, or what is an output already is copied by an
@@ -256,6 +262,17 @@ TENON_API TENON_MUST_USE tenon_status tenon_network_node_info(tenon_cx *cx, cons
 typedef struct tenon_config tenon_config;
 typedef struct tenon_timing_cache tenon_timing_cache;
 
+/* Where weights and activations of a device lie. alloc: device memory of the engine's device (on the CPU host memory), aligned to
+   `alignment`, which is a power of two; NULL: there is none, and the call in progress gives TENON_NOMEM. free: p is not NULL, and
+   nothing on the device uses it any more. Called on the thread of the call that needs or gives up the memory, which for an
+   engine's weights is whichever ends its last context. The memory that a build measures tactics in is not taken from it, nor
+   are small blocks of the driver's own. Weights of CPU engines are read where the engine's file is mapped. */
+typedef struct tenon_device_allocator {
+    void *(*alloc)(void *user, size_t bytes, size_t alignment);
+    void (*free)(void *user, void *p);
+    void *user;
+} tenon_device_allocator;
+
 TENON_API TENON_MUST_USE tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out);
 TENON_API void tenon_config_destroy(tenon_config **config);
 /* "cpu", "cuda", "auto" (default: the first of tenon list devices that opens, which is cpu) or "null"; index of the device.
@@ -280,6 +297,9 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_set_tf32(tenon_config *config
 /* True: TENON_UNSUPPORTED, with the reasons, where a step has no tactic of the device and would run on the slow reference (for a
    GPU: on the host, between copies). Else that is logged, counted and listed by tenon_engine_inspect. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_strict(tenon_config *config, bool strict);
+/* Of the engine that tenon_build gives, and of its contexts; copied. NULL: the device's own. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_set_device_allocator(tenon_config *config,
+                                                                        const tenon_device_allocator *allocator);
 /* Profiles. A profile fixes a range for each dynamic input dimension. Returns its index in *out. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *config, int *out);
 /* dims: `rank` values each. Inputs that are not named keep their declared dims (dynamic ones: batch-like 1). */
@@ -310,10 +330,26 @@ TENON_API TENON_MUST_USE tenon_status tenon_engine_data(tenon_cx *cx, const teno
 typedef struct tenon_load_options {
     int threads;          /* CPU: 0 = as the engine was built */
     int device_index;     /* below 0: open an engine for a GPU that is not here, to inspect it: -90 for sm_90 */
+    const tenon_device_allocator *device_allocator; /* of the engine and its contexts; copied. NULL: the device's own */
 } tenon_load_options;
 /* Maps the file; weights stay in the page cache, shared between processes. options may be NULL. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options,
                                                         tenon_engine **out);
+/* From wherever the bytes come, in pieces. read: fills up to `bytes` bytes from where the last call ended and returns how many, 0 at the
+   end, below 0 when it failed. seek may be NULL; else it moves to `offset` from where the engine begins and returns 0, or not 0
+   when it failed; with it the length that the engine claims is tried before memory is taken for it, without it memory grows as
+   bytes come. Reads not a byte behind the engine. */
+typedef struct tenon_reader {
+    int64_t (*read)(void *user, void *dst, size_t bytes);
+    int (*seek)(void *user, uint64_t offset);
+    void *user;
+} tenon_reader;
+TENON_API TENON_MUST_USE tenon_status tenon_engine_load_reader(tenon_cx *cx, const tenon_reader *reader,
+                                                               const tenon_load_options *options, tenon_engine **out);
+/* To wherever the bytes go, in pieces of at most 16 MiB. Returns how many of `bytes` it took, at least 1, or below 0: it failed. */
+typedef int64_t (*tenon_write_fn)(void *user, const void *src, size_t bytes);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_save_writer(tenon_cx *cx, const tenon_engine *engine, tenon_write_fn write,
+                                                               void *user);
 /* Copies `data`. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes,
                                                                const tenon_load_options *options, tenon_engine **out);
@@ -321,6 +357,11 @@ TENON_API void tenon_engine_destroy(tenon_engine **engine); /* contexts keep wha
 TENON_API size_t tenon_engine_binding_count(const tenon_engine *engine);
 TENON_API TENON_MUST_USE tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index,
                                                            tenon_binding_info *out);
+/* Whether the output may be given the very address of the input, so that it replaces it: the plan reads all of the input before it
+   writes the output, or element by element in one step. A run in which an output overlaps an input or another output in any other
+   way is refused: TENON_INVALID with the step that would read what is gone. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_alias(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input,
+                                                         const char *output, bool *out);
 TENON_API int tenon_engine_profile_count(const tenon_engine *engine);
 TENON_API TENON_MUST_USE tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile,
                                                                  const char *input, int64_t *min, int64_t *opt, int64_t *max);
@@ -340,11 +381,17 @@ typedef struct tenon_context_options {
     int profile;
     void *memory;         /* caller's device memory for activations, 64-byte aligned; NULL: allocated here */
     size_t memory_bytes;
+    bool memory_later;    /* no memory for activations yet: tenon_context_set_memory gives it before the first run */
+    const tenon_device_allocator *device_allocator; /* of this context; copied. NULL: the engine's */
 } tenon_context_options;
 
 TENON_API size_t tenon_engine_context_bytes(const tenon_engine *engine, int profile); /* activations at the profile's maximum */
 TENON_API TENON_MUST_USE tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine,
                                                            const tenon_context_options *options, tenon_context **out);
+/* Another place for the activations, from the next run on: device memory, 64-byte aligned, of tenon_engine_context_bytes. What was
+   there before is the caller's again when what was enqueued is done; what the context had allocated is freed. Contexts that never
+   run at the same time may share it. TENON_INVALID for less memory than needed. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_set_memory(tenon_context *context, void *memory, size_t bytes);
 TENON_API void tenon_context_destroy(tenon_context **context);
 TENON_API const char *tenon_context_message(const tenon_context *context);
 /* Shape of an input for the next runs; within the profile. Static inputs need none. */
@@ -356,6 +403,19 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_shape(tenon_context *context
    dense row-major. bytes is checked against the shape. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *context, const char *binding, void *address,
                                                                 size_t bytes);
+/* Memory for an output as it is needed, in place of tenon_context_set_address. reallocate: `current` is what it gave last for this
+   output, NULL at first; it gives device memory of at least `bytes` bytes, `current` where that is large enough, or NULL: the run
+   fails with TENON_NOMEM. notify (may be NULL): the shape of what will lie, or lies, there. Where shapes say the size both are called by
+   tenon_context_run or _enqueue before anything is computed; where data say it, when it is known, on the thread that computes:
+   that of the run, or the stream's own on the CPU. The memory stays the callee's. */
+typedef struct tenon_output_allocator {
+    void *(*reallocate)(void *user, const char *output, void *current, size_t bytes, size_t alignment);
+    void (*notify)(void *user, const char *output, int rank, const int64_t *dim);
+    void *user;
+} tenon_output_allocator;
+/* Copied. NULL: none any more; the address that was given last stays set. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_set_output_allocator(tenon_context *context, const char *output,
+                                                                         const tenon_output_allocator *allocator);
 /* For outputs whose size depends on data: data pointer of the last run, owned by the context. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_output(tenon_context *context, const char *binding, const void **data,
                                                            size_t *bytes);

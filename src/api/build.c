@@ -275,6 +275,7 @@ static tenon_status make_image(builder *b, struct tenon_engine_image **out)
 
 tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_config *config, tenon_engine **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -291,8 +292,9 @@ tenon_status tenon_build(tenon_cx *cx, tenon_network *network, const tenon_confi
     tenon_emitter_free(&b.emitter);
     tenon_arena_free(&b.arena);
     if (status == TENON_OK)
-        status = tenon_engine_open(cx, image, &(tenon_load_options){.threads = threads, .device_index = device_index},
+        status = tenon_engine_open(cx, image, &(tenon_load_options){.threads = threads, .device_index = device_index,
+                                                                    .device_allocator = config->hook.alloc ? &config->hook : NULL},
                                    "the engine just built", out);
     if (b.device) b.backend->close(&b.device); /* last: a GPU's context, which the engine uses too, is made once */
-    return status;
+    return TENON_DONE(status);
 }

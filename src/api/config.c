@@ -2,6 +2,7 @@
 /* Build configuration. */
 #include "api/network.h"
 #include "base/team.h"
+#include "run/engine.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -38,6 +40,7 @@ const char *tenon_config_message(const tenon_config *config) { return config ? c
 
 tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     TENON_NEED(&config->cx, backend);
     int sm = 0, end = 0;
@@ -52,6 +55,7 @@ tenon_status tenon_config_set_device(tenon_config *config, const char *backend, 
 
 tenon_status tenon_config_set_threads(tenon_config *config, int threads)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     if (threads < 0 || threads > TENON_MOST_THREADS)
         return TENON_FAIL(&config->cx, TENON_INVALID, "threads %d: 0 (all cores) to %d", threads, TENON_MOST_THREADS);
@@ -61,6 +65,7 @@ tenon_status tenon_config_set_threads(tenon_config *config, int threads)
 
 tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     config->workspace_bytes = bytes;
     return TENON_OK;
@@ -68,6 +73,7 @@ tenon_status tenon_config_set_workspace(tenon_config *config, size_t bytes)
 
 tenon_status tenon_config_set_optimization_level(tenon_config *config, int level)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     if (level < 0 || level > 5) return TENON_FAIL(&config->cx, TENON_INVALID, "optimization level %d: 0 to 5", level);
     config->level = level;
@@ -76,6 +82,7 @@ tenon_status tenon_config_set_optimization_level(tenon_config *config, int level
 
 tenon_status tenon_config_set_timing(tenon_config *config, bool timed)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     config->timed = timed;
     return TENON_OK;
@@ -83,6 +90,7 @@ tenon_status tenon_config_set_timing(tenon_config *config, bool timed)
 
 tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_cache *cache)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     config->cache = cache;
     return TENON_OK;
@@ -90,6 +98,7 @@ tenon_status tenon_config_set_timing_cache(tenon_config *config, tenon_timing_ca
 
 tenon_status tenon_config_set_refit(tenon_config *config, bool refittable)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     config->refit = refittable;
     return TENON_OK;
@@ -97,6 +106,7 @@ tenon_status tenon_config_set_refit(tenon_config *config, bool refittable)
 
 tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     config->tf32 = permitted;
     return TENON_OK;
@@ -104,13 +114,24 @@ tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted)
 
 tenon_status tenon_config_set_strict(tenon_config *config, bool strict)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     config->strict = strict;
     return TENON_OK;
 }
 
+tenon_status tenon_config_set_device_allocator(tenon_config *config, const tenon_device_allocator *allocator)
+{
+    TENON_GUARD(config ? &config->cx : NULL);
+    TENON_NEED(NULL, config);
+    TENON_TRY(tenon_hook_check(&config->cx, allocator));
+    config->hook = allocator ? *allocator : (tenon_device_allocator){0};
+    return TENON_OK;
+}
+
 tenon_status tenon_config_add_profile(tenon_config *config, int *out)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     TENON_NEED(&config->cx, out);
     *out = config->profile_count++;
@@ -120,6 +141,7 @@ tenon_status tenon_config_add_profile(tenon_config *config, int *out)
 tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank, const int64_t *min,
                                     const int64_t *opt, const int64_t *max)
 {
+    TENON_GUARD(config ? &config->cx : NULL);
     TENON_NEED(NULL, config);
     tenon_cx *cx = &config->cx;
     TENON_NEED(cx, input);

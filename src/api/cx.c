@@ -23,6 +23,8 @@ tenon_status tenon_cx_create(const tenon_cx_options *options, tenon_cx **out)
         if ((int)options->severity > start.log_severity) start.log_severity = options->severity;
         start.progress_fn = options->progress;
         start.progress_user = options->progress_user;
+        start.error_fn = options->error;
+        start.error_user = options->error_user;
     }
     tenon_cx *cx = tenon_alloc(&start, sizeof *cx);
     if (!cx) return TENON_NOMEM;

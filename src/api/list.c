@@ -80,6 +80,7 @@ static json_t *list_devices(tenon_cx *cx)
 
 tenon_status tenon_list(tenon_cx *cx, const char *what, char **json)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, json);
     *json = NULL;
     TENON_NEED(cx, cx);
@@ -87,12 +88,13 @@ tenon_status tenon_list(tenon_cx *cx, const char *what, char **json)
     if (strcmp(what, "ops") == 0) return tenon_json_text(cx, list_ops(), json);
     if (strcmp(what, "tactics") == 0) return tenon_json_text(cx, list_tactics(), json);
     if (strcmp(what, "passes") == 0) return tenon_json_text(cx, list_passes(), json);
-    if (strcmp(what, "devices") == 0) return tenon_json_text(cx, list_devices(cx), json);
+    if (strcmp(what, "devices") == 0) return TENON_DONE(tenon_json_text(cx, list_devices(cx), json));
     return TENON_FAIL(cx, TENON_INVALID, "list '%s': use ops, tactics, passes or devices", what);
 }
 
 tenon_status tenon_device_alloc(tenon_cx *cx, const tenon_engine *engine, size_t bytes, void **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -108,6 +110,7 @@ void tenon_device_free(tenon_cx *cx, const tenon_engine *engine, void *p)
 
 tenon_status tenon_device_upload(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, engine);
     if (bytes) TENON_NEED(cx, dst);
@@ -117,6 +120,7 @@ tenon_status tenon_device_upload(tenon_cx *cx, const tenon_engine *engine, void 
 
 tenon_status tenon_device_download(tenon_cx *cx, const tenon_engine *engine, void *dst, const void *src, size_t bytes)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, engine);
     if (bytes) TENON_NEED(cx, dst);

@@ -47,6 +47,7 @@ tenon_status tenon_network_new(tenon_cx *cx, bool keep_nodes, tenon_network **ou
 
 tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon_read_options *options, tenon_network **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -67,6 +68,7 @@ tenon_status tenon_network_read_file(tenon_cx *cx, const char *path, const tenon
 tenon_status tenon_network_read(tenon_cx *cx, const void *data, size_t bytes, const tenon_read_options *options,
                                 tenon_network **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -114,6 +116,7 @@ size_t tenon_network_binding_count(const tenon_network *network)
 
 tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index, tenon_binding_info *out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = (tenon_binding_info){0};
     TENON_NEED(cx, cx);
@@ -137,6 +140,7 @@ tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, s
 
 tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optimized, char **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -157,7 +161,7 @@ tenon_status tenon_network_text(tenon_cx *cx, tenon_network *network, bool optim
     else tenon_buf_free(&b);
     tenon_arena_free(&arena);
     tenon_onnx_close(&files);
-    return status;
+    return TENON_DONE(status);
 }
 
 void tenon_text_free(tenon_cx *cx, char **text)
@@ -209,6 +213,7 @@ static tenon_status give_output(tenon_cx *cx, const tenon_value *v, const tenon_
 tenon_status tenon_network_run_reference(tenon_cx *cx, tenon_network *network, const tenon_host_tensor *input, size_t input_count,
                                          tenon_host_tensor *output, size_t output_count)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     if (output_count) TENON_NEED(cx, output);
     for (size_t i = 0; i < output_count; i++) output[i] = (tenon_host_tensor){0};
@@ -232,7 +237,7 @@ done:
     tenon_free(cx, in);
     tenon_free(cx, out);
     tenon_heap_free(&heap);
-    return status;
+    return TENON_DONE(status);
 }
 
 void tenon_reference_free(tenon_cx *cx, tenon_host_tensor *output, size_t output_count)

@@ -48,6 +48,7 @@ struct tenon_config {
     size_t workspace_bytes;
     bool timed, refit, tf32, strict;
     tenon_timing_cache *cache;
+    tenon_device_allocator hook; /* of the engine; alloc NULL: none */
     tenon_shape_range *range;
     size_t range_count;
 };

@@ -19,6 +19,7 @@ static tenon_status open_layers(tenon_network *n)
 
 tenon_status tenon_network_create(tenon_cx *cx, const tenon_network_options *options, tenon_network **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -45,6 +46,7 @@ tenon_status tenon_network_create(tenon_cx *cx, const tenon_network_options *opt
 
 tenon_status tenon_network_create_body(tenon_cx *cx, tenon_network *outer, const char *name, tenon_network **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -70,6 +72,7 @@ tenon_status tenon_network_create_body(tenon_cx *cx, tenon_network *outer, const
 tenon_status tenon_network_add_input(tenon_cx *cx, tenon_network *network, const char *name, tenon_dtype dtype, int rank,
                                      const int64_t *dim, const char *const *dim_name, tenon_value **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -87,6 +90,7 @@ tenon_status tenon_network_add_input(tenon_cx *cx, tenon_network *network, const
 tenon_status tenon_network_add_constant(tenon_cx *cx, tenon_network *network, const tenon_host_tensor *tensor,
                                         tenon_ownership ownership, tenon_value **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -97,8 +101,9 @@ tenon_status tenon_network_add_constant(tenon_cx *cx, tenon_network *network, co
     return told(cx, network, status);
 }
 
-static tenon_status check_node(tenon_cx *cx, const tenon_node_desc *node, tenon_value **out)
+static tenon_status check_node(tenon_cx *cx, const tenon_network *network, const tenon_node_desc *node, tenon_value **out)
 {
+    TENON_NEED(cx, network);
     TENON_NEED(cx, node);
     TENON_NEED(cx, node->op);
     if (node->input_count) TENON_NEED(cx, node->input);
@@ -110,14 +115,10 @@ static tenon_status check_node(tenon_cx *cx, const tenon_node_desc *node, tenon_
     return TENON_OK;
 }
 
-tenon_status tenon_network_add_node(tenon_cx *cx, tenon_network *network, const tenon_node_desc *node, tenon_value **out)
+/* result: room for the handles, which may not go to the caller's array before its inputs, perhaps the same array, were read. */
+static tenon_status add_node(tenon_cx *cx, tenon_network *network, const tenon_node_desc *node, tenon_layers **body,
+                             tenon_value **result)
 {
-    for (size_t i = 0; out && node && i < node->output_count; i++) out[i] = NULL;
-    TENON_NEED(cx, cx);
-    TENON_NEED(cx, network);
-    TENON_TRY(check_node(cx, node, out));
-    tenon_layers **body = tenon_alloc_zero(cx, (node->attribute_count + 1) * sizeof(tenon_layers *));
-    if (!body) return TENON_NOMEM;
     size_t bodies = 0;
     for (size_t i = 0; i < node->attribute_count; i++) {
         if (node->attribute[i].kind != TENON_ATTRIBUTE_BODY) continue;
@@ -125,14 +126,34 @@ tenon_status tenon_network_add_node(tenon_cx *cx, tenon_network *network, const 
         body[bodies++] = n && n->outer ? n->layers : NULL;
     }
     tenon_status status = open_layers(network);
-    if (status == TENON_OK) status = tenon_layers_node(network->layers, node, body, out);
-    tenon_free(cx, body);
+    if (status == TENON_OK) status = tenon_layers_node(network->layers, node, body, result);
     return told(cx, network, status);
+}
+
+tenon_status tenon_network_add_node(tenon_cx *cx, tenon_network *network, const tenon_node_desc *node, tenon_value **out)
+{
+    TENON_GUARD(cx);
+    const size_t count = out && node ? node->output_count : 0;
+    tenon_layers **body = NULL;
+    tenon_value **result = NULL;
+    tenon_status status = !cx ? TENON_INVALID : check_node(cx, network, node, out);
+    if (status == TENON_OK) {
+        body = tenon_alloc_zero(cx, (node->attribute_count + 1) * sizeof(tenon_layers *));
+        result = tenon_alloc_zero(cx, count * sizeof(tenon_value *));
+        status = body && result ? add_node(cx, network, node, body, result) : TENON_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++) out[i] = status == TENON_OK ? result[i] : NULL;
+    if (cx) {
+        tenon_free(cx, body);
+        tenon_free(cx, result);
+    }
+    return status;
 }
 
 tenon_status tenon_network_mark_output(tenon_cx *cx, tenon_network *network, tenon_value *value, const char *name,
                                        tenon_value **out)
 {
+    TENON_GUARD(cx);
     tenon_value *given = NULL;
     if (out) *out = NULL;
     TENON_NEED(cx, cx);
@@ -146,6 +167,7 @@ tenon_status tenon_network_mark_output(tenon_cx *cx, tenon_network *network, ten
 
 tenon_status tenon_network_unmark_output(tenon_cx *cx, tenon_network *network, tenon_value *value)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, network);
     TENON_NEED(cx, value);
@@ -206,6 +228,7 @@ static tenon_status describe(tenon_network *n, const tenon_value *v, tenon_value
 
 tenon_status tenon_network_value_info(tenon_cx *cx, tenon_network *network, const tenon_value *value, tenon_value_info *out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = (tenon_value_info){.rank = -1};
     TENON_NEED(cx, cx);
@@ -216,6 +239,7 @@ tenon_status tenon_network_value_info(tenon_cx *cx, tenon_network *network, cons
 
 tenon_status tenon_network_find_value(tenon_cx *cx, tenon_network *network, const char *name, tenon_value **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -234,6 +258,7 @@ size_t tenon_network_node_count(const tenon_network *network) { return network ?
 
 tenon_status tenon_network_node_info(tenon_cx *cx, const tenon_network *network, size_t index, tenon_node_info *out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = (tenon_node_info){0};
     TENON_NEED(cx, cx);

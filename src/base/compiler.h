@@ -13,6 +13,7 @@
 #define TENON_VECTOR(type, bytes) type __attribute__((vector_size(bytes)))
 #define TENON_PREFETCH(p) __builtin_prefetch((p), 0, 2) /* into L2; any address will do */
 #define TENON_UNUSED __attribute__((unused))
+#define TENON_CLEANUP(fn) __attribute__((cleanup(fn))) /* fn(&variable) when its scope is left */
 #define TENON_COUNTOF(a) (sizeof(a) / sizeof((a)[0]))
 #define TENON_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define TENON_MAX(a, b) ((a) > (b) ? (a) : (b))

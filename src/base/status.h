@@ -24,6 +24,10 @@ struct tenon_cx {
     unsigned log_topics;                /* bits of tenon_log_topic, from TENON_LOG or the options */
     tenon_progress_fn progress_fn;      /* NULL: none; a non-zero answer cancels */
     void *progress_user;
+    tenon_error_fn error_fn;            /* NULL: none; told by guards and tenon_record */
+    void *error_user;
+    unsigned failures;                  /* how often tenon_fail was called, less what was forgiven */
+    int guards;                         /* public functions that are on the stack with this cx */
     tenon_status status;                /* of the last failure */
     char message[TENON_MESSAGE_BYTES];  /* of the last failure, empty if none */
 };
@@ -51,6 +55,17 @@ tenon_status tenon_trail(tenon_cx *cx, tenon_status status, const char *file, in
         status = (expression);                                                                                              \
         if (TENON_UNLIKELY(status != TENON_OK)) goto done;                                                                  \
     } while (0)
+
+/* At the head of every public function that can fail: when the outermost one returns, a failure goes to the error callback. A function
+   inside which something may fail and be made good ends with TENON_DONE(status): then its status alone says whether it failed.
+   cx_ may be NULL. */
+#define TENON_GUARD(cx_) TENON_CLEANUP(tenon_guard_end) tenon_guard tenon_guard_ = tenon_guard_begin(cx_)
+#define TENON_DONE(expression) (tenon_guard_.known = true, tenon_guard_.status = (expression))
+typedef struct tenon_guard { tenon_cx *cx; unsigned failures; bool known; tenon_status status; } tenon_guard;
+tenon_guard tenon_guard_begin(tenon_cx *cx);
+void tenon_guard_end(tenon_guard *guard);
+/* A single fault of several that a call found: to the error callback, and nowhere else. */
+void tenon_record(tenon_cx *cx, tenon_status status, const char *message);
 
 /* Prefixes the message of a failure with the thing that was being done ("node 'Conv_3': "). Returns `status`. */
 TENON_PRINTF(3, 4) tenon_status tenon_fail_in(tenon_cx *cx, tenon_status status, const char *format, ...);

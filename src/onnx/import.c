@@ -150,6 +150,12 @@ static tenon_status report_missing(const checker *k)
 {
     char text[TENON_MESSAGE_BYTES - 400];
     size_t used = 0, shown = 0;
+    for (const missing *m = k->first; m; m = m->next) {
+        char one[TENON_MESSAGE_BYTES];
+        snprintf(one, sizeof one, "node '%s': there is no operator %s%s%s at opset %d", m->node, m->domain, *m->domain ? "." : "", m->type,
+                 m->opset);
+        tenon_record(k->im->cx, TENON_UNSUPPORTED, one);
+    }
     for (const missing *m = k->first; m; m = m->next, shown++) {
         char row[400];
         const int length = snprintf(row, sizeof row, "%s%s%s%s (opset %d; %zu node%s%s%s)", shown ? ", " : "", m->domain,

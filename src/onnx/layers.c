@@ -84,7 +84,8 @@ static bool taken(const tenon_layers *l, const char *name)
 static tenon_status check_free(const tenon_layers *l, const char *what, const char *name)
 {
     if (!taken(l, name)) return TENON_OK;
-    return TENON_FAIL(l->im->cx, TENON_INVALID, "%s '%.200s': another value %shas this name", what, name, l->outer ? "here or around it " : "");
+    return TENON_FAIL(l->im->cx, TENON_INVALID, "%s '%.200s': another value %shas this name", what, name,
+                      l->outer ? "here or around it " : "");
 }
 
 /* `name`, or name.2, name.3, ... */
@@ -153,7 +154,8 @@ static tenon_status body_dim(tenon_layers *l, const char *name, int axis, const 
     }
     tenon_cx quiet = *im->cx;
     if (tenon_dim_parse(&quiet, im->dims, symbol, strlen(symbol), out) == TENON_OK && *out) return TENON_OK;
-    return TENON_FAIL(im->cx, TENON_INVALID, "input '%.200s', axis %d: '%.200s' is no dimension of the network around the body", name, axis,
+    return TENON_FAIL(im->cx, TENON_INVALID, "input '%.200s', axis %d: '%.200s' is no dimension of the network around the body",
+                      name, axis,
                       symbol);
 }
 
@@ -274,7 +276,8 @@ static tenon_status make_message(tenon_layers *l, const tenon_node_desc *d, teno
     tenon_pb_graph **graphs = tenon_arena_array(im->arena, bodies + 1, sizeof(tenon_pb_graph *));
     if (!graphs) return TENON_NOMEM;
     for (size_t i = 0; i < bodies; i++) {
-        if (!body[i] || body[i]->outer != l) return TENON_FAIL(im->cx, TENON_INVALID, "body %zu was not made inside this network", i);
+        if (!body[i] || body[i]->outer != l) return TENON_FAIL(im->cx, TENON_INVALID,
+                                                               "body %zu was not made inside this network", i);
         graphs[i] = &body[i]->pb;
     }
     TENON_TRY(tenon_layers_operator(im, d->op, l->scope.graph->opset, pb));
@@ -290,7 +293,8 @@ static tenon_status own_result(tenon_layers *l, tenon_span key, size_t values, t
     tenon_graph *g = l->scope.graph;
     tenon_node *n;
     tenon_value *v = tenon_onnx_map_get(&l->scope.names, key);
-    if (!v) return TENON_FAIL(l->im->cx, TENON_UNSUPPORTED, "its result '%s' is not one that Tenon's operator gives", (const char *)key.data);
+    if (!v) return TENON_FAIL(l->im->cx, TENON_UNSUPPORTED, "its result '%s' is not one that Tenon's operator gives",
+                              (const char *)key.data);
     if (!owns(l, v) || (size_t)v->id < values || strcmp(v->name, (const char *)key.data) != 0) {
         TENON_TRY(tenon_graph_node(g, &tenon_op_identity, (const char *)key.data, 1, &v, 1, &n));
         TENON_TRY(tenon_infer_node(l->im->cx, g, n));
@@ -325,7 +329,8 @@ tenon_status tenon_layers_node(tenon_layers *l, const tenon_node_desc *d, tenon_
 {
     tenon_importer *im = l->im;
     const char *dot = strrchr(d->op, '.');
-    const char *name = d->name && *d->name ? d->name : tenon_arena_printf(im->arena, "%s_%zu", dot ? dot + 1 : d->op, im->node_count);
+    const char *name = d->name && *d->name ? d->name : tenon_arena_printf(im->arena, "%s_%zu", dot ? dot + 1 : d->op,
+                                                                          im->node_count);
     tenon_pb_node *pb = tenon_arena_alloc(im->arena, sizeof *pb);
     if (!name || !pb) return TENON_NOMEM;
     TENON_TRY(check_open(l));

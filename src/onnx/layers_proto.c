@@ -48,7 +48,8 @@ static tenon_status strings(tenon_importer *im, const tenon_host_tensor *t, size
     return TENON_OK;
 }
 
-tenon_status tenon_layers_tensor(tenon_importer *im, const tenon_host_tensor *t, bool copy, const char *what, tenon_pb_tensor *out)
+tenon_status tenon_layers_tensor(tenon_importer *im, const tenon_host_tensor *t, bool copy, const char *what,
+                                 tenon_pb_tensor *out)
 {
     int64_t count;
     *out = (tenon_pb_tensor){.data_type = tenon_onnx_dtype_number(t->dtype)};
@@ -142,7 +143,8 @@ static tenon_status attribute(tenon_importer *im, const tenon_attribute *a, teno
     case TENON_ATTRIBUTE_DTYPE:
         out->type = TENON_PB_INT;
         out->i = a->i < 0 || a->i > INT32_MAX ? 0 : tenon_onnx_dtype_number((tenon_dtype)a->i);
-        if (out->i == 0) return TENON_FAIL(im->cx, TENON_INVALID, "attribute '%.200s': %lld is no element type", a->name, (long long)a->i);
+        if (out->i == 0) return TENON_FAIL(im->cx, TENON_INVALID, "attribute '%.200s': %lld is no element type", a->name,
+                                           (long long)a->i);
         return TENON_OK;
     case TENON_ATTRIBUTE_TENSOR:
         if (!a->tensor) return TENON_FAIL(im->cx, TENON_INVALID, "attribute '%.200s': its tensor is NULL", a->name);
@@ -188,7 +190,8 @@ tenon_status tenon_layers_type(tenon_importer *im, const char *name, tenon_dtype
     *type = (tenon_pb_type){.tensor_type = tensor};
     *tensor = (tenon_pb_tensor_type){.elem_type = tenon_onnx_dtype_number(dtype), .shape = shape};
     if (tensor->elem_type == 0)
-        return TENON_FAIL(im->cx, TENON_INVALID, "input '%.200s': element type %s cannot be that of an input", name, tenon_dtype_name(dtype));
+        return TENON_FAIL(im->cx, TENON_INVALID, "input '%.200s': element type %s cannot be that of an input", name,
+                          tenon_dtype_name(dtype));
     for (int i = 0; i < rank; i++) {
         const char *symbol = dim_name && dim_name[i] && *dim_name[i] ? dim_name[i] : NULL;
         if (dim[i] < -1 || dim[i] >= TENON_DIM_HUGE || (dim[i] >= 0 && symbol))

@@ -11,7 +11,8 @@ tenon_status tenon_layers_operator(tenon_importer *im, const char *op, int opset
 /* body: messages of the attributes that are bodies, in order. */
 tenon_status tenon_layers_attributes(tenon_importer *im, const tenon_node_desc *node, tenon_pb_graph *const *body,
                                      tenon_pb_node *out);
-tenon_status tenon_layers_tensor(tenon_importer *im, const tenon_host_tensor *t, bool copy, const char *what, tenon_pb_tensor *out);
+tenon_status tenon_layers_tensor(tenon_importer *im, const tenon_host_tensor *t, bool copy, const char *what,
+                                 tenon_pb_tensor *out);
 tenon_status tenon_layers_type(tenon_importer *im, const char *name, tenon_dtype dtype, int rank, const int64_t *dim,
                                const char *const *dim_name, tenon_pb_type **out);
 

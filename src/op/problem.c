@@ -367,6 +367,23 @@ static bool node_tensors(tenon_value *const *v, int count, const int64_t *symbol
     return true;
 }
 
+bool tenon_problem_program_only(const tenon_problem *p, int src)
+{
+    const tenon_value *v = p->src[src].value;
+    if (!p->anchor_count) return true;
+    for (int a = 0; a < p->anchor_count; a++) {
+        for (int k = 0; k < p->anchor[a].node->src_count; k++)
+            if (p->anchor[a].node->src[k] == v) return false;
+        for (int k = 0; k < 4; k++)
+            for (int o = 0; p->anchor[a].pre[k] && o < p->anchor[a].pre[k]->operand_count; o++)
+                if (p->anchor[a].pre[k]->operand[o] == v) return false;
+        if (a + 1 < p->anchor_count && p->anchor[a].post)
+            for (int o = 0; o < p->anchor[a].post->operand_count; o++)
+                if (p->anchor[a].post->operand[o] == v) return false;
+    }
+    return true;
+}
+
 double tenon_problem_flops(const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst)
 {
     enum { MAX = 64 };

@@ -99,6 +99,8 @@ void tenon_format_strides(const tenon_format *f, tenon_tensor *t);
 void tenon_format_order(const tenon_format *f, int rank, uint8_t *order);
 bool tenon_format_equal(const tenon_format *a, const tenon_format *b, int rank);
 double tenon_problem_flops(const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst);
+/* Whether source `src` is read by the last post program alone, or by the program alone: element by element, as the results are made. */
+bool tenon_problem_program_only(const tenon_problem *p, int src);
 /* src index of a value of the problem, or -1. */
 int tenon_problem_src(const tenon_problem *p, const tenon_value *v);
 int tenon_problem_dst(const tenon_problem *p, const tenon_value *v);

@@ -176,6 +176,7 @@ static tenon_status parse(tenon_cx *cx, tenon_timing_cache *c, const char *data,
 
 tenon_status tenon_timing_cache_create(tenon_cx *cx, const void *data, size_t bytes, tenon_timing_cache **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -205,6 +206,7 @@ void tenon_timing_cache_destroy(tenon_timing_cache **cache)
 
 tenon_status tenon_timing_cache_load(tenon_cx *cx, const char *path, tenon_timing_cache **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -224,6 +226,7 @@ static int by_key(const void *a, const void *b)
 
 tenon_status tenon_timing_cache_save(tenon_cx *cx, tenon_timing_cache *cache, const char *path)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, cache);
     TENON_NEED(cx, path);

@@ -53,24 +53,6 @@ static void touch(tenon_place *p, int step)
 }
 
 /* ---- sharing ---- */
-static bool program_operand_only(const tenon_plan_step *s, int src)
-{
-    const tenon_problem *p = s->problem;
-    const tenon_value *v = p->src[src].value;
-    if (!p->anchor_count) return true;
-    for (int a = 0; a < p->anchor_count; a++) {
-        for (int k = 0; k < p->anchor[a].node->src_count; k++)
-            if (p->anchor[a].node->src[k] == v) return false;
-        for (int k = 0; k < 4; k++)
-            for (int o = 0; p->anchor[a].pre[k] && o < p->anchor[a].pre[k]->operand_count; o++)
-                if (p->anchor[a].pre[k]->operand[o] == v) return false;
-        if (a + 1 < p->anchor_count && p->anchor[a].post)
-            for (int o = 0; o < p->anchor[a].post->operand_count; o++)
-                if (p->anchor[a].post->operand[o] == v) return false;
-    }
-    return true;
-}
-
 static bool same_place(tenon_plan *plan, const tenon_place *a, const tenon_place *b)
 {
     if (a->value->type.dtype != b->value->type.dtype || a->value->type.rank != b->value->type.rank || a->bytes != b->bytes)
@@ -101,7 +83,7 @@ static void share_operands(packer *k)
         for (int j = 0; j < s->src_count; j++) {
             tenon_place *src = s->src_place[j];
             if (src->kind != TENON_PLACE_OWN || !tenon_plan_in_block(src) || src->last_step != (int)i ||
-                !program_operand_only(s, j) || !same_place(k->plan, dst, src))
+                !tenon_problem_program_only(s->problem, j) || !same_place(k->plan, dst, src))
                 continue;
             const int from = item_of(k, src), to = item_of(k, dst);
             if (from < 0 || to < 0 || k->item[to].share >= 0) continue;

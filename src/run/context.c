@@ -58,7 +58,7 @@ static tenon_status allocate_shape(tenon_context *c)
     c->symbol_most = tenon_arena_array(&c->arena, e->symbol_count + 1u, sizeof *c->symbol_most);
     c->dim_most = tenon_arena_array(&c->arena, e->dim_count + 1u, sizeof *c->dim_most);
     if (!c->shape || !c->symbol_most || !c->dim_most) return TENON_NOMEM;
-    return e->backend->alloc(&c->cx, e->device, c->shape_count * sizeof *c->shape, &c->shape_device);
+    return tenon_hook_alloc(&c->cx, e, &c->hook, c->shape_count * sizeof *c->shape, &c->shape_device);
 }
 
 static tenon_status allocate_symbolic(tenon_context *c)
@@ -70,10 +70,20 @@ static tenon_status allocate_symbolic(tenon_context *c)
         if (s->kind != TENON_SLOT_SYMBOLIC) continue;
         most = TENON_MAX(most, s->count);
         const size_t bytes = TENON_MAX(s->count, 1u) * sizeof(int64_t);
-        TENON_TRY(e->backend->alloc(&c->cx, e->device, bytes, &c->symbolic[i]));
+        TENON_TRY(tenon_hook_alloc(&c->cx, e, &c->hook, bytes, &c->symbolic[i]));
     }
     c->contents = tenon_arena_array(&c->arena, most + 1, sizeof *c->contents);
     return c->contents ? TENON_OK : TENON_NOMEM;
+}
+
+static tenon_status check_block(tenon_context *c, const void *memory, size_t bytes)
+{
+    const size_t need = (size_t)c->profile->block_bytes;
+    if (bytes < need)
+        return TENON_FAIL(&c->cx, TENON_INVALID, "context memory: %zu bytes given, profile %d needs %zu", bytes,
+                          (int)(c->profile - c->engine->profile), need);
+    if ((uintptr_t)memory % 64) return TENON_FAIL(&c->cx, TENON_INVALID, "context memory must be aligned to 64 bytes");
+    return TENON_OK;
 }
 
 static tenon_status allocate_block(tenon_context *c, const tenon_context_options *options)
@@ -81,14 +91,10 @@ static tenon_status allocate_block(tenon_context *c, const tenon_context_options
     tenon_engine *e = c->engine;
     const size_t need = (size_t)c->profile->block_bytes;
     if (options && options->memory) {
-        if (options->memory_bytes < need)
-            return TENON_FAIL(&c->cx, TENON_INVALID, "context memory: %zu bytes given, profile %d needs %zu",
-                              options->memory_bytes, options->profile, need);
-        if ((uintptr_t)options->memory % 64)
-            return TENON_FAIL(&c->cx, TENON_INVALID, "context memory must be aligned to 64 bytes");
+        TENON_TRY(check_block(c, options->memory, options->memory_bytes));
         c->block = options->memory;
-    } else if (need) {
-        TENON_TRY(e->backend->alloc(&c->cx, e->device, need, &c->owned_block));
+    } else if (need && !(options && options->memory_later)) {
+        TENON_TRY(tenon_hook_alloc(&c->cx, e, &c->hook, need, &c->owned_block));
         c->block = c->owned_block;
     }
     const size_t scratch = e->backend->host_memory
@@ -130,13 +136,13 @@ static void context_free(tenon_context *c)
 {
     tenon_engine *e = c->engine;
     for (uint32_t i = 0; c->symbolic && i < c->profile->slot_count; i++)
-        if (c->symbolic[i]) e->backend->release(e->device, c->symbolic[i]);
+        tenon_hook_free(e, &c->hook, c->symbolic[i]);
     for (uint32_t i = 0; i < c->segment_count; i++)
         for (int k = 0; c->segment[i].captured && k < TENON_CAPTURES; k++)
             if (c->segment[i].captured[k].graph) e->backend->graph_destroy(e->device, c->segment[i].captured[k].graph);
     if (c->staging) e->backend->host_release(e->device, c->staging);
-    if (c->shape_device) e->backend->release(e->device, c->shape_device);
-    if (c->owned_block) e->backend->release(e->device, c->owned_block);
+    tenon_hook_free(e, &c->hook, c->shape_device);
+    tenon_hook_free(e, &c->hook, c->owned_block);
     tenon_free_aligned(&c->cx, c->owned_scratch);
     tenon_heap_free(&c->heap);
     tenon_arena_free(&c->arena);
@@ -147,6 +153,7 @@ static void context_free(tenon_context *c)
 
 tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine, const tenon_context_options *options, tenon_context **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -154,11 +161,14 @@ tenon_status tenon_context_create(tenon_cx *cx, tenon_engine *engine, const teno
     const int profile = options ? options->profile : 0;
     if (profile < 0 || (uint32_t)profile >= engine->profile_count)
         return TENON_FAIL(cx, TENON_INVALID, "profile %d: the engine has %u", profile, engine->profile_count);
+    const tenon_device_allocator *hook = options && options->device_allocator ? options->device_allocator : &engine->hook;
+    if (hook != &engine->hook) TENON_TRY(tenon_hook_check(cx, hook));
     tenon_context *c = tenon_alloc_zero(cx, sizeof *c);
     if (!c) return TENON_NOMEM;
     tenon_cx_init_child(&c->cx, cx);
     tenon_engine_retain(engine);
     c->engine = engine;
+    c->hook = *hook;
     c->profile = &engine->profile[profile];
     c->range = &engine->range[c->profile->range_first];
     tenon_arena_init(&c->arena, &c->cx);
@@ -180,6 +190,24 @@ void tenon_context_destroy(tenon_context **context)
     tenon_stream_release(*context);
     context_free(*context);
     *context = NULL;
+}
+
+tenon_status tenon_context_set_memory(tenon_context *c, void *memory, size_t bytes)
+{
+    TENON_GUARD(c ? &c->cx : NULL);
+    TENON_NEED(NULL, c);
+    if (bytes) TENON_NEED(&c->cx, memory);
+    TENON_TRY(tenon_context_idle(c));
+    TENON_TRY(check_block(c, memory, bytes));
+    if (c->owned_block) { /* a run on its way may use it */
+        TENON_TRY(tenon_context_own_stream(c));
+        TENON_TRY(tenon_context_wait(c));
+        tenon_hook_free(c->engine, &c->hook, c->owned_block);
+        c->owned_block = NULL;
+    }
+    c->block = memory;
+    c->binding_dirty = true;
+    return TENON_OK;
 }
 
 const char *tenon_context_message(const tenon_context *context)
@@ -228,6 +256,7 @@ static tenon_status set_symbol(tenon_context *c, const char *input, uint32_t axi
 
 tenon_status tenon_context_set_shape(tenon_context *c, const char *input, int rank, const int64_t *dim)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, input);
     const tenon_engine *e = c->engine;
@@ -267,6 +296,7 @@ static tenon_status evaluate(tenon_context *c)
 
 tenon_status tenon_context_shape(tenon_context *c, const char *binding, int *rank, int64_t *dim)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, rank);
     *rank = 0;
@@ -293,6 +323,7 @@ tenon_status tenon_context_shape(tenon_context *c, const char *binding, int *ran
 
 tenon_status tenon_context_set_address(tenon_context *c, const char *binding, void *address, size_t bytes)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     uint32_t index;
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, binding);
@@ -516,12 +547,17 @@ static tenon_status publish_binding(tenon_context *c)
 tenon_status tenon_context_prepare(tenon_context *c)
 {
     const uint32_t generation = c->engine->generation;
-    if (!c->shapes_dirty && !c->binding_dirty && c->generation == generation) return TENON_OK;
+    if (!c->shapes_dirty && !c->binding_dirty && !c->given && c->generation == generation) return TENON_OK;
+    if (!c->block && c->profile->block_bytes)
+        return TENON_FAIL(&c->cx, TENON_INVALID, "the context has no memory for its activations yet: tenon_context_set_memory");
     if (c->shapes_dirty) {
         TENON_TRY(evaluate(c));
         evaluate_most(c);
     }
+    if (c->given) TENON_TRY(tenon_outputs_place(c));
+    if (!c->shapes_dirty && !c->binding_dirty && c->generation == generation) return TENON_OK;
     for (uint32_t i = 0; i < c->profile->slot_count; i++) TENON_TRY(resolve_slot(c, i));
+    TENON_TRY(tenon_aliases_check(c));
     TENON_TRY(tenon_host_steps_place(c));
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
         const tenon_status status = bind_step(c, i);

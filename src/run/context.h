@@ -33,6 +33,9 @@ typedef struct tenon_segment {
     tenon_captured *captured;    /* TENON_CAPTURES of them, or NULL */
 } tenon_segment;
 
+/* An output whose memory an output allocator gives. */
+typedef struct tenon_given_output { tenon_output_allocator from; void *current; } tenon_given_output;
+
 struct tenon_context {
     tenon_cx cx;                 /* messages of this context */
     tenon_engine *engine;        /* retained */
@@ -45,6 +48,8 @@ struct tenon_context {
     size_t *address_bytes;
     uint8_t *block;              /* activations */
     void *owned_block;           /* == block when allocated here */
+    tenon_device_allocator hook; /* where its device memory comes from */
+    tenon_given_output *given;   /* by binding; NULL until an output allocator is set */
     uint8_t *scratch, *owned_scratch;
     tenon_host_step **host_step; /* by step; NULL: another */
     uint8_t *staging;            /* page-locked */
@@ -104,6 +109,12 @@ tenon_status tenon_host_step_run(tenon_context *c, uint32_t i);
 tenon_status tenon_context_check_recordable(tenon_context *c);
 /* A device graph of the segment's steps, whose branches run beside each other (capture.c). */
 tenon_status tenon_segment_capture(tenon_context *c, const tenon_segment *s, void **graph);
+/* Outputs with an output allocator (outputs.c): those whose size the shapes say get their addresses; those that a run has found
+   out are copied to where the allocator says. Shapes are evaluated. */
+tenon_status tenon_outputs_place(tenon_context *c);
+tenon_status tenon_outputs_give(tenon_context *c);
+/* TENON_INVALID: an output overlaps an input or another output in a way that the plan does not allow (aliases.c). Slots are resolved. */
+tenon_status tenon_aliases_check(tenon_context *c);
 /* Index of a binding by name; message in c->cx when there is none. */
 tenon_status tenon_context_find(tenon_context *c, const char *name, uint32_t *out);
 

@@ -169,6 +169,7 @@ struct tenon_engine {
     tenon_arena arena;                     /* of the parsed problems */
     struct tenon_refit *refit;             /* weights replaced so far (refit.c); NULL: none */
     _Atomic uint32_t generation;           /* counts refits: contexts bind again when it moved */
+    tenon_device_allocator hook;           /* where its weights lie, and its contexts unless they say otherwise; alloc NULL: the device */
 };
 
 /* What the loader makes of a step record. */
@@ -198,6 +199,11 @@ void tenon_engine_retain(tenon_engine *engine);
 const tenon_backend *tenon_backend_find(const char *name);
 extern const tenon_backend *const tenon_backend_host; /* the CPU's: for steps that no tactic of a device does */
 extern const tenon_backend *const tenon_backends[]; /* NULL-terminated, in order of preference for "auto" */
+
+/* Device memory from `hook`, or the device's own where hook->alloc is NULL (device_memory.c). p may be NULL. */
+tenon_status tenon_hook_check(tenon_cx *cx, const tenon_device_allocator *hook); /* NULL, or both functions are there */
+tenon_status tenon_hook_alloc(tenon_cx *cx, const tenon_engine *e, const tenon_device_allocator *hook, size_t bytes, void **out);
+void tenon_hook_free(const tenon_engine *e, const tenon_device_allocator *hook, void *p);
 
 /* Shape program: values of all dims records for the symbols' values. False with the record in *bad on overflow or division by
    zero. */

@@ -164,17 +164,18 @@ tenon_status tenon_context_launch(tenon_context *c)
             return tenon_fail_in(&c->cx, status,
                                  "step '%s': ", tenon_engine_string(e, e->step[c->profile->step_first + seg->first].name));
     }
-    return TENON_OK;
+    return c->given ? tenon_outputs_give(c) : TENON_OK;
 }
 
 tenon_status tenon_context_run(tenon_context *c)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     TENON_TRY(tenon_context_idle(c));
     TENON_TRY(tenon_context_own_stream(c));
     TENON_TRY(tenon_context_prepare(c));
     const tenon_status status = tenon_context_launch(c);
-    if (status == TENON_OK) return tenon_context_wait(c);
+    if (status == TENON_OK) return TENON_DONE(tenon_context_wait(c));
     tenon_cx quiet; /* what was launched before it failed still uses the caller's memory */
     tenon_cx_init_child(&quiet, &c->cx);
     (void)c->engine->backend->synchronize(&quiet, c->engine->device, c->stream);
@@ -183,6 +184,7 @@ tenon_status tenon_context_run(tenon_context *c)
 
 tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *user)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, fn);
     TENON_TRY(tenon_context_idle(c));
@@ -202,11 +204,12 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
         TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
         fn(user, i, tenon_engine_string(e, r->name), tenon_now() - start);
     }
-    return TENON_OK;
+    return TENON_DONE(c->given ? tenon_outputs_give(c) : TENON_OK);
 }
 
 tenon_status tenon_context_output(tenon_context *c, const char *binding, const void **data, size_t *bytes)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, data);
     *data = NULL;

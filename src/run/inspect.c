@@ -42,6 +42,7 @@ static int64_t dim_info(const tenon_engine *e, uint32_t index, const char **name
 
 tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size_t index, tenon_binding_info *out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = (tenon_binding_info){0};
     TENON_NEED(cx, cx);
@@ -60,6 +61,7 @@ tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size
 tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile, const char *input, int64_t *min,
                                         int64_t *opt, int64_t *max)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, engine);
     TENON_NEED(cx, input);
@@ -87,6 +89,7 @@ tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine
 
 tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const void **data, size_t *bytes)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, data);
     *data = NULL;
@@ -101,6 +104,7 @@ tenon_status tenon_engine_data(tenon_cx *cx, const tenon_engine *engine, const v
 
 tenon_status tenon_engine_save(tenon_cx *cx, const tenon_engine *engine, const char *path)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, engine);
     TENON_NEED(cx, path);
@@ -240,6 +244,7 @@ tenon_status tenon_json_text(tenon_cx *cx, json_t *take_json, char **out)
 
 tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, json);
     *json = NULL;
     TENON_NEED(cx, cx);

@@ -148,7 +148,7 @@ static tenon_status upload_weights(tenon_cx *cx, tenon_engine *e)
             continue;
         }
         if (only_host[i]) continue;
-        TENON_TRY(e->backend->alloc(cx, e->device, (size_t)w->bytes, &e->weight_address[i]));
+        TENON_TRY(tenon_hook_alloc(cx, e, &e->hook, (size_t)w->bytes, &e->weight_address[i]));
         TENON_TRY(e->backend->upload(cx, e->device, e->weight_address[i], e->weight_data + w->offset, (size_t)w->bytes));
     }
     return TENON_OK;
@@ -205,6 +205,10 @@ static tenon_status open_host(tenon_cx *cx, tenon_engine *e, const tenon_load_op
 static tenon_status open_image(tenon_cx *cx, tenon_engine *e, const tenon_load_options *options, const char *what)
 {
     TENON_TRY(tenon_engine_check(cx, e, what));
+    if (options && options->device_allocator) {
+        TENON_TRY(tenon_hook_check(cx, options->device_allocator));
+        e->hook = *options->device_allocator;
+    }
     const tenon_status opened = open_device(cx, e, options);
     if (opened != TENON_OK) return tenon_fail_in(cx, opened, "%s: ", what);
     TENON_TRY(open_host(cx, e, options));
@@ -241,7 +245,7 @@ static void engine_free(tenon_engine *e)
     for (uint32_t i = 0; e->kernel_handle && i < e->kernel_count; i++)
         if (e->kernel_handle[i]) e->backend->kernel_unload(e->device, e->kernel_handle[i]);
     for (uint32_t i = 0; e->weight_address && e->backend && !e->backend->host_memory && i < e->weight_count; i++)
-        if (e->weight_address[i]) e->backend->release(e->device, e->weight_address[i]);
+        tenon_hook_free(e, &e->hook, e->weight_address[i]);
     tenon_refit_free(e);
     tenon_arena_free(&e->arena);
     if (e->host_device) tenon_backend_host->close(&e->host_device);
@@ -302,6 +306,7 @@ static struct tenon_engine_image *new_image(tenon_cx *cx, uint8_t *data, size_t 
 
 tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_options *options, tenon_engine **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -314,12 +319,13 @@ tenon_status tenon_engine_load(tenon_cx *cx, const char *path, const tenon_load_
         tenon_file_map_close(&map);
         return TENON_NOMEM;
     }
-    return tenon_engine_open(cx, image, options, path, out);
+    return TENON_DONE(tenon_engine_open(cx, image, options, path, out));
 }
 
 tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t bytes, const tenon_load_options *options,
                                       tenon_engine **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -332,7 +338,7 @@ tenon_status tenon_engine_load_memory(tenon_cx *cx, const void *data, size_t byt
         return TENON_NOMEM;
     }
     memcpy(copy, data, bytes);
-    return tenon_engine_open(cx, image, options, "engine in memory", out);
+    return TENON_DONE(tenon_engine_open(cx, image, options, "engine in memory", out));
 }
 
 void tenon_engine_destroy(tenon_engine **engine)

@@ -165,6 +165,7 @@ static tenon_status check_namesakes(tenon_cx *cx, const tenon_engine *e, uint32_
 
 tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name, tenon_dtype dtype, const void *data, size_t bytes)
 {
+    TENON_GUARD(cx);
     uint32_t index = 0;
     TENON_NEED(cx, cx);
     TENON_NEED(cx, engine);
@@ -321,7 +322,7 @@ static tenon_status upload(refitter *r)
     const tenon_backend *backend = r->e->backend;
     for (uint32_t i = 0; !backend->host_memory && i < r->e->weight_count; i++) {
         if (!r->fresh[i].data || !r->e->weight_address[i]) continue; /* the latter: steps on the host read it in the image */
-        TENON_TRY(backend->alloc(r->cx, r->e->device, (size_t)r->weight[i].bytes, &r->address[i]));
+        TENON_TRY(tenon_hook_alloc(r->cx, r->e, &r->e->hook, (size_t)r->weight[i].bytes, &r->address[i]));
         TENON_TRY(backend->upload(r->cx, r->e->device, r->address[i], r->fresh[i].data, (size_t)r->weight[i].bytes));
     }
     return TENON_OK;
@@ -340,7 +341,7 @@ static void swap(refitter *r)
         } else if (r->address[i]) {
             e->weight_address[i] = r->address[i];
             r->address[i] = NULL;
-            e->backend->release(e->device, was);
+            tenon_hook_free(e, &e->hook, was);
         }
     }
     tenon_free_aligned(e->own_cx, refit->image);
@@ -353,6 +354,7 @@ static void swap(refitter *r)
 
 tenon_status tenon_engine_refit(tenon_cx *cx, tenon_engine *engine)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     TENON_NEED(cx, engine);
     if (!(engine->header->flags & TENON_ENGINE_REFIT))
@@ -374,12 +376,12 @@ tenon_status tenon_engine_refit(tenon_cx *cx, tenon_engine *engine)
     swap(&r);
 done:
     for (uint32_t i = 0; r.address && i < engine->weight_count; i++)
-        if (r.address[i]) engine->backend->release(engine->device, r.address[i]);
+        tenon_hook_free(engine, &engine->hook, r.address[i]);
     tenon_free_aligned(cx, r.image);
     tenon_free(cx, r.fresh);
     tenon_free(cx, r.address);
     tenon_free(cx, r.weight);
     tenon_buf_free(&r.data);
     tenon_heap_free(&r.heap);
-    return status;
+    return TENON_DONE(status);
 }

@@ -181,6 +181,7 @@ static tenon_status new_stream(tenon_cx *cx, const tenon_engine *engine, tenon_s
 
 tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon_stream **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -200,6 +201,7 @@ tenon_status tenon_stream_create(tenon_cx *cx, const tenon_engine *engine, tenon
 
 tenon_status tenon_stream_wrap(tenon_cx *cx, const tenon_engine *engine, void *native, tenon_stream **out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = NULL;
     TENON_NEED(cx, cx);
@@ -274,12 +276,13 @@ static int device_index(const tenon_engine *e) { return e->backend->info(e->devi
 
 tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     if (!s) return TENON_FAIL(&c->cx, TENON_INVALID, "tenon_context_enqueue: stream is NULL");
     if (s->engine != c->engine && (s->engine->backend != c->engine->backend ||
                                    device_index(s->engine) != device_index(c->engine)))
         return TENON_FAIL(&c->cx, TENON_INVALID, "the stream was made for another engine's device than the context's");
-    if (s->on_device) return enqueue_on_device(c, s);
+    if (s->on_device) return TENON_DONE(enqueue_on_device(c, s));
     TENON_TRY(check_process(&c->cx, s));
     if (atomic_load(&c->queue) != s) TENON_TRY(tenon_context_idle(c));
     pthread_mutex_lock(&s->lock);
@@ -292,11 +295,12 @@ tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->lock);
-    return status;
+    return TENON_DONE(status);
 }
 
 tenon_status tenon_stream_synchronize(tenon_cx *cx, tenon_stream *s)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, cx);
     if (!s) return TENON_FAIL(cx, TENON_INVALID, "tenon_stream_synchronize: stream is NULL");
     if (s->on_device) return s->engine->backend->synchronize(cx, s->engine->device, s->handle);

@@ -12,6 +12,7 @@ const char *tenon_engine_device(const tenon_engine *engine)
 
 tenon_status tenon_engine_peak(tenon_cx *cx, const tenon_engine *engine, tenon_peak *out)
 {
+    TENON_GUARD(cx);
     TENON_NEED(cx, out);
     *out = (tenon_peak){0};
     TENON_NEED(cx, cx);
@@ -68,6 +69,7 @@ static void work_of(const tenon_context *c, uint32_t step, tenon_step_work *out)
 
 tenon_status tenon_context_work(tenon_context *c, size_t count, tenon_step_work *out)
 {
+    TENON_GUARD(c ? &c->cx : NULL);
     TENON_NEED(NULL, c);
     TENON_NEED(&c->cx, out);
     if (count != c->profile->step_count)

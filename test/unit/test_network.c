@@ -52,7 +52,8 @@ static tenon_value *constant(tenon_network *n, const char *name, int rank, const
 static tenon_value *scalar_i64(tenon_network *n, const char *name, int64_t v)
 {
     tenon_value *out = NULL;
-    CHECK_OK(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){.name = name, .dtype = TENON_I64, .data = &v}, TENON_COPY, &out));
+    CHECK_OK(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){.name = name, .dtype = TENON_I64, .data = &v},
+                                            TENON_COPY, &out));
     return out;
 }
 
@@ -101,14 +102,16 @@ static size_t run_both(tenon_network *n, const tenon_host_tensor *in, size_t in_
         for (size_t i = 0; i < in_count; i++) {
             size_t elements = 1;
             for (int k = 0; k < in[i].rank; k++) elements *= (size_t)in[i].dim[k];
-            CHECK(tenon_context_set_address(context, in[i].name, in[i].data, elements * tenon_dtype_bits(in[i].dtype) / 8) == TENON_OK);
+            CHECK(tenon_context_set_address(context, in[i].name, in[i].data,
+                                            elements * tenon_dtype_bits(in[i].dtype) / 8) == TENON_OK);
         }
         int rank;
         int64_t dim[TENON_MAX_RANK];
         CHECK(tenon_context_shape(context, name, &rank, dim) == TENON_OK);
         const bool heap = rank > 0 && dim[0] < 0;
         static float spare[4][256];
-        for (size_t k = 0; k < outs; k++) CHECK(tenon_context_set_address(context, ref[k].name, spare[k], sizeof *spare) == TENON_OK);
+        for (size_t k = 0; k < outs; k++) CHECK(tenon_context_set_address(context, ref[k].name, spare[k],
+                                                                          sizeof *spare) == TENON_OK);
         if (!heap) CHECK(tenon_context_set_address(context, name, got, count * sizeof *got) == TENON_OK);
         const tenon_status status = tenon_context_run(context);
         if (status != TENON_OK) fprintf(stderr, "%s\n", tenon_context_message(context));
@@ -152,7 +155,8 @@ static void test_convolutions(void)
     tenon_value_info info;
     CHECK_OK(cx, tenon_network_value_info(cx, n, v, &info));
     CHECK_TEXT(info.name, "stem");
-    CHECK(info.dtype == TENON_F32 && info.rank == 4 && info.dim[0] == -1 && info.dim[1] == 8 && info.dim[2] == 5 && !info.is_output);
+    CHECK(info.dtype == TENON_F32 && info.rank == 4 && info.dim[0] == -1 && info.dim[1] == 8 && info.dim[2] == 5 &&
+          !info.is_output);
     CHECK_TEXT(info.dim_name[0], "batch");
     CHECK(!info.dim_name[1]);
     v = node(n, "Relu", NULL, VALUES(v), NULL, 0);
@@ -195,7 +199,8 @@ static void test_operators(void)
     CHECK_OK(cx, tenon_network_mark_output(cx, n, v, "twice", &again));
     CHECK(again && again != v);
     tenon_value *split[2], *found = NULL;
-    const tenon_node_desc top = {.op = "TopK", .name = "top", .input = (tenon_value *[]){same, scalar_i64(n, "k", 2)}, .input_count = 2,
+    const tenon_node_desc top = {.op = "TopK", .name = "top", .input = (tenon_value *[]){same, scalar_i64(n, "k", 2)},
+                                 .input_count = 2,
                                  .output_count = 2, .output_name = (const char *const[]){"best", ""}};
     CHECK_OK(cx, tenon_network_add_node(cx, n, &top, split));
     CHECK(split[0] && !split[1]);
@@ -227,13 +232,15 @@ static void test_types(void)
     tenon_value *h = NULL, *w = NULL;
     CHECK_OK(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"h", TENON_F16, 1, {4}, half}, TENON_COPY, &h));
     CHECK_OK(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"w", TENON_STRING, 1, {2}, words}, TENON_COPY, &w));
-    tenon_value *const f = node(n, "Cast", "f", VALUES(h), (const tenon_attribute[]){{.name = "to", .kind = TENON_ATTRIBUTE_DTYPE, .i = TENON_F32}}, 1);
+    tenon_value *const f = node(n, "Cast", "f", VALUES(h), (const tenon_attribute[]){{.name = "to",
+            .kind = TENON_ATTRIBUTE_DTYPE, .i = TENON_F32}}, 1);
     tenon_value_info info;
     CHECK_OK(cx, tenon_network_value_info(cx, n, f, &info));
     CHECK(info.dtype == TENON_F32 && info.dim[0] == 4);
     float data[3] = {1, 2, 3};
     const tenon_host_tensor t = {.dtype = TENON_F32, .rank = 1, .dim = {3}, .data = data};
-    tenon_value *const c = node(n, "Constant", "c", NULL, 0, (const tenon_attribute[]){{.name = "value", .kind = TENON_ATTRIBUTE_TENSOR, .tensor = &t}}, 1);
+    tenon_value *const c = node(n, "Constant", "c", NULL, 0, (const tenon_attribute[]){{.name = "value",
+            .kind = TENON_ATTRIBUTE_TENSOR, .tensor = &t}}, 1);
     CHECK_OK(cx, tenon_network_value_info(cx, n, c, &info));
     CHECK(info.is_constant && info.dim[0] == 3);
     tenon_value *const x = input(n, "x", TENON_F32, 1, (int64_t[]){4}, NULL);
@@ -275,7 +282,8 @@ static void test_branches(void)
     tenon_value *r = node(n, "If", "choice", VALUES(c), bodies, 2);
     output(n, node(n, "Abs", "y", VALUES(r), NULL, 0), NULL);
     tenon_value *late;
-    CHECK_FAILS(cx, tenon_network_add_input(cx, yes, "late", TENON_F32, 0, NULL, NULL, &late), TENON_INVALID, "cannot be changed");
+    CHECK_FAILS(cx, tenon_network_add_input(cx, yes, "late", TENON_F32, 0, NULL, NULL, &late), TENON_INVALID,
+                "cannot be changed");
     for (int i = 0; i < 2; i++) {
         bool flag = i;
         const tenon_host_tensor in[] = {{"x", TENON_F32, 1, {3}, x}, {"c", TENON_BOOL, 0, {0}, &flag}};
@@ -299,7 +307,8 @@ static void test_loops(void)
     CHECK_OK(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"go", TENON_BOOL, 0, {0}, &on}, TENON_COPY, &go));
     CHECK_OK(cx, tenon_network_create_body(cx, n, NULL, &body));
     (void)input(body, "turn", TENON_I64, 0, NULL, NULL);
-    tenon_value *const cond = input(body, "cond", TENON_BOOL, 0, NULL, NULL), *const sum = input(body, "sum", TENON_F32, 1, (int64_t[]){4}, NULL);
+    tenon_value *const cond = input(body, "cond", TENON_BOOL, 0, NULL, NULL), *const sum = input(body, "sum", TENON_F32, 1,
+            (int64_t[]){4}, NULL);
     tenon_value *const more = node(body, "Add", "more", VALUES(sum, v), NULL, 0);
     output(body, cond, NULL);
     output(body, more, NULL);
@@ -321,11 +330,13 @@ static void test_loops(void)
     tenon_value *const m = input(n, "m", TENON_F32, 2, (int64_t[]){3, 2}, NULL);
     tenon_value *const zero = constant(n, "zero", 1, (int64_t[]){2}, (float[]){0, 0}, TENON_COPY);
     CHECK_OK(cx, tenon_network_create_body(cx, n, "cumulate", &body));
-    tenon_value *const state = input(body, "state", TENON_F32, 1, (int64_t[]){2}, NULL), *const row = input(body, "row", TENON_F32, 1, (int64_t[]){-1}, NULL);
+    tenon_value *const state = input(body, "state", TENON_F32, 1, (int64_t[]){2}, NULL), *const row = input(body, "row",
+            TENON_F32, 1, (int64_t[]){-1}, NULL);
     /* an axis that is known only at run time is not proved equal: the body has to say what it is */
     CHECK_FAILS(cx, try_node(body, "Add", "next", VALUES(state, row), NULL, 0, 1, out), TENON_INVALID, "are not proved equal");
     CHECK_OK(cx, tenon_network_create_body(cx, n, "again", &body));
-    tenon_value *const s2 = input(body, "state", TENON_F32, 1, (int64_t[]){2}, NULL), *const r2 = input(body, "row", TENON_F32, 1, (int64_t[]){2}, NULL);
+    tenon_value *const s2 = input(body, "state", TENON_F32, 1, (int64_t[]){2}, NULL), *const r2 = input(body, "row", TENON_F32,
+            1, (int64_t[]){2}, NULL);
     tenon_value *const sum2 = node(body, "Add", "next", VALUES(s2, r2), NULL, 0);
     output(body, sum2, NULL);
     output(body, sum2, NULL);
@@ -344,30 +355,42 @@ static void test_loops(void)
 static void test_mistakes(void)
 {
     tenon_network *n = create(), *other = create(), *body = NULL;
-    tenon_value *const x = input(n, "x", TENON_F32, 2, (int64_t[]){-1, 4}, NULL), *const i = input(n, "i", TENON_I64, 1, (int64_t[]){4}, NULL);
+    tenon_value *const x = input(n, "x", TENON_F32, 2, (int64_t[]){-1, 4}, NULL), *const i = input(n, "i", TENON_I64, 1,
+            (int64_t[]){4}, NULL);
     tenon_value *const foreign = input(other, "x", TENON_F32, 1, (int64_t[]){4}, NULL), *v;
     UNKNOWN("node 'n1' (Convv): there is no operator 'Convv'", "Convv", "n1", VALUES(x), NULL, 0);
     UNKNOWN("the nearest is 'Conv'", "Convv", "n1", VALUES(x), NULL, 0);
     UNKNOWN("no operator 'pack_gemm'", "pack_gemm", "n1", VALUES(x), NULL, 0);
     UNKNOWN("no operator 'com.nobody.Relu'", "com.nobody.Relu", "n1", VALUES(x), NULL, 0);
-    UNKNOWN("node 'n1' (Softmax): attribute 'axes' has no counterpart", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){INT("axes", 1)}, 1);
+    UNKNOWN("node 'n1' (Softmax): attribute 'axes' has no counterpart", "Softmax", "n1", VALUES(x),
+            (const tenon_attribute[]){INT("axes", 1)}, 1);
     UNKNOWN("there are: axis", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){INT("axes", 1)}, 1);
-    UNKNOWN("'transX' is not one that is read", "Gemm", "n1", VALUES(x, x), (const tenon_attribute[]){INT("transX", 1), INT("transB", 1)}, 2);
-    WRONG("node 'n1' (Softmax): attribute 'axis' is not an integer", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){FLOAT("axis", 1)}, 1);
-    WRONG("attribute 'axis' is given twice", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){INT("axis", 1), INT("axis", 1)}, 2);
+    UNKNOWN("'transX' is not one that is read", "Gemm", "n1", VALUES(x, x), (const tenon_attribute[]){INT("transX", 1),
+            INT("transB", 1)}, 2);
+    WRONG("node 'n1' (Softmax): attribute 'axis' is not an integer", "Softmax", "n1", VALUES(x),
+          (const tenon_attribute[]){FLOAT("axis", 1)}, 1);
+    WRONG("attribute 'axis' is given twice", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){INT("axis", 1), INT("axis",
+            1)}, 2);
     WRONG("attribute 0 has no name", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){INT("", 1)}, 1);
-    WRONG("kind 99", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){{.name = "axis", .kind = (tenon_attribute_kind)99}}, 1);
-    WRONG("is no element type", "Cast", "n1", VALUES(x), (const tenon_attribute[]){{.name = "to", .kind = TENON_ATTRIBUTE_DTYPE, .i = 99}}, 1);
-    WRONG("its tensor is NULL", "Constant", "n1", NULL, 0, (const tenon_attribute[]){{.name = "value", .kind = TENON_ATTRIBUTE_TENSOR}}, 1);
-    WRONG("its text is NULL", "Conv", "n1", VALUES(x), (const tenon_attribute[]){{.name = "auto_pad", .kind = TENON_ATTRIBUTE_TEXT}}, 1);
-    WRONG("its list is NULL", "Conv", "n1", VALUES(x), (const tenon_attribute[]){{.name = "pads", .kind = TENON_ATTRIBUTE_INTS, .count = 4}}, 1);
+    WRONG("kind 99", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){{.name = "axis", .kind = (tenon_attribute_kind)99}},
+          1);
+    WRONG("is no element type", "Cast", "n1", VALUES(x), (const tenon_attribute[]){{.name = "to", .kind = TENON_ATTRIBUTE_DTYPE,
+            .i = 99}}, 1);
+    WRONG("its tensor is NULL", "Constant", "n1", NULL, 0, (const tenon_attribute[]){{.name = "value",
+            .kind = TENON_ATTRIBUTE_TENSOR}}, 1);
+    WRONG("its text is NULL", "Conv", "n1", VALUES(x), (const tenon_attribute[]){{.name = "auto_pad",
+            .kind = TENON_ATTRIBUTE_TEXT}}, 1);
+    WRONG("its list is NULL", "Conv", "n1", VALUES(x), (const tenon_attribute[]){{.name = "pads", .kind = TENON_ATTRIBUTE_INTS,
+            .count = 4}}, 1);
     WRONG("node 'n1' (Softmax): ", "Softmax", "n1", VALUES(x), (const tenon_attribute[]){INT("axis", 7)}, 1);
     WRONG("node 'n1' (MatMul): ", "MatMul", "n1", VALUES(x, x), NULL, 0);
     WRONG("node 'n1' (Add): ", "Add", "n1", VALUES(x, i), NULL, 0);
     WRONG("node 'n1' (Add): ", "Add", "n1", VALUES(x, NULL), NULL, 0);
     WRONG("input 0 is no value of this network", "Relu", "n1", VALUES(foreign), NULL, 0);
-    WRONG("body 0 was not made inside this network", "If", "n1", VALUES(x), (const tenon_attribute[]){BODY("then_branch", other)}, 1);
-    WRONG("body 0 was not made inside this network", "If", "n1", VALUES(x), (const tenon_attribute[]){BODY("then_branch", NULL)}, 1);
+    WRONG("body 0 was not made inside this network", "If", "n1", VALUES(x), (const tenon_attribute[]){BODY("then_branch",
+            other)}, 1);
+    WRONG("body 0 was not made inside this network", "If", "n1", VALUES(x), (const tenon_attribute[]){BODY("then_branch", NULL)},
+          1);
     CHECK(tenon_network_node_count(n) == 0);
     /* names are free again after all that */
     v = node(n, "Relu", "n1", VALUES(x), NULL, 0);
@@ -376,20 +399,27 @@ static void test_mistakes(void)
     CHECK_TEXT(info.name, "n1");
     CHECK_FAILS(cx, tenon_network_value_info(cx, n, foreign, &info), TENON_INVALID, "no value of this network");
     tenon_value *out[2];
-    CHECK_FAILS(cx, tenon_network_add_node(cx, n, &(tenon_node_desc){.op = "Relu", .input = &x, .input_count = 1, .output_count = 1,
+    CHECK_FAILS(cx, tenon_network_add_node(cx, n, &(tenon_node_desc){.op = "Relu", .input = &x, .input_count = 1,
+                                                                     .output_count = 1,
                 .output_name = (const char *const[]){"i"}}, out), TENON_INVALID, "another value has this name");
-    CHECK_FAILS(cx, tenon_network_add_node(cx, n, &(tenon_node_desc){.op = "Split", .input = &x, .input_count = 1, .output_count = 2,
+    CHECK_FAILS(cx, tenon_network_add_node(cx, n, &(tenon_node_desc){.op = "Split", .input = &x, .input_count = 1,
+                                                                     .output_count = 2,
                 .output_name = (const char *const[]){"s", "s"}}, out), TENON_INVALID, "have the same name 's'");
-    CHECK_FAILS(cx, tenon_network_add_node(cx, n, &(tenon_node_desc){.op = "Relu", .input = &x, .input_count = 1}, out), TENON_INVALID, "at least one result");
-    CHECK_FAILS(cx, try_node(n, "Relu", "n2", VALUES(x), NULL, 0, 2, out), TENON_UNSUPPORTED, "is not one that Tenon's operator gives");
+    CHECK_FAILS(cx, tenon_network_add_node(cx, n, &(tenon_node_desc){.op = "Relu", .input = &x, .input_count = 1}, out),
+                TENON_INVALID, "at least one result");
+    CHECK_FAILS(cx, try_node(n, "Relu", "n2", VALUES(x), NULL, 0, 2, out), TENON_UNSUPPORTED,
+                "is not one that Tenon's operator gives");
     CHECK(tenon_network_node_count(n) == 1);
 
-    CHECK_FAILS(cx, tenon_network_add_input(cx, n, "x", TENON_F32, 0, NULL, NULL, &v), TENON_INVALID, "another value has this name");
+    CHECK_FAILS(cx, tenon_network_add_input(cx, n, "x", TENON_F32, 0, NULL, NULL, &v), TENON_INVALID,
+                "another value has this name");
     CHECK_FAILS(cx, tenon_network_add_input(cx, n, "", TENON_F32, 0, NULL, NULL, &v), TENON_INVALID, "needs a name");
-    CHECK_FAILS(cx, tenon_network_add_input(cx, n, "q", TENON_SEQUENCE, 0, NULL, NULL, &v), TENON_INVALID, "cannot be that of an input");
+    CHECK_FAILS(cx, tenon_network_add_input(cx, n, "q", TENON_SEQUENCE, 0, NULL, NULL, &v), TENON_INVALID,
+                "cannot be that of an input");
     CHECK_FAILS(cx, tenon_network_add_input(cx, n, "q", TENON_F32, 9, (int64_t[9]){0}, NULL, &v), TENON_INVALID, "rank 9");
     CHECK_FAILS(cx, tenon_network_add_input(cx, n, "q", TENON_F32, 1, (int64_t[]){-2}, NULL, &v), TENON_INVALID, "axis 0 is -2");
-    CHECK_FAILS(cx, tenon_network_add_input(cx, n, "q", TENON_F32, 1, (int64_t[]){3}, (const char *const[]){"three"}, &v), TENON_INVALID, "has the name three");
+    CHECK_FAILS(cx, tenon_network_add_input(cx, n, "q", TENON_F32, 1, (int64_t[]){3}, (const char *const[]){"three"}, &v),
+                TENON_INVALID, "has the name three");
     CHECK_OK(cx, tenon_network_create_body(cx, n, NULL, &body));
     CHECK_FAILS(cx, tenon_network_add_input(cx, body, "q", TENON_F32, 1, (int64_t[]){-1}, (const char *const[]){"nobody"}, &v),
                 TENON_INVALID, "is no dimension of the network around");
@@ -401,10 +431,14 @@ static void test_mistakes(void)
     CHECK_OK(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"q", TENON_F32, 1, {2}, bytes + 1}, TENON_COPY, &v));
     CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"q", TENON_F32, 1, {2}, bytes}, TENON_COPY, &v),
                 TENON_INVALID, "has this name");
-    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_F32, 1, {2}, NULL}, TENON_COPY, &v), TENON_INVALID, "data is NULL");
-    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_F32, 1, {-2}, bytes}, TENON_COPY, &v), TENON_INVALID, "negative dimension");
-    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_F32, 12, {2}, bytes}, TENON_COPY, &v), TENON_INVALID, "rank 12");
-    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_DTYPE_NONE, 0, {0}, bytes}, TENON_COPY, &v), TENON_INVALID, "element type");
+    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_F32, 1, {2}, NULL}, TENON_COPY, &v),
+                TENON_INVALID, "data is NULL");
+    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_F32, 1, {-2}, bytes}, TENON_COPY, &v),
+                TENON_INVALID, "negative dimension");
+    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_F32, 12, {2}, bytes}, TENON_COPY, &v),
+                TENON_INVALID, "rank 12");
+    CHECK_FAILS(cx, tenon_network_add_constant(cx, n, &(tenon_host_tensor){"r", TENON_DTYPE_NONE, 0, {0}, bytes}, TENON_COPY,
+                                               &v), TENON_INVALID, "element type");
 
     CHECK_FAILS(cx, tenon_network_mark_output(cx, n, foreign, NULL, NULL), TENON_INVALID, "the output is no value");
     CHECK_FAILS(cx, tenon_network_mark_output(cx, n, x, "i", NULL), TENON_INVALID, "has this name");
@@ -450,20 +484,24 @@ static tenon_status build_small(tenon_cx *session)
     tenon_status status = tenon_network_create(session, NULL, &n);
     if (status == TENON_OK) status = tenon_network_add_input(session, n, "x", TENON_F32, 2, (int64_t[]){-1, 4}, NULL, &x);
     if (status == TENON_OK) status = tenon_network_add_input(session, n, "c", TENON_BOOL, 0, NULL, NULL, &c);
-    if (status == TENON_OK) status = tenon_network_add_constant(session, n, &(tenon_host_tensor){"w", TENON_F32, 2, {4, 3}, w}, TENON_COPY, &k);
+    if (status == TENON_OK) status = tenon_network_add_constant(session, n, &(tenon_host_tensor){"w", TENON_F32, 2, {4, 3}, w},
+                                                                TENON_COPY, &k);
     if (status == TENON_OK) status = tenon_network_create_body(session, n, "b", &body);
     const tenon_node_desc relu = {.op = "Relu", .name = "r", .input = &x, .input_count = 1, .output_count = 1};
     if (status == TENON_OK) status = tenon_network_add_node(session, body, &relu, y);
     if (status == TENON_OK) status = tenon_network_mark_output(session, body, y[0], NULL, NULL);
     const tenon_attribute a[] = {BODY("then_branch", body), BODY("else_branch", body)};
-    const tenon_node_desc choice = {.op = "If", .name = "if", .input = &c, .input_count = 1, .attribute = a, .attribute_count = 2, .output_count = 1};
+    const tenon_node_desc choice = {.op = "If", .name = "if", .input = &c, .input_count = 1, .attribute = a,
+                                    .attribute_count = 2, .output_count = 1};
     if (status == TENON_OK) status = tenon_network_add_node(session, n, &choice, y);
-    const tenon_node_desc product = {.op = "MatMul", .name = "m", .input = (tenon_value *[]){y[0], k}, .input_count = 2, .output_count = 1};
+    const tenon_node_desc product = {.op = "MatMul", .name = "m", .input = (tenon_value *[]){y[0], k}, .input_count = 2,
+                                     .output_count = 1};
     if (status == TENON_OK) status = tenon_network_add_node(session, n, &product, y);
     if (status == TENON_NOMEM) { /* what failed left no trace */
         tenon_value *again[1] = {NULL};
         const size_t before = tenon_network_node_count(n);
-        if (before && tenon_network_add_node(session, n, &product, again) != TENON_OK) CHECK(!again[0] && tenon_network_node_count(n) == before);
+        if (before && tenon_network_add_node(session, n, &product, again) != TENON_OK) CHECK(!again[0] &&
+                tenon_network_node_count(n) == before);
     }
     if (status == TENON_OK) status = tenon_network_mark_output(session, n, y[0], "y", NULL);
     tenon_network_destroy(&n);

@@ -273,6 +273,44 @@ static void test_context(void)
     tenon_stream_destroy(&s);
 }
 
+static int64_t read_nothing(void *user, void *dst, size_t bytes) { return (void)user, (void)dst, (void)bytes, 0; }
+static int64_t write_all(void *user, const void *src, size_t bytes) { return (void)user, (void)src, (int64_t)bytes; }
+static void *give_nothing(void *user, size_t bytes, size_t alignment) { return (void)user, (void)bytes, (void)alignment, NULL; }
+static void *no_output(void *user, const char *output, void *current, size_t bytes, size_t alignment)
+{
+    return (void)user, (void)output, (void)current, (void)bytes, (void)alignment, NULL;
+}
+
+static void test_callbacks(void)
+{
+    tenon_engine *e = NULL;
+    bool alias = true;
+    const tenon_reader none = {0}, empty = {.read = read_nothing};
+    const tenon_device_allocator half = {.alloc = give_nothing};
+    const tenon_output_allocator incomplete = {0}, output = {.reallocate = no_output};
+    INVALID(tenon_engine_load_reader(NULL, &empty, NULL, &e));
+    REFUSES(cx_said, "reader", tenon_engine_load_reader(cx, NULL, NULL, &e));
+    REFUSES(cx_said, "read", tenon_engine_load_reader(cx, &none, NULL, &e));
+    REFUSES(cx_said, "out", tenon_engine_load_reader(cx, &empty, NULL, NULL));
+    INVALID(tenon_engine_save_writer(NULL, engine, write_all, NULL));
+    REFUSES(cx_said, "engine", tenon_engine_save_writer(cx, NULL, write_all, NULL));
+    REFUSES(cx_said, "write", tenon_engine_save_writer(cx, engine, NULL, NULL));
+    INVALID(tenon_config_set_device_allocator(NULL, NULL));
+    REFUSES(config_said, "free", tenon_config_set_device_allocator(config, &half));
+    CHECK(tenon_config_set_device_allocator(config, NULL) == TENON_OK);
+    INVALID(tenon_context_set_memory(NULL, NULL, 0));
+    REFUSES(context_said, "memory", tenon_context_set_memory(context, NULL, 64));
+    INVALID(tenon_context_set_output_allocator(NULL, "y", &output));
+    REFUSES(context_said, "output", tenon_context_set_output_allocator(context, NULL, &output));
+    REFUSES(context_said, "reallocate", tenon_context_set_output_allocator(context, "y", &incomplete));
+    CHECK(tenon_context_set_output_allocator(context, "y", NULL) == TENON_OK);
+    INVALID(tenon_engine_alias(NULL, engine, 0, "x", "y", &alias));
+    REFUSES(cx_said, "engine", tenon_engine_alias(cx, NULL, 0, "x", "y", &alias));
+    REFUSES(cx_said, "input", tenon_engine_alias(cx, engine, 0, NULL, "y", &alias));
+    REFUSES(cx_said, "output", tenon_engine_alias(cx, engine, 0, "x", NULL, &alias));
+    REFUSES(cx_said, "out", tenon_engine_alias(cx, engine, 0, "x", "y", NULL));
+}
+
 static void test_tables(void)
 {
     char *json = NULL, byte = 0;
@@ -350,6 +388,7 @@ int main(void)
         test_cache();
         test_engine();
         test_context();
+        test_callbacks();
         test_tables();
         test_all_named();
     }
