@@ -400,5 +400,5 @@ const tenon_backend tenon_backend_cuda = {
     .kernel_unload = cuda_kernel_unload, .can_build = tenon_cuda_can_build, .accepts = tenon_cuda_accepts,
     .parts = tenon_cuda_parts, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
     .graph_launch = cuda_graph_launch, .graph_destroy = cuda_graph_destroy, .time = cuda_time,
-    .peak = tenon_cuda_peak,
+    .peak = tenon_cuda_peak, .step_cost = tenon_cuda_step_cost,
 };

@@ -57,4 +57,8 @@ size_t tenon_cuda_shared_most(const tenon_device *device);
 tenon_status tenon_cuda_read(const tenon_cuda_queue *queue, void *dst, const void *src, size_t bytes);
 tenon_status tenon_cuda_write(const tenon_cuda_queue *queue, void *dst, const void *src, size_t bytes);
 
+/* The cost model's share that no tactic has in its hand (tenon_backend.step_cost). */
+double tenon_cuda_step_cost(const tenon_device *device, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst,
+                            double seconds);
+
 #endif

@@ -199,6 +199,9 @@ typedef struct tenon_backend {
     /* Measures, with the whole device, for some tenths of a second. TENON_DEVICE where something is missing; NULL: there is nothing to
        measure. */
     tenon_status (*peak)(tenon_cx *cx, tenon_device *device, tenon_device_peak *out);
+    /* Cost model: what a step takes whatever tactic does it, given the seconds that its tactic reckons; NULL: just these. */
+    double (*step_cost)(const tenon_device *device, const tenon_problem *p, const tenon_tensor *src, const tenon_tensor *dst,
+                        double seconds);
 } tenon_backend;
 
 const tenon_tactic *tenon_tactic_find(const tenon_backend *backend, const char *name, size_t length);

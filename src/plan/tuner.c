@@ -108,9 +108,10 @@ static double model(const tenon_tuner *t, const tenon_tactic *tactic, const teno
 {
     const tenon_device_info *info = t->backend->info(t->device);
     if (tactic->flags & TENON_TACTIC_REFERENCE) return 1e-4 + (s->flops + s->bytes * 8) / REFERENCE_FLOPS;
-    if (tactic->cost) return tactic->cost(s->problem, v, t->device, s->src, s->dst);
     const double compute = s->flops / info->peak_flops, memory = s->bytes / info->bandwidth;
-    return info->step_seconds + TENON_MAX(compute, memory);
+    const double seconds = tactic->cost ? tactic->cost(s->problem, v, t->device, s->src, s->dst)
+                                        : info->step_seconds + TENON_MAX(compute, memory);
+    return t->backend->step_cost ? t->backend->step_cost(t->device, s->problem, s->src, s->dst, seconds) : seconds;
 }
 
 /* ---- keys of the timing cache ---- */
