@@ -262,6 +262,59 @@ static tenon_status sweep(tenon_plan *plan, variable *vars, int count, bool *imp
     return TENON_OK;
 }
 
+/* ---- constants that programs read ---- */
+/* Nothing but pointwise nodes of problems reads it. */
+static bool is_program_constant(const tenon_plan *plan, const tenon_value *v)
+{
+    const tenon_place *p = tenon_place_of(v);
+    if (!v->is_const || p->kind != TENON_PLACE_OWN || p->layout != TENON_ROW || v->type.rank < 3)
+        return false;
+    for (size_t u = 0; u < v->use_count; u++) {
+        const tenon_node *n = v->use[u].node;
+        if (!n || (size_t)n->id >= plan->graph->node_count || plan->graph->node[n->id] != n) return false;
+        const tenon_group *g = n->user;
+        if (!g || g->kind != TENON_GROUP_PROBLEM || !(n->op->flags & TENON_OP_POINTWISE)) return false;
+    }
+    return true;
+}
+
+/* As large as a feature map (a position embedding) it is read as the first step that reads it writes: no model sees the
+   difference, but a row of channels from a row-major map is an element of a cache line each. */
+static void lay_constant(const tenon_format *result, int rank, tenon_place *p)
+{
+    uint8_t order[TENON_MAX_RANK];
+    const int shift = rank - p->value->type.rank;
+    int count = 0;
+    bool row = true;
+    tenon_format_order(result, rank, order);
+    for (int i = 0; i < rank; i++)
+        if (order[i] >= shift) p->order[count++] = (uint8_t)(order[i] - shift);
+    int last = -1;
+    for (int i = 0; i < count; i++) {
+        if (tenon_dim_is(p->value->type.dim[p->order[i]], 1)) continue;
+        row = row && p->order[i] > last;
+        last = p->order[i];
+    }
+    p->has_order = !row;
+    if (!row) p->layout = TENON_ORDER;
+}
+
+static tenon_status lay_constants(tenon_plan *plan)
+{
+    for (size_t i = 0; i < plan->group_count; i++) {
+        const tenon_group *g = plan->group[i];
+        tenon_format result;
+        bool possible;
+        if (g->kind != TENON_GROUP_PROBLEM) continue;
+        TENON_TRY(format_of(plan, g->dst[0], &result, &possible));
+        if (!possible || result.layout == TENON_STRIDED) continue;
+        for (int k = 0; k < g->src_count; k++)
+            if (is_program_constant(plan, g->src[k]) && g->src[k]->type.rank <= g->dst[0]->type.rank)
+                lay_constant(&result, g->dst[0]->type.rank, tenon_place_of(g->src[k]));
+    }
+    return TENON_OK;
+}
+
 /* Of all groups at once: kernels of different problems are compiled beside each other. The conversions that evaluate may come
    to want are left to it. */
 static tenon_status prepare(tenon_plan *plan)
@@ -312,5 +365,6 @@ tenon_status tenon_plan_choose(tenon_plan *plan)
     TENON_TRY(forward(plan));
     bool improved = true;
     for (int i = 0; i < SWEEPS && improved; i++) TENON_TRY(sweep(plan, vars, count, &improved));
+    TENON_TRY(lay_constants(plan));
     return settle(plan);
 }

@@ -20,6 +20,8 @@ void tenon_plan_scratch(tenon_plan *plan);
 /* Evaluates a packed weight of a step; its data lies in `heap`. */
 tenon_status tenon_plan_pack(tenon_plan *plan, const tenon_plan_step *s, const tenon_pack *pack, tenon_heap *heap,
                              tenon_tensor *out);
+/* A constant as it is kept, dense in the order of its place; data that is not row-major lies in `heap`. */
+tenon_status tenon_plan_constant(tenon_plan *plan, const tenon_place *p, tenon_heap *heap, tenon_tensor *out);
 /* Near rivals of the hottest steps' tactics are tried in the whole list of steps (whole.c); after memory, which may change. */
 tenon_status tenon_plan_whole(tenon_plan *plan);
 /* Groups with their conversions as a list of steps. */

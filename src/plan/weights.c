@@ -138,9 +138,36 @@ static tenon_status clone_value(programmer *p, tenon_value *v, tenon_value **out
     return TENON_OK;
 }
 
-/* The program of `count` constants, with the packing node on top (pack NULL: the constant itself). */
-static tenon_status weight_program(tenon_emitter *em, tenon_value *const *v, int count, const tenon_pack *pack,
-                                   tenon_rec_weight *out)
+/* On top of a program: the packing node, or the order that a constant is kept in. Neither: the constant itself. */
+typedef struct finish { const tenon_pack *pack; const tenon_place *place; } finish;
+
+/* The memory order of a constant that does not lie row-major; false: it does. */
+static bool order_of(const tenon_place *p, int64_t *perm)
+{
+    uint8_t order[TENON_MAX_RANK];
+    tenon_format f = {.layout = p->layout};
+    memcpy(f.order, p->order, sizeof f.order);
+    tenon_format_order(&f, p->value->type.rank, order);
+    for (int i = 0; i < p->value->type.rank; i++) perm[i] = order[i];
+    return p->layout != TENON_ROW;
+}
+
+static tenon_status finish_program(tenon_emitter *em, tenon_graph *g, const finish *f, int count, tenon_value *const *src,
+                                   tenon_value **out)
+{
+    int64_t perm[TENON_MAX_RANK];
+    tenon_node *n;
+    *out = src[0];
+    if (!f->pack && !order_of(f->place, perm)) return TENON_OK;
+    TENON_TRY(tenon_graph_node(g, f->pack ? f->pack->op : &tenon_op_transpose, "pack", count, src, 1, &n));
+    if (f->pack) TENON_TRY(tenon_pack_attrs(g, n, f->pack));
+    else TENON_TRY(tenon_node_set_ints(g, n, "perm", perm, (size_t)f->place->value->type.rank));
+    TENON_TRY(tenon_infer_node(em->cx, g, n));
+    *out = n->dst[0];
+    return TENON_OK;
+}
+
+static tenon_status weight_program(tenon_emitter *em, tenon_value *const *v, int count, const finish *top, tenon_rec_weight *out)
 {
     programmer p = {.em = em};
     tenon_dim_pool *pool = tenon_arena_alloc(em->arena, sizeof *pool);
@@ -150,14 +177,8 @@ static tenon_status weight_program(tenon_emitter *em, tenon_value *const *v, int
     TENON_TRY(tenon_graph_create(em->cx, em->arena, pool, NULL, &p.graph));
     tenon_value *src[4];
     for (int i = 0; i < count; i++) TENON_TRY(clone_value(&p, v[i], &src[i]));
-    tenon_value *result = src[0];
-    if (pack) {
-        tenon_node *n;
-        TENON_TRY(tenon_graph_node(p.graph, pack->op, "pack", count, src, 1, &n));
-        TENON_TRY(tenon_pack_attrs(p.graph, n, pack));
-        TENON_TRY(tenon_infer_node(em->cx, p.graph, n));
-        result = n->dst[0];
-    }
+    tenon_value *result;
+    TENON_TRY(finish_program(em, p.graph, top, count, src, &result));
     TENON_TRY(tenon_graph_add_output(p.graph, result));
     tenon_buf text;
     tenon_buf_init(&text, em->cx);
@@ -172,16 +193,40 @@ static tenon_status weight_program(tenon_emitter *em, tenon_value *const *v, int
 }
 
 /* ---- the two kinds of weight ---- */
+tenon_status tenon_plan_constant(tenon_plan *plan, const tenon_place *p, tenon_heap *heap, tenon_tensor *out)
+{
+    const tenon_tensor *t;
+    int64_t perm[TENON_MAX_RANK];
+    TENON_TRY(tenon_eval_const(plan->cx, plan->graph, p->value, &t));
+    *out = *t;
+    if (!order_of(p, perm)) return TENON_OK;
+    tenon_tensor seen = *t;
+    for (int i = 0; i < t->rank; i++) {
+        out->dim[i] = seen.dim[i] = t->dim[perm[i]];
+        seen.stride[i] = t->stride[perm[i]];
+    }
+    tenon_tensor_dense(out);
+    out->data = tenon_heap_alloc(heap, tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t)));
+    if (!out->data) return TENON_NOMEM;
+    tenon_tensor_copy(out, &seen);
+    return TENON_OK;
+}
+
 tenon_status tenon_emit_constant(tenon_emitter *em, tenon_place *p)
 {
     if (p->weight != TENON_NONE) return TENON_OK;
-    const tenon_tensor *t;
-    TENON_TRY(tenon_eval_const(em->cx, em->plan->graph, p->value, &t));
-    if (tenon_dtype_get(t->dtype)->bits == 0)
-        return TENON_FAIL(em->cx, TENON_UNSUPPORTED, "constant '%s' of type %s", p->value->name, tenon_dtype_get(t->dtype)->name);
+    if (tenon_dtype_get(p->value->type.dtype)->bits == 0)
+        return TENON_FAIL(em->cx, TENON_UNSUPPORTED, "constant '%s' of type %s", p->value->name,
+                          tenon_dtype_get(p->value->type.dtype)->name);
     tenon_rec_weight program = {.program = TENON_NONE};
-    if (em->refit) TENON_TRY(weight_program(em, &p->value, 1, NULL, &program));
-    return tenon_emit_weight(em, t, &program, &p->weight);
+    if (em->refit) TENON_TRY(weight_program(em, &p->value, 1, &(finish){.place = p}, &program));
+    tenon_heap heap;
+    tenon_tensor t;
+    tenon_heap_init(&heap, em->cx);
+    tenon_status status = tenon_plan_constant(em->plan, p, &heap, &t);
+    if (status == TENON_OK) status = tenon_emit_weight(em, &t, &program, &p->weight);
+    tenon_heap_free(&heap);
+    return status;
 }
 
 static tenon_status pack_sources(tenon_plan *plan, const tenon_plan_step *s, const tenon_pack *pack, tenon_value **value,
@@ -231,7 +276,7 @@ tenon_status tenon_emit_pack(tenon_emitter *em, const tenon_plan_step *s, const 
     int count;
     TENON_TRY(pack_sources(em->plan, s, pack, value, &count));
     tenon_rec_weight program = {.program = TENON_NONE};
-    if (em->refit) TENON_TRY(weight_program(em, value, count, pack, &program));
+    if (em->refit) TENON_TRY(weight_program(em, value, count, &(finish){.pack = pack}, &program));
     tenon_heap heap;
     tenon_tensor packed;
     tenon_heap_init(&heap, em->cx);

@@ -39,10 +39,15 @@ typedef struct bench {
 /* ---- binding the steps as in the engine ---- */
 static tenon_status kept_constant(bench *b, tenon_place *root, void *data)
 {
-    const tenon_tensor *t;
-    TENON_TRY(tenon_eval_const(b->plan->cx, b->plan->graph, root->value, &t));
-    return b->plan->backend->upload(b->plan->cx, b->plan->device, data, t->data,
-                                    tenon_dtype_bytes(t->dtype, (size_t)tenon_tensor_count(t)));
+    tenon_heap heap;
+    tenon_tensor t;
+    tenon_heap_init(&heap, b->plan->cx);
+    tenon_status status = tenon_plan_constant(b->plan, root, &heap, &t);
+    if (status == TENON_OK)
+        status = b->plan->backend->upload(b->plan->cx, b->plan->device, data, t.data,
+                                          tenon_dtype_bytes(t.dtype, (size_t)tenon_tensor_count(&t)));
+    tenon_heap_free(&heap);
+    return status;
 }
 
 static tenon_status outside(bench *b, tenon_place *root, void **out)

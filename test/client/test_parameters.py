@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators whose constant inputs are parameters: they stand in the text of a step, of a fixed batch and of a dynamic one, and no step of
-them is left to the reference."""
+"""Constants that are no weights of an anchor. Those that are parameters stand in the text of a step, of a fixed batch and of a dynamic one,
+and no step of them is left to the reference. Those that programs read lie as the map they are added to, also when they are replaced."""
 import numpy as np
 import onnx
 import onnxruntime
@@ -52,7 +52,7 @@ def model(batch):
     ids=["fixed", "dynamic"])
 def test_parameters(batch, profiles):
     made = model(batch)
-    engine = tenon.build(made, profiles=profiles, timing=False)
+    engine = tenon.build(made, profiles=profiles, device="cpu", timing=False)
     steps = [step["tactic"] for profile in engine.inspect()["profiles"] for step in profile["steps"]]
     for name in ("pad", "tile", "slice", "constant_of_shape", "range", "one_hot"):
         if batch == 2 and name in ("constant_of_shape", "range"):
@@ -66,3 +66,33 @@ def test_parameters(batch, profiles):
         got = engine.run(feed)
         for info, want in zip(session.get_outputs(), session.run(None, feed)):
             np.testing.assert_array_equal(got[info.name], want)
+
+
+@pytest.mark.parametrize("shape", [(1, 96, 7, 9), (96, 7, 9), (1, 96, 7, 1), (96, 1, 1)], ids=str)
+def test_constant_map(shape):
+    source = np.random.default_rng(7)
+
+    def array(*of):
+        return source.standard_normal(of).astype(np.float32)
+    weights = {"w": array(96, 8, 1, 1), "b": array(96), "map": array(*shape), "v": array(16, 96, 3, 3)}
+    node = helper.make_node
+    nodes = [node("Conv", ["x", "w", "b"], ["c"]), node("Add", ["c", "map"], ["d"]), node("Sigmoid", ["d"], ["e"]),
+             node("Mul", ["d", "e"], ["f"]), node("Conv", ["f", "v"], ["y"], pads=[1, 1, 1, 1])]
+
+    def made():
+        graph = helper.make_graph(nodes, "map", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8, 7, 9])],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+                                  [numpy_helper.from_array(v, k) for k, v in weights.items()])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 8
+        return model
+
+    def check(engine):
+        x = array(3, 8, 7, 9)
+        want = onnxruntime.InferenceSession(made().SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        np.testing.assert_allclose(engine.run({"x": x})["y"], want, atol=1e-5 * np.abs(want).max())
+    engine = tenon.build(made(), profiles=[{"x": ((1, 8, 7, 9), (2, 8, 7, 9), (4, 8, 7, 9))}], timing=False, refit=True)
+    check(engine)
+    weights["map"] = array(*shape)
+    engine.refit({"map": weights["map"]})
+    check(engine)

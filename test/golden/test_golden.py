@@ -84,6 +84,13 @@ def pad_conv():
     return n.model(n.op("Relu", n.conv(p, 32, 64, pad=0)))
 
 
+def constant_map():
+    """A constant as large as the map it is added to lies as the map does."""
+    n = Net(1, 32, 28, 28)
+    h = n.op("Add", n.conv("x", 32, 64, 1), n.weight(1, 64, 28, 28))
+    return n.model(n.conv(n.op("Mul", h, n.op("Sigmoid", h)), 64, 32))
+
+
 def concat_convs():
     """At batch 8: the convolutions write into the concat's buffer, so no step copies."""
     n = Net(8, 32, 28, 28)
@@ -144,7 +151,7 @@ def resnet50():
     return build(batch=1)
 
 
-PLANS = [conv_silu, conv_norm_relu, pad_conv, concat_convs, residual_block, squeeze_excite, attention_block, mlp_gelu, mlp_narrow,
+PLANS = [conv_silu, conv_norm_relu, pad_conv, constant_map, concat_convs, residual_block, squeeze_excite, attention_block, mlp_gelu, mlp_narrow,
          resnet50]
 
 
@@ -171,7 +178,7 @@ def test_plan(make):
 
 
 # What the plans are there to show, whatever else changes in them.
-STEPS = {"conv_silu": 1, "conv_norm_relu": 1, "pad_conv": 1, "residual_block": 3, "squeeze_excite": 3,
+STEPS = {"conv_silu": 1, "conv_norm_relu": 1, "pad_conv": 1, "constant_map": 2, "residual_block": 3, "squeeze_excite": 3,
          "attention_block": 4, "mlp_gelu": 3, "mlp_narrow": 2, "resnet50": 57}
 
 
