@@ -8,9 +8,8 @@ float32 with TF32 forbidden to all. Everybody runs on device memory in one strea
 around one run, the figure is the median of --runs samples after a warm-up, in rounds that take turns. Convolutional networks are
 channels-last in PyTorch. Errors are greatest differences from PyTorch in float32 relative to the result's deviation.
 
-With --ahead every network gets a process of its own. All compile first, side by side (the peers, and our kernels in a build whose
-times are thrown away); then they are told one by one to build and measure, so on each GPU nothing else goes on. Several GPUs share
-the networks. The time that our build takes is then one with compiled kernels at hand.
+With --ahead every network gets a process of its own. All of them set up their peers side by side, which is slow; then they are told
+one by one to build and measure, so nothing else goes on on their GPU. Several GPUs share the networks.
 
 Prints one JSON object a line for each network, and a table at the end. Peers' times are kept in --peers (a file of such objects,
 by device), from where --skip-peer takes them. The library is TENON_LIBRARY, or that of build/gpu, or of build.
@@ -254,16 +253,8 @@ def set_up_peers(case, stream, args, result):
     return runs
 
 
-def wait_for_turn(library, path, args):
-    """Compiles our kernels, times thrown away, and waits for the word of the parent process."""
-    if library:
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                engine, seconds = library.build(path, os.path.join(folder, "timing"), args.level, False)
-            library.c.tenon_engine_destroy(ctypes.byref(engine))
-            tell(f"kernels compiled in a build of {seconds:.1f} s")
-        except RuntimeError as error:       # told again by the build that counts
-            tell(error)
+def wait_for_turn():
+    """Until the parent process gives the word."""
     print("ready", flush=True)
     sys.stdin.readline()
 
@@ -300,7 +291,7 @@ def one(torch, library, model, batch, precision, args, known):
         tell(f"{model}, batch {batch}, {precision}: the network is there")
         peers = {} if args.ours_only or args.skip_peer else set_up_peers(case, stream, args, result)
         if args.turn:
-            wait_for_turn(library, path, args)
+            wait_for_turn()
         if library:
             try:
                 run, close, outputs, result["build_s"], result["tactics"] = ours(library, case, stream, args, path)
@@ -342,14 +333,15 @@ def take_turns(children, results):
 def ahead(cases, args, gpus):
     """Results of all cases: children compile side by side, and measure in turn."""
     by_gpu, results = {g: [] for g in range(gpus)}, []
+    threads = str(max(1, os.cpu_count() // len(cases)))
     for i, (model, precision, batch) in enumerate(cases):
-        gpu = i % gpus
+        gpu = (i + i // gpus) % gpus              # no GPU gets all of one batch size
         command = [sys.executable, os.path.abspath(__file__), "--turn", "--models", model, "--batch", str(batch), "--precision", precision,
                    "--runs", str(args.runs), "--level", str(args.level), "--peers", f"{args.peers}.{i}", "--cache", f"{args.cache}.{gpu}"]
         command += ["--keep", args.keep] if args.keep else []
         command += [f for f, on in (("--ours-only", args.ours_only), ("--skip-peer", args.skip_peer), ("--peer-only", args.peer_only),
                                     ("--eager-only", args.eager_only)) if on]
-        environment = dict(os.environ, CUDA_VISIBLE_DEVICES=str(gpu), TORCHINDUCTOR_COMPILE_THREADS="2")
+        environment = dict(os.environ, CUDA_VISIBLE_DEVICES=str(gpu), TORCHINDUCTOR_COMPILE_THREADS=threads, OMP_NUM_THREADS=threads)
         by_gpu[gpu].append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
     for child in (c for children in by_gpu.values() for c in children):
         while (line := child.stdout.readline()) and line != "ready\n":
@@ -400,7 +392,7 @@ def main():
     parser.add_argument("--skip-peer", action="store_true", help="take the peers' times from earlier results")
     parser.add_argument("--peer-only", action="store_true")
     parser.add_argument("--eager-only", action="store_true", help="no torch.compile, which takes a minute or so a network")
-    parser.add_argument("--ahead", action="store_true", help="compile everything first, side by side; then measure in turn")
+    parser.add_argument("--ahead", action="store_true", help="set up all peers first, side by side; then measure in turn")
     parser.add_argument("--turn", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--keep", metavar="FOLDER", help="write there what our engines are, and what each kernel takes in everybody's run")
     out = os.environ.get("OUT", os.path.join(TOP, "build", "gpu"))
