@@ -15,6 +15,8 @@ static int check_passed, check_failed, check_skipped;
 #define CHECK(condition)                                                                                                         \
     ((condition) ? (void)check_passed++                                                                                          \
                  : (void)(check_failed++, fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition)))
+/* True where the tests run under qemu, which ends a child that makes a thread after a fork. CMakeLists.txt says so. */
+#define EMULATED() (getenv("TENON_EMULATED") != NULL)
 /* Equal text; both are shown when they differ. */
 #define CHECK_TEXT(got, want) check_text((got), (want), __FILE__, __LINE__)
 #define CHECK_OK(cx, expression) check_status((cx), (expression), TENON_OK, #expression, __FILE__, __LINE__)

@@ -113,6 +113,10 @@ int main(void)
 #if defined(__SANITIZE_THREAD__)
     SKIP("ThreadSanitizer does not allow threads after a fork of a threaded process");
 #else
+    if (EMULATED()) {
+        SKIP("qemu does not start threads after a fork");
+        return CHECK_END();
+    }
     CHECK(tenon_cx_create(NULL, &cx) == TENON_OK);
     test(2);
     test(1);

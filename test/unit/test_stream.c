@@ -117,6 +117,10 @@ static void test_fork(void)
     SKIP("ThreadSanitizer does not allow threads after a fork of a threaded process");
     return;
 #endif
+    if (EMULATED()) {
+        SKIP("qemu does not start threads after a fork");
+        return;
+    }
     static float x[8 * 64], y[80];
     tenon_stream *stream = NULL;
     tenon_engine *e = build(2);

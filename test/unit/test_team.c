@@ -169,6 +169,10 @@ static void test_fork(tenon_cx *cx)
     (void)cx;
     SKIP("ThreadSanitizer does not allow threads after a fork of a threaded process");
 #else
+    if (EMULATED()) {
+        SKIP("qemu does not start threads after a fork");
+        return;
+    }
     tenon_team *team = NULL;
     job j = {0};
     if (!CHECK_OK(cx, tenon_team_create(cx, 4, &team))) return;
