@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { P_NOT_AT_THIS_LEVEL = 1 }; /* of a variant, beside those of all library tactics */
-enum { WORKSPACE_MOST = 16 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
+enum { WORKSPACE_MOST = 64 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
 
 typedef struct own {
     tenon_dnn_convolution convolution;
@@ -201,12 +201,23 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return why ? why : tenon_cuda_library_rejects(&tenon_cudnn_library, v, device, scratch);
 }
 
+/* A convolution of several taps that takes long: others of its plans may be much faster, and it pays to look. */
+static bool is_worth_more(const tenon_problem *p)
+{
+    const tenon_node *n = p->anchor[0].node;
+    own o;
+    if (make(p, &o)) return false;
+    const tenon_dnn_convolution *c = &o.convolution;
+    const double taps = (double)(c->w[2] * c->w[3]), results = (double)c->y[0] * (double)c->y[2] * (double)c->y[3];
+    return taps > 1 && tenon_node_int(n, "group") <= 1 && 2 * results * taps * (double)c->w[0] * (double)c->w[1] > 5e9;
+}
+
 /* By how many variants the level permits: none below eight, then a few plans. */
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
-    (void)p;
     const int version = tenon_cuda_library_version(&tenon_cudnn_library, device);
-    const int wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : 1, count = TENON_MIN(version ? wanted : 1, max);
+    const int usual = is_worth_more(p) ? 3 : 1, wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : usual;
+    const int count = TENON_MIN(version ? wanted : 1, max);
     for (int i = 0; i < count; i++)
         out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_NOT_AT_THIS_LEVEL] = max < 8, [P_VERSION] = version}};
     return count;
