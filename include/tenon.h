@@ -130,7 +130,9 @@ typedef struct tenon_binding_info {
     int rank;
     int64_t dim[TENON_MAX_RANK]; /* -1: dynamic */
     const char *dim_name[TENON_MAX_RANK]; /* symbol or expression of a dynamic dimension, else NULL */
-} tenon_binding_info;
+    bool by_data;            /* of an engine: an output whose size only a run tells (tenon_context_output, or an output allocator) */
+    bool on_host;            /* of an engine: its memory is host memory; else device memory */
+} tenon_binding_info;        /* all are dense row-major, one element after the other, without vectors of elements */
 TENON_API size_t tenon_network_binding_count(const tenon_network *network);
 TENON_API TENON_MUST_USE tenon_status tenon_network_binding(tenon_cx *cx, const tenon_network *network, size_t index,
                                                             tenon_binding_info *out);
@@ -305,6 +307,17 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_add_profile(tenon_config *con
 /* dims: `rank` values each. Inputs that are not named keep their declared dims (dynamic ones: batch-like 1). */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_shape(tenon_config *config, int profile, const char *input, int rank,
                                                              const int64_t *min, const int64_t *opt, const int64_t *max);
+/* What is set. */
+typedef struct tenon_config_info {
+    const char *backend;     /* as tenon_config_set_device takes it, "cuda:sm_90" too; until the next such call */
+    int device, threads, optimization_level, profile_count;
+    size_t workspace_bytes;
+    bool timed, refit, tf32, strict;
+} tenon_config_info;
+TENON_API TENON_MUST_USE tenon_status tenon_config_describe(tenon_config *config, tenon_config_info *out);
+/* The range of an input in a profile; TENON_INVALID: none was set. Arrays of TENON_MAX_RANK. */
+TENON_API TENON_MUST_USE tenon_status tenon_config_shape(tenon_config *config, int profile, const char *input, int *rank,
+                                                         int64_t *min, int64_t *opt, int64_t *max);
 TENON_API const char *tenon_config_message(const tenon_config *config); /* of the last failed tenon_config_set/add call */
 
 /* ---- timing cache ---- */
@@ -365,6 +378,37 @@ TENON_API TENON_MUST_USE tenon_status tenon_engine_alias(tenon_cx *cx, const ten
 TENON_API int tenon_engine_profile_count(const tenon_engine *engine);
 TENON_API TENON_MUST_USE tenon_status tenon_engine_profile_shape(tenon_cx *cx, const tenon_engine *engine, int profile,
                                                                  const char *input, int64_t *min, int64_t *opt, int64_t *max);
+enum { /* who made the code of an engine's steps: bits */
+    TENON_SOURCE_OWN = 1, TENON_SOURCE_REFERENCE = 2, TENON_SOURCE_CUBLASLT = 4, TENON_SOURCE_CUDNN = 8,
+};
+typedef struct tenon_engine_info {
+    const char *version;     /* of Tenon, that built it */
+    const char *backend;     /* "cpu", ... */
+    const char *built_on;    /* device, libraries and instruction set that it depends on; other devices refuse it where it matters */
+    int threads;             /* CPU: that it was planned for */
+    bool refittable;
+    unsigned sources;        /* TENON_SOURCE_* */
+    int profile_count;
+    size_t binding_count, file_bytes, weight_bytes;
+} tenon_engine_info;
+TENON_API TENON_MUST_USE tenon_status tenon_engine_describe(tenon_cx *cx, const tenon_engine *engine, tenon_engine_info *out);
+/* A layer is a step of a profile's plan: one or more nodes of the network, or a copy between them. */
+typedef struct tenon_layer_info {
+    const char *name;        /* of the node that does the work */
+    const char *origin;      /* of all nodes that it stands for */
+    const char *problem;     /* what it computes, as text; of a graph step the graph */
+    const char *tactic;      /* "" for a graph step */
+    double seconds;          /* as timed or estimated at build */
+    double flops;            /* at the profile's optimum */
+    size_t weight_bytes, workspace_bytes;
+    bool timed, conversion, reference, synchronises;
+} tenon_layer_info;
+TENON_API size_t tenon_engine_layer_count(const tenon_engine *engine, int profile);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_layer(tenon_cx *cx, const tenon_engine *engine, int profile, size_t index,
+                                                         tenon_layer_info *out);
+/* One layer as tenon_engine_inspect shows it, with its operands. Freed by tenon_text_free. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_layer_inspect(tenon_cx *cx, const tenon_engine *engine, int profile, size_t index,
+                                                                 char **json);
 /* Layer information as JSON: steps with problem, tactic, formats, memory. Freed by tenon_text_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json);
 /* Replaces one source weight (ONNX initializer name) of an engine built refittable; packed forms are evaluated again at
@@ -448,7 +492,24 @@ typedef void (*tenon_profile_fn)(void *user, size_t step, const char *layer, dou
 /* Runs once, timing each step. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_profile(tenon_context *context, tenon_profile_fn fn, void *user);
 
+/* All runs of tenon_context_profile so far, as JSON: for each layer how many, total, least and most seconds. Freed by
+   tenon_text_free. TENON_INVALID: there was none. */
+TENON_API TENON_MUST_USE tenon_status tenon_context_profile_report(tenon_context *context, char **json);
+
 /* ---- devices and tables ---- */
+/* A device of this machine, and what this version of Tenon does faster on it than in f32. Asking opens it. TENON_DEVICE: it is not
+   there, and why. */
+typedef struct tenon_platform {
+    char name[160];          /* "Intel(R) Xeon(R), 2 threads, avx512" */
+    char fingerprint[192];   /* what engines and timing caches depend on */
+    int threads;             /* CPU: of its team when all cores are used */
+    int compute_capability;  /* GPU: 90 for 9.0; else 0 */
+    size_t memory_bytes;
+    bool fast_tf32, fast_f16, fast_bf16, fast_int8;
+    int most_threads;        /* that tenon_config_set_threads takes */
+    int dla_cores;           /* 0: Tenon uses none */
+} tenon_platform;
+TENON_API TENON_MUST_USE tenon_status tenon_platform_query(tenon_cx *cx, const char *backend, int index, tenon_platform *out);
 /* what: "ops", "tactics", "passes", "devices"; JSON text, freed by tenon_text_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_list(tenon_cx *cx, const char *what, char **json);
 /* Device memory for engines of that device. */

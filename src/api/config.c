@@ -129,6 +129,42 @@ tenon_status tenon_config_set_device_allocator(tenon_config *config, const tenon
     return TENON_OK;
 }
 
+tenon_status tenon_config_describe(tenon_config *config, tenon_config_info *out)
+{
+    TENON_GUARD(config ? &config->cx : NULL);
+    TENON_NEED(NULL, config);
+    TENON_NEED(&config->cx, out);
+    if (config->device < 0) snprintf(config->described, sizeof config->described, "%s:sm_%d", config->backend, -config->device);
+    else snprintf(config->described, sizeof config->described, "%s", config->backend);
+    *out = (tenon_config_info){.backend = config->described, .device = TENON_MAX(config->device, 0), .threads = config->threads,
+                               .optimization_level = config->level, .profile_count = config->profile_count,
+                               .workspace_bytes = config->workspace_bytes, .timed = config->timed, .refit = config->refit,
+                               .tf32 = config->tf32, .strict = config->strict};
+    return TENON_OK;
+}
+
+tenon_status tenon_config_shape(tenon_config *config, int profile, const char *input, int *rank, int64_t *min, int64_t *opt,
+                                int64_t *max)
+{
+    TENON_GUARD(config ? &config->cx : NULL);
+    TENON_NEED(NULL, config);
+    TENON_NEED(&config->cx, input);
+    TENON_NEED(&config->cx, rank);
+    TENON_NEED(&config->cx, min);
+    TENON_NEED(&config->cx, opt);
+    TENON_NEED(&config->cx, max);
+    for (size_t i = 0; i < config->range_count; i++) {
+        const tenon_shape_range *r = &config->range[i];
+        if (r->profile != profile || strcmp(r->input, input) != 0) continue;
+        *rank = r->rank;
+        memcpy(min, r->min, (size_t)r->rank * sizeof *min);
+        memcpy(opt, r->opt, (size_t)r->rank * sizeof *opt);
+        memcpy(max, r->max, (size_t)r->rank * sizeof *max);
+        return TENON_OK;
+    }
+    return TENON_FAIL(&config->cx, TENON_INVALID, "profile %d sets no shape of '%.200s'", profile, input);
+}
+
 tenon_status tenon_config_add_profile(tenon_config *config, int *out)
 {
     TENON_GUARD(config ? &config->cx : NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The library's tables as JSON, and device memory for callers. */
 #include "base/isa.h"
+#include "base/team.h"
 #include "pass/pass.h"
 #include "run/engine.h"
 #include "run/json_text.h"
@@ -90,6 +91,33 @@ tenon_status tenon_list(tenon_cx *cx, const char *what, char **json)
     if (strcmp(what, "passes") == 0) return tenon_json_text(cx, list_passes(), json);
     if (strcmp(what, "devices") == 0) return TENON_DONE(tenon_json_text(cx, list_devices(cx), json));
     return TENON_FAIL(cx, TENON_INVALID, "list '%s': use ops, tactics, passes or devices", what);
+}
+
+tenon_status tenon_platform_query(tenon_cx *cx, const char *backend, int index, tenon_platform *out)
+{
+    TENON_GUARD(cx);
+    TENON_NEED(cx, out);
+    *out = (tenon_platform){0};
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, backend);
+    const tenon_backend *b = tenon_backend_find(backend);
+    tenon_device *device = NULL;
+    if (!b) return TENON_FAIL(cx, TENON_INVALID, "no backend '%.100s' in this build of Tenon: use cpu, cuda or null", backend);
+    if (index < 0) return TENON_FAIL(cx, TENON_INVALID, "device %d: an index from 0", index);
+    TENON_TRY(b->open(cx, index, 0, &device));
+    const tenon_device_info *info = b->info(device);
+    memcpy(out->name, info->name, sizeof out->name);
+    memcpy(out->fingerprint, info->fingerprint, sizeof out->fingerprint);
+    out->threads = info->threads;
+    out->memory_bytes = info->memory_bytes;
+    out->most_threads = TENON_MOST_THREADS;
+    if (!b->host_memory) { /* tensor cores: f16 since 7.5, TF32 and bf16 since 8.0 */
+        out->compute_capability = (int)info->have;
+        out->fast_f16 = info->have >= 75;
+        out->fast_bf16 = out->fast_tf32 = info->have >= 80;
+    }
+    b->close(&device);
+    return TENON_DONE(TENON_OK);
 }
 
 tenon_status tenon_device_alloc(tenon_cx *cx, const tenon_engine *engine, size_t bytes, void **out)

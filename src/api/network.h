@@ -43,7 +43,7 @@ typedef struct tenon_shape_range {
 
 struct tenon_config {
     tenon_cx cx;
-    char backend[16];
+    char backend[16], described[32]; /* described: the backend as a caller writes it */
     int device, threads, level, profile_count;
     size_t workspace_bytes;
     bool timed, refit, tf32, strict;

@@ -36,6 +36,9 @@ typedef struct tenon_segment {
 /* An output whose memory an output allocator gives. */
 typedef struct tenon_given_output { tenon_output_allocator from; void *current; } tenon_given_output;
 
+/* Times of one step over all profiled runs. */
+typedef struct tenon_profiled { uint64_t runs; double total, least, most; } tenon_profiled;
+
 struct tenon_context {
     tenon_cx cx;                 /* messages of this context */
     tenon_engine *engine;        /* retained */
@@ -50,6 +53,7 @@ struct tenon_context {
     void *owned_block;           /* == block when allocated here */
     tenon_device_allocator hook; /* where its device memory comes from */
     tenon_given_output *given;   /* by binding; NULL until an output allocator is set */
+    tenon_profiled *profiled;    /* by step; NULL until a run was profiled */
     uint8_t *scratch, *owned_scratch;
     tenon_host_step **host_step; /* by step; NULL: another */
     uint8_t *staging;            /* page-locked */
@@ -115,6 +119,9 @@ tenon_status tenon_outputs_place(tenon_context *c);
 tenon_status tenon_outputs_give(tenon_context *c);
 /* TENON_INVALID: an output overlaps an input or another output in a way that the plan does not allow (aliases.c). Slots are resolved. */
 tenon_status tenon_aliases_check(tenon_context *c);
+/* Room for the times of all steps, and one more time of step i (profiled.c). */
+tenon_status tenon_profile_begin(tenon_context *c);
+void tenon_profile_note(tenon_context *c, uint32_t i, double seconds);
 /* Index of a binding by name; message in c->cx when there is none. */
 tenon_status tenon_context_find(tenon_context *c, const char *name, uint32_t *out);
 

@@ -191,6 +191,7 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
     TENON_TRY(tenon_context_own_stream(c));
     TENON_TRY(tenon_context_prepare(c));
     TENON_TRY(tenon_context_wait(c)); /* for what was in it before */
+    TENON_TRY(tenon_profile_begin(c));
     tenon_engine *e = c->engine;
     forget_results(c);
     for (uint32_t i = 0; i < c->profile->step_count; i++) {
@@ -202,7 +203,9 @@ tenon_status tenon_context_profile(tenon_context *c, tenon_profile_fn fn, void *
                 e->backend->launch(&c->cx, e->device, c->stream, &c->launch[i], 1, c->scratch,
                                    (size_t)c->profile->scratch_bytes));
         TENON_TRY(e->backend->synchronize(&c->cx, e->device, c->stream));
-        fn(user, i, tenon_engine_string(e, r->name), tenon_now() - start);
+        const double seconds = tenon_now() - start;
+        tenon_profile_note(c, i, seconds);
+        fn(user, i, tenon_engine_string(e, r->name), seconds);
     }
     return TENON_DONE(c->given ? tenon_outputs_give(c) : TENON_OK);
 }

@@ -55,6 +55,9 @@ tenon_status tenon_engine_binding(tenon_cx *cx, const tenon_engine *engine, size
                                 .dtype = (tenon_dtype)b->dtype,
                                 .rank = (int)b->rank};
     for (uint32_t i = 0; i < b->rank; i++) out->dim[i] = dim_info(engine, b->dim[i], &out->dim_name[i]);
+    for (uint32_t i = 0; b->io == TENON_OUTPUT && i < engine->slot_count; i++)
+        out->by_data |= engine->slot[i].kind == TENON_SLOT_HEAP && engine->slot[i].name == b->name;
+    out->on_host = engine->backend->host_memory || out->by_data;
     return TENON_OK;
 }
 
@@ -191,6 +194,72 @@ static json_t *host_segments(const tenon_engine *e, const tenon_rec_profile *p)
         if (count) json_array_append_new(list, json_pack("{s:I,s:I}", "first", (json_int_t)i, "count", (json_int_t)count));
     }
     return list;
+}
+
+/* ---- one layer ---- */
+size_t tenon_engine_layer_count(const tenon_engine *engine, int profile)
+{
+    return engine && profile >= 0 && (uint32_t)profile < engine->profile_count ? engine->profile[profile].step_count : 0;
+}
+
+static tenon_status find_layer(tenon_cx *cx, const tenon_engine *e, int profile, size_t index, const tenon_rec_step **out)
+{
+    if (profile < 0 || (uint32_t)profile >= e->profile_count)
+        return TENON_FAIL(cx, TENON_INVALID, "profile %d: the engine has %u", profile, e->profile_count);
+    if (index >= e->profile[profile].step_count)
+        return TENON_FAIL(cx, TENON_INVALID, "layer %zu: profile %d has %u", index, profile, e->profile[profile].step_count);
+    *out = &e->step[e->profile[profile].step_first + index];
+    return TENON_OK;
+}
+
+tenon_status tenon_engine_layer(tenon_cx *cx, const tenon_engine *engine, int profile, size_t index, tenon_layer_info *out)
+{
+    TENON_GUARD(cx);
+    TENON_NEED(cx, out);
+    *out = (tenon_layer_info){0};
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    const tenon_rec_step *s;
+    TENON_TRY(find_layer(cx, engine, profile, index, &s));
+    *out = (tenon_layer_info){.name = tenon_engine_string(engine, s->name), .origin = tenon_engine_string(engine, s->origin),
+                              .problem = tenon_engine_string(engine, s->problem), .tactic = tenon_engine_string(engine, s->tactic),
+                              .seconds = s->seconds, .flops = s->flops, .workspace_bytes = (size_t)s->workspace_bytes,
+                              .timed = s->timed != 0, .conversion = (s->flags & TENON_STEP_CONVERSION) != 0,
+                              .reference = (s->flags & TENON_STEP_REFERENCE) != 0, .synchronises = synchronises(engine, s)};
+    for (uint32_t i = 0; i < s->pack_count; i++) out->weight_bytes += (size_t)engine->weight[engine->index[s->pack_first + i]].bytes;
+    return TENON_OK;
+}
+
+tenon_status tenon_engine_layer_inspect(tenon_cx *cx, const tenon_engine *engine, int profile, size_t index, char **json)
+{
+    TENON_GUARD(cx);
+    TENON_NEED(cx, json);
+    *json = NULL;
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    const tenon_rec_step *s;
+    TENON_TRY(find_layer(cx, engine, profile, index, &s));
+    return tenon_json_text(cx, step_json(engine, s), json);
+}
+
+tenon_status tenon_engine_describe(tenon_cx *cx, const tenon_engine *engine, tenon_engine_info *out)
+{
+    TENON_GUARD(cx);
+    TENON_NEED(cx, out);
+    *out = (tenon_engine_info){0};
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    const tenon_rec_header *h = engine->header;
+    *out = (tenon_engine_info){.version = h->tenon_version, .backend = h->backend, .built_on = h->fingerprint, .threads = (int)h->threads,
+                               .refittable = (h->flags & TENON_ENGINE_REFIT) != 0, .profile_count = (int)engine->profile_count,
+                               .binding_count = engine->binding_count, .file_bytes = engine->bytes, .weight_bytes = engine->weight_bytes};
+    for (uint32_t i = 0; i < engine->step_count; i++) {
+        const char *tactic = tenon_engine_string(engine, engine->step[i].tactic);
+        const bool reference = (engine->step[i].flags & (TENON_STEP_GRAPH | TENON_STEP_REFERENCE)) != 0;
+        out->sources |= strstr(tactic, "cublaslt") ? TENON_SOURCE_CUBLASLT : strstr(tactic, "cudnn") ? TENON_SOURCE_CUDNN
+                        : reference ? TENON_SOURCE_REFERENCE : TENON_SOURCE_OWN;
+    }
+    return TENON_OK;
 }
 
 static json_t *profile_json(const tenon_engine *e, const tenon_rec_profile *p)

@@ -354,7 +354,7 @@ static void test_loops(void)
 
 static void test_mistakes(void)
 {
-    tenon_network *n = create(), *other = create(), *body = NULL;
+    tenon_network *n = create(), *other = create();
     tenon_value *const x = input(n, "x", TENON_F32, 2, (int64_t[]){-1, 4}, NULL), *const i = input(n, "i", TENON_I64, 1,
             (int64_t[]){4}, NULL);
     tenon_value *const foreign = input(other, "x", TENON_F32, 1, (int64_t[]){4}, NULL), *v;
@@ -410,7 +410,15 @@ static void test_mistakes(void)
     CHECK_FAILS(cx, try_node(n, "Relu", "n2", VALUES(x), NULL, 0, 2, out), TENON_UNSUPPORTED,
                 "is not one that Tenon's operator gives");
     CHECK(tenon_network_node_count(n) == 1);
+    tenon_network_destroy(&other);
+    tenon_network_destroy(&n);
+}
 
+static void test_other_mistakes(void)
+{
+    tenon_network *n = create(), *other = create(), *body = NULL;
+    tenon_value *const x = input(n, "x", TENON_F32, 2, (int64_t[]){-1, 4}, NULL), *const foreign = input(other, "x", TENON_F32, 0, NULL, NULL), *v;
+    (void)input(n, "i", TENON_I64, 1, (int64_t[]){4}, NULL);
     CHECK_FAILS(cx, tenon_network_add_input(cx, n, "x", TENON_F32, 0, NULL, NULL, &v), TENON_INVALID,
                 "another value has this name");
     CHECK_FAILS(cx, tenon_network_add_input(cx, n, "", TENON_F32, 0, NULL, NULL, &v), TENON_INVALID, "needs a name");
@@ -542,6 +550,7 @@ int main(void)
     test_branches();
     test_loops();
     test_mistakes();
+    test_other_mistakes();
     test_opset();
     test_no_memory();
     tenon_cx_destroy(&cx);

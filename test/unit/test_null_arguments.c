@@ -311,6 +311,40 @@ static void test_callbacks(void)
     REFUSES(cx_said, "out", tenon_engine_alias(cx, engine, 0, "x", "y", NULL));
 }
 
+static void test_queries(void)
+{
+    tenon_config_info settings;
+    tenon_engine_info facts;
+    tenon_layer_info layer;
+    tenon_platform platform;
+    char *json = NULL;
+    int rank;
+    int64_t dim[TENON_MAX_RANK];
+    INVALID(tenon_config_describe(NULL, &settings));
+    REFUSES(config_said, "out", tenon_config_describe(config, NULL));
+    INVALID(tenon_config_shape(NULL, 0, "x", &rank, dim, dim, dim));
+    REFUSES(config_said, "input", tenon_config_shape(config, 0, NULL, &rank, dim, dim, dim));
+    REFUSES(config_said, "rank", tenon_config_shape(config, 0, "x", NULL, dim, dim, dim));
+    REFUSES(config_said, "min", tenon_config_shape(config, 0, "x", &rank, NULL, dim, dim));
+    REFUSES(config_said, "opt", tenon_config_shape(config, 0, "x", &rank, dim, NULL, dim));
+    REFUSES(config_said, "max", tenon_config_shape(config, 0, "x", &rank, dim, dim, NULL));
+    INVALID(tenon_engine_describe(NULL, engine, &facts));
+    REFUSES(cx_said, "engine", tenon_engine_describe(cx, NULL, &facts));
+    REFUSES(cx_said, "out", tenon_engine_describe(cx, engine, NULL));
+    CHECK(tenon_engine_layer_count(NULL, 0) == 0 && tenon_engine_layer_count(engine, -1) == 0 && tenon_engine_layer_count(engine, 9) == 0);
+    INVALID(tenon_engine_layer(NULL, engine, 0, 0, &layer));
+    REFUSES(cx_said, "engine", tenon_engine_layer(cx, NULL, 0, 0, &layer));
+    REFUSES(cx_said, "out", tenon_engine_layer(cx, engine, 0, 0, NULL));
+    INVALID(tenon_engine_layer_inspect(NULL, engine, 0, 0, &json));
+    REFUSES(cx_said, "engine", tenon_engine_layer_inspect(cx, NULL, 0, 0, &json));
+    REFUSES(cx_said, "json", tenon_engine_layer_inspect(cx, engine, 0, 0, NULL));
+    INVALID(tenon_context_profile_report(NULL, &json));
+    REFUSES(context_said, "json", tenon_context_profile_report(context, NULL));
+    INVALID(tenon_platform_query(NULL, "cpu", 0, &platform));
+    REFUSES(cx_said, "backend", tenon_platform_query(cx, NULL, 0, &platform));
+    REFUSES(cx_said, "out", tenon_platform_query(cx, "cpu", 0, NULL));
+}
+
 static void test_tables(void)
 {
     char *json = NULL, byte = 0;
@@ -389,6 +423,7 @@ int main(void)
         test_engine();
         test_context();
         test_callbacks();
+        test_queries();
         test_tables();
         test_all_named();
     }
