@@ -277,7 +277,8 @@ typedef struct tenon_device_allocator {
 
 TENON_API TENON_MUST_USE tenon_status tenon_config_create(tenon_cx *cx, tenon_config **out);
 TENON_API void tenon_config_destroy(tenon_config **config);
-/* "cpu", "cuda", "auto" (default: the first of tenon list devices that opens, which is cpu) or "null"; index of the device.
+/* "cpu", "cuda", "null" or "auto", the default: the GPU if there are one, its driver and NVRTC, else the CPU, and the log says why.
+   index of the device.
    "cuda:sm_75", _80, _86, _89, _90, _100 or _120 (index 0): for a GPU that is not here. Nothing is timed then; the engine can be
    saved and inspected, and runs where such a GPU is. TENON_CUDA_OFFLINE=90 in the environment makes "cuda" mean that. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_device(tenon_config *config, const char *backend, int index);

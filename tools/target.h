@@ -9,7 +9,8 @@
 #define CLI_OPTION_THREADS {"--threads", CLI_COUNT, false, "N", "processor cores to use; 0: all usable ones"}
 #define CLI_OPTION_DEVICE                                                                                                   \
     {"--device", CLI_TEXT, false, "NAME[:INDEX]",                                                                           \
-     "cpu, cuda, cuda:sm_90 (for a GPU that is not here), null or auto (the default)"}
+     "cpu, cuda, cuda:sm_90 (for a GPU that is not here), null or auto (the default):\n"                                    \
+     "the GPU if there is one, else the CPU. --backend is the same option"}
 
 /* ---- shapes ---- */
 typedef struct cli_range {
@@ -31,7 +32,7 @@ int cli_config_failed(cli_session *s, const tenon_config *config);
 /* A build of one profile; with no timing when `timed` is false. */
 int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count,
                     bool timed, tenon_engine **out);
-/* Loads an engine; --threads and --device's index hold, --device of another backend is refused. */
+/* Loads an engine; --threads and --device's index hold, --device is refused: an engine is made for its device. */
 int cli_engine_load(cli_session *s, const cli_args *args, const char *path, tenon_engine **out);
 
 /* ---- runs ---- */

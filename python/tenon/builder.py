@@ -134,8 +134,8 @@ def _configuration(session: Session) -> Iterator[tuple[Any, Any]]:
 
 
 def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path | TimingCache | None = None,
-          workspace: int | None = None, threads: int | None = None, device: str = "auto", level: int = 3, timing: bool = True,
-          refit: bool = False, tf32: bool = True, strict: bool = False,
+          workspace: int | None = None, threads: int | None = None, device: str | None = None, backend: str | None = None,
+          level: int = 3, timing: bool = True, refit: bool = False, tf32: bool = True, strict: bool = False,
           progress: Progress | bool | None = None) -> Engine:
     """Builds an engine for this machine, or with device="cuda:sm_90" for a GPU elsewhere.
 
@@ -145,17 +145,21 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
     timing_cache  a path (read if there, written at the end) or a TimingCache; makes a second build quick and byte-identical
     workspace     limit in bytes of a step's scratch memory; None: none
     threads       CPU threads, at build and run; None: all usable cores
-    device        "auto", "cpu", "cuda" or "null"
+    device        "cpu", "cuda", "null" or "auto", the default: the GPU if there is one that can be built for, else the CPU
+    backend       the same as device
     level         0 (nothing is timed) to 5 (most is tried)
     timing        False: plan by the cost model alone, which is reproducible
     refit         keep what is needed to replace weights later (Engine.refit); the engine is larger
     tf32          GPUs: products of float32 may round their operands to TF32 (10 bits of mantissa); sums stay float32
-    strict        UnsupportedError where a step has no tactic of the device and would run on the slow reference
+    strict        UnsupportedError where a step has no tactic of the device and would run on the host or the slow reference
     progress      called as progress(phase, done, total), total 0 if unknown; a true answer cancels (CancelledError), an exception
                   cancels and is passed on. True: a bar on standard error
 
     Raises InvalidError, UnsupportedError, CorruptError (model or timing cache), DeviceError, NoMemoryError, CancelledError.
     """
+    if device is not None and backend is not None:
+        raise InvalidError("device and backend are the same option: give one of them")
+    device = device or backend or "auto"
     bar = Bar() if progress is True else None
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress: a function or True, not {type(progress).__name__}")

@@ -200,32 +200,43 @@ static tenon_status plan_profiles(builder *b)
 }
 
 /* ---- the whole ---- */
-static tenon_status open_backend(builder *b)
+static tenon_status open_named(builder *b)
 {
     const tenon_config *c = b->config;
-    if (strcmp(c->backend, "auto") != 0) {
-        b->backend = tenon_backend_find(c->backend);
-        if (!b->backend)
-            return TENON_FAIL(b->cx, TENON_INVALID, "no backend '%s' in this build of Tenon: use auto, cpu, cuda or null",
-                              c->backend);
-        TENON_TRY(b->backend->open(b->cx, c->device, c->threads, &b->device));
-        return b->backend->can_build ? b->backend->can_build(b->cx, b->device) : TENON_OK;
-    }
-    tenon_status status = TENON_DEVICE;
+    TENON_TRY(b->backend->open(b->cx, c->device, c->threads, &b->device));
+    return b->backend->can_build ? b->backend->can_build(b->cx, b->device) : TENON_OK;
+}
+
+/* The first that is here and can be built for; those before it are passed over, with a line why. A GPU that is here but cannot be
+   built for is more than a line: somebody would miss it. */
+static tenon_status open_auto(builder *b)
+{
+    char why[TENON_MESSAGE_BYTES] = "";
     for (size_t i = 0; tenon_backends[i]; i++) {
         if (tenon_backends[i] == &tenon_backend_null) continue; /* it computes nothing: only by name */
         b->backend = tenon_backends[i];
-        status = b->backend->open(b->cx, c->device, c->threads, &b->device);
+        tenon_status status = open_named(b);
+        const bool here = b->device != NULL;
+        if (status == TENON_OK && b->backend->info(b->device)->offline)
+            status = TENON_FAIL(b->cx, TENON_DEVICE, "%s: TENON_CUDA_OFFLINE stands for a GPU that is not here", b->backend->name);
         if (status == TENON_OK) {
-            if (b->backend->can_build) status = b->backend->can_build(b->cx, b->device);
-            if (status == TENON_OK) return TENON_OK;
-            tenon_log(b->cx, TENON_WARNING, TENON_TOPIC_DEVICE, "%s is passed over: %s", b->backend->name, b->cx->message);
-            b->backend->close(&b->device);
-            continue;
+            tenon_log(b->cx, TENON_INFO, TENON_TOPIC_DEVICE, "auto: the engine is for %s", b->backend->info(b->device)->name);
+            return TENON_OK;
         }
-        tenon_log(b->cx, TENON_VERBOSE, TENON_TOPIC_DEVICE, "%s: %s", b->backend->name, b->cx->message);
+        if (b->device) b->backend->close(&b->device);
+        snprintf(why, sizeof why, "%s", b->cx->message);
+        tenon_log(b->cx, here ? TENON_WARNING : TENON_INFO, TENON_TOPIC_DEVICE, "auto: %s is passed over: %s", b->backend->name, why);
     }
-    return tenon_fail_in(b->cx, status, "no device can be opened: ");
+    return TENON_FAIL(b->cx, TENON_DEVICE, "no device can be opened: %s", why);
+}
+
+static tenon_status open_backend(builder *b)
+{
+    const tenon_config *c = b->config;
+    if (strcmp(c->backend, "auto") == 0) return open_auto(b);
+    b->backend = tenon_backend_find(c->backend);
+    if (b->backend) return open_named(b);
+    return TENON_FAIL(b->cx, TENON_INVALID, "no backend '%s' in this build of Tenon: use auto, cpu, cuda or null", c->backend);
 }
 
 static void fill_header(builder *b)
