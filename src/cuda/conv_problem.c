@@ -359,9 +359,11 @@ tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const 
     for (int t = 0; t < s->count; t++) tensor[t] = bound(b, c->operand[t]);
     TENON_TRY(tenon_cuda_space_bind(cx, s, b->dst[c->domain_dst].dim, tensor, b->shape));
     TENON_TRY(bind_x(cx, c, b, x, b->shape + tenon_cuda_space_numbers(s)));
+    /* vectors begin at the first filter of a group, or, where a group is one filter, run through the groups */
+    const bool whole = c->group == 1 || c->filters == 1 || c->filters % vector == 0;
     for (int t = 0; t < s->count; t++) {
         r->args.at[t] = tensor[t]->data;
-        r->args.aligned |= (uint32_t)tenon_cuda_space_is_aligned(s, t, b->shape, tensor[t], vector) << t;
+        r->args.aligned |= (uint32_t)(whole && tenon_cuda_space_is_aligned(s, t, b->shape, tensor[t], vector)) << t;
     }
     r->args.at[s->count] = x->data;
     memcpy(&r->args.at[s->count + 1], &weight, sizeof weight);
