@@ -4,7 +4,7 @@
    whatever begins with tenon_ is the library's public API, the only part of Tenon that a command may use.
 
    Data goes to standard output, everything else (messages, warnings, progress) to standard error. Exit codes: CLI_OK, CLI_FAILED
-   (the work failed, a message says why), CLI_WRONG_USAGE (the command line makes no sense). */
+   (the work failed, a message says why), CLI_WRONG_USAGE (the command line makes no sense), CLI_SLOWER (bench --fail-if). */
 #ifndef TENON_TOOLS_CLI_H
 #define TENON_TOOLS_CLI_H
 
@@ -12,13 +12,13 @@
 
 #include <stdio.h>
 
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_WRONG_USAGE = 2 };
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_WRONG_USAGE = 2, CLI_SLOWER = 3 };
 
 #define CLI_COUNTOF(array) (sizeof(array) / sizeof *(array))
 #define CLI_FORMAT(text, first) __attribute__((format(printf, text, first)))
 
 /* ---- the command line ---- */
-typedef enum { CLI_END = 0, CLI_FLAG, CLI_TEXT, CLI_COUNT, CLI_BYTES, CLI_SECONDS } cli_kind;
+typedef enum { CLI_END = 0, CLI_FLAG, CLI_TEXT, CLI_COUNT, CLI_BYTES, CLI_SECONDS, CLI_TIME, CLI_REAL } cli_kind;
 
 typedef struct cli_option {
     const char *name;    /* "--threads"; "-o" */
@@ -28,15 +28,20 @@ typedef struct cli_option {
     const char *help;    /* may hold line breaks */
 } cli_option;
 
+/* Second names of options; given so, they are the option. Ends with NULL. */
+typedef struct cli_alias { const char *name, *option; } cli_alias;
+extern const cli_alias cli_aliases[];
+
 /* One option as given, in the order of the command line. */
 typedef struct cli_given {
     const cli_option *option;
     const char *text;
     int64_t number;      /* CLI_COUNT, CLI_BYTES */
-    double seconds;
+    double seconds;      /* CLI_SECONDS, CLI_TIME ("5ms") */
+    double real;         /* CLI_REAL */
 } cli_given;
 
-enum { CLI_MAX_POSITIONS = 2 };
+enum { CLI_MAX_POSITIONS = 4 };
 typedef struct cli_args {
     const char *position[CLI_MAX_POSITIONS];
     int position_count;
@@ -52,7 +57,8 @@ typedef struct cli_command {
     int min_positions, max_positions;
     const cli_option *options;    /* ends with a row of kind CLI_END; NULL: none */
     const char *details;          /* paragraphs of its help */
-    const char *examples;         /* lines of its help */
+    const char *examples;         /* lines of its help, which a test runs */
+    const char *next;             /* what to do then: lines of its help; NULL: nothing in particular */
     int (*run)(cli_session *s, const cli_args *args);
 } cli_command;
 
@@ -71,8 +77,12 @@ void cli_args_free(cli_args *args);
 const char *cli_nearest(const char *word, const char *const *known, size_t count);
 
 /* ---- help ---- */
+typedef struct cli_topic { const char *name, *what, *text; } cli_topic;
+extern const cli_topic cli_topics[]; /* what no one command owns; name NULL at the end */
 int cli_help(cli_session *s, const char *topic); /* NULL: the overview */
 void cli_help_command(const cli_command *command);
+/* The manual page of "tenon", of "trtexec", or of a command ("tenon-build"), in roff, from the same tables. */
+int cli_manual(cli_session *s, const char *page);
 
 /* ---- the session ---- */
 struct cli_session {

@@ -23,6 +23,9 @@ bool cli_npy_can_hold(tenon_dtype dtype);
 bool cli_npy_feeds(const cli_npy *array, tenon_dtype dtype);
 const char *cli_npy_type_name(tenon_dtype dtype);   /* "float32"; NULL where numpy has none */
 
+/* Element `i` as a number; false for a type that has none. */
+bool cli_element(tenon_dtype dtype, const void *data, size_t i, double *out);
+
 /* Bytes of dims of a type; false on overflow or a type without plain storage. */
 bool cli_tensor_bytes(tenon_dtype dtype, int rank, const int64_t *dim, size_t *out);
 

@@ -29,7 +29,11 @@ int cli_model_read(cli_session *s, const char *path, tenon_network **out);
 /* --device, --threads, --workspace, --level, --no-timing and --refit, as far as they are given. */
 int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config);
 int cli_config_failed(cli_session *s, const tenon_config *config);
-/* A build of one profile; with no timing when `timed` is false. */
+/* How a model is built beside what the options say: `profiles` times `range_count` ranges; with no timing when `timed` is false;
+   with no TF32 when `exact`. */
+typedef struct cli_build { const cli_range *range; size_t range_count, profiles; bool timed, exact; } cli_build;
+int cli_model_build_as(cli_session *s, const cli_args *args, tenon_network *network, const cli_build *how, tenon_engine **out);
+/* A build of one profile. */
 int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count,
                     bool timed, tenon_engine **out);
 /* Loads an engine; --threads and --device's index hold, --device is refused: an engine is made for its device. */

@@ -96,6 +96,21 @@ static bool parse_seconds(const char *text, double *out)
     return *end == 0 && isfinite(*out);
 }
 
+/* 5ms, 250us, 0.5s: the unit must be said, since programs differ in what they take for granted. */
+static bool parse_time(const char *text, double *out)
+{
+    static const struct { const char *name; double seconds; } unit[] = {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}};
+    char *end;
+    if (*text < '0' || *text > '9') return false;
+    *out = strtod(text, &end);
+    for (size_t i = 0; i < CLI_COUNTOF(unit); i++) {
+        if (strcmp(end, unit[i].name) != 0) continue;
+        *out *= unit[i].seconds;
+        return isfinite(*out);
+    }
+    return false;
+}
+
 static int take_value(cli_session *s, cli_given *g, const char *text)
 {
     g->text = text;
@@ -111,20 +126,27 @@ static int take_value(cli_session *s, cli_given *g, const char *text)
         if (!parse_seconds(text, &g->seconds))
             return cli_wrong(s, "%s '%s': a number of seconds is wanted, such as 3 or 0.5", g->option->name, text);
         break;
+    case CLI_TIME:
+        if (!parse_time(text, &g->seconds))
+            return cli_wrong(s, "%s '%s': a time with its unit is wanted, such as 5ms, 250us or 0.5s", g->option->name, text);
+        break;
+    case CLI_REAL:
+        if (!parse_seconds(text, &g->real))
+            return cli_wrong(s, "%s '%s': a number is wanted, such as 1.05", g->option->name, text);
+        break;
     default: break;
     }
     return CLI_OK;
 }
 
 /* ---- the line ---- */
-/* Second names of options; given so, they are the option. */
-static const struct { const char *name, *option; } also[] = {{"--backend", "--device"}};
+const cli_alias cli_aliases[] = {{"--backend", "--device"}, {NULL, NULL}};
 
 static const cli_option *find_option(const cli_command *command, const char *word, size_t length)
 {
-    for (size_t i = 0; i < CLI_COUNTOF(also); i++)
-        if (strlen(also[i].name) == length && memcmp(also[i].name, word, length) == 0) {
-            word = also[i].option;
+    for (const cli_alias *a = cli_aliases; a->name; a++)
+        if (strlen(a->name) == length && memcmp(a->name, word, length) == 0) {
+            word = a->option;
             length = strlen(word);
         }
     for (const cli_option *o = command->options; o && o->kind != CLI_END; o++)

@@ -187,5 +187,8 @@ const cli_command cli_command_build = {
                 "tenon build model.onnx -o model.engine --timing-cache times.txt --threads 4\n"
                 "tenon build model.onnx -o model.engine --shape x=1x3x224x224:4x3x224x224:8x3x224x224\n"
                 "tenon build model.onnx -o model.engine --shape x=1x3x224x224 --profile --shape x=8x3x224x224\n",
+    .next = "Run it: tenon run model.engine --input x=x.npy. Measure it: tenon bench model.engine. See what was chosen:\n"
+            "tenon inspect model.engine --steps. Shapes that vary: tenon help dynamic-shapes. Faster builds: tenon help\n"
+            "timing-cache.\n",
     .run = run,
 };

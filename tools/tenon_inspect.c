@@ -205,5 +205,7 @@ const cli_command cli_command_inspect = {
                 "tenon inspect model.engine --steps\n"
                 "tenon inspect model.engine --memory\n"
                 "tenon inspect model.engine --json\n",
+    .next = "A model: tenon build model.onnx -o model.engine, with --shape for each [name] among its dimensions (tenon help\n"
+            "dynamic-shapes). An engine: tenon bench model.engine --profile times its steps as they run.\n",
     .run = run,
 };

@@ -106,5 +106,6 @@ const cli_command cli_command_list = {
                "devices  what engines can be built for here, and why not where that is so\n",
     .examples = "tenon list devices\n"
                 "tenon list tactics --json\n",
+    .next = "Which tactic a model's steps got: tenon inspect model.engine --steps.\n",
     .run = run,
 };

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,4 +261,41 @@ int cli_npy_write(cli_session *s, const char *path, const tenon_host_tensor *t)
     if (ok) return CLI_OK;
     cli_discard(path);
     return cli_fail(s, "cannot write '%s': %s", path, strerror(errno));
+}
+
+/* ---- elements ---- */
+static float half_value(uint16_t h)
+{
+    const int exponent = h >> 10 & 31, mantissa = h & 1023;
+    const float sign = h >> 15 ? -1.0f : 1.0f;
+    if (exponent == 31) return mantissa ? NAN : sign * INFINITY;
+    return sign * (exponent ? ldexpf((float)(mantissa + 1024), exponent - 25) : ldexpf((float)mantissa, -24));
+}
+
+static float bfloat_value(uint16_t h)
+{
+    const uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+bool cli_element(tenon_dtype dtype, const void *data, size_t i, double *out)
+{
+    switch (dtype) {
+    case TENON_F32: *out = ((const float *)data)[i]; return true;
+    case TENON_F64: *out = ((const double *)data)[i]; return true;
+    case TENON_F16: *out = half_value(((const uint16_t *)data)[i]); return true;
+    case TENON_BF16: *out = bfloat_value(((const uint16_t *)data)[i]); return true;
+    case TENON_I8: *out = ((const int8_t *)data)[i]; return true;
+    case TENON_I16: *out = ((const int16_t *)data)[i]; return true;
+    case TENON_I32: *out = ((const int32_t *)data)[i]; return true;
+    case TENON_I64: *out = (double)((const int64_t *)data)[i]; return true;
+    case TENON_U8:
+    case TENON_BOOL: *out = ((const uint8_t *)data)[i]; return true;
+    case TENON_U16: *out = ((const uint16_t *)data)[i]; return true;
+    case TENON_U32: *out = ((const uint32_t *)data)[i]; return true;
+    case TENON_U64: *out = (double)((const uint64_t *)data)[i]; return true;
+    default: return false;
+    }
 }

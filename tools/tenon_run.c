@@ -199,51 +199,15 @@ static int run_engine(job *j)
 }
 
 /* ---- results ---- */
-static float half_value(uint16_t h)
-{
-    const int exponent = h >> 10 & 31, mantissa = h & 1023;
-    const float sign = h >> 15 ? -1.0f : 1.0f;
-    if (exponent == 31) return mantissa ? NAN : sign * INFINITY;
-    return sign * (exponent ? ldexpf((float)(mantissa + 1024), exponent - 25) : ldexpf((float)mantissa, -24));
-}
-
-static float bfloat_value(uint16_t h)
-{
-    const uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static bool element(tenon_dtype dtype, const void *data, size_t i, double *out)
-{
-    switch (dtype) {
-    case TENON_F32: *out = ((const float *)data)[i]; return true;
-    case TENON_F64: *out = ((const double *)data)[i]; return true;
-    case TENON_F16: *out = half_value(((const uint16_t *)data)[i]); return true;
-    case TENON_BF16: *out = bfloat_value(((const uint16_t *)data)[i]); return true;
-    case TENON_I8: *out = ((const int8_t *)data)[i]; return true;
-    case TENON_I16: *out = ((const int16_t *)data)[i]; return true;
-    case TENON_I32: *out = ((const int32_t *)data)[i]; return true;
-    case TENON_I64: *out = (double)((const int64_t *)data)[i]; return true;
-    case TENON_U8:
-    case TENON_BOOL: *out = ((const uint8_t *)data)[i]; return true;
-    case TENON_U16: *out = ((const uint16_t *)data)[i]; return true;
-    case TENON_U32: *out = ((const uint32_t *)data)[i]; return true;
-    case TENON_U64: *out = (double)((const uint64_t *)data)[i]; return true;
-    default: return false;
-    }
-}
-
 /* Smallest, mean and largest of the numbers; what is NaN is counted apart, since it would hide in all three. */
 static void describe(cli_table *t, const tenon_host_tensor *o)
 {
     double lo = INFINITY, hi = -INFINITY, sum = 0, v;
     size_t count = 1, nans = 0;
     for (int i = 0; i < o->rank; i++) count *= (size_t)o->dim[i];
-    const bool plain = o->data && count && element(o->dtype, o->data, 0, &v);
+    const bool plain = o->data && count && cli_element(o->dtype, o->data, 0, &v);
     for (size_t i = 0; plain && i < count; i++) {
-        (void)element(o->dtype, o->data, i, &v);
+        (void)cli_element(o->dtype, o->data, i, &v);
         if (isnan(v)) {
             nans++;
             continue;
@@ -354,7 +318,9 @@ const cli_command cli_command_run = {
                "matters.\n"
                "What files can be read: `tenon help npy`.\n",
     .examples = "tenon run model.engine --input x=x.npy --output y=y.npy\n"
-                "tenon run model.onnx --input ids=ids.npy --input mask=mask.npy --output logits=logits.npy\n"
+                "tenon run text.onnx --input ids=ids.npy --input mask=mask.npy --output logits=logits.npy\n"
                 "tenon run model.onnx --input x=x.npy --output y=want.npy --reference\n",
+    .next = "Compare the two answers: numpy.abs(numpy.load('y.npy') - numpy.load('want.npy')).max(). Measure it: tenon bench\n"
+            "model.engine.\n",
     .run = run,
 };

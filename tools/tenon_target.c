@@ -123,24 +123,33 @@ int cli_config_apply(cli_session *s, const cli_args *args, tenon_config *config)
     return status == TENON_OK ? CLI_OK : cli_config_failed(s, config);
 }
 
-int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count,
-                    bool timed, tenon_engine **out)
+int cli_model_build_as(cli_session *s, const cli_args *args, tenon_network *network, const cli_build *how, tenon_engine **out)
 {
     tenon_config *config = NULL;
-    int profile = 0;
+    const cli_range *r = how->range;
     *out = NULL;
     if (tenon_config_create(s->cx, &config) != TENON_OK) return cli_failed(s);
     int code = cli_config_apply(s, args, config);
-    if (code == CLI_OK && !timed && tenon_config_set_timing(config, false) != TENON_OK) code = cli_config_failed(s, config);
-    if (code == CLI_OK && tenon_config_add_profile(config, &profile) != TENON_OK) code = cli_config_failed(s, config);
-    for (size_t i = 0; code == CLI_OK && i < range_count; i++)
-        if (tenon_config_set_shape(config, profile, range[i].input, range[i].rank, range[i].min, range[i].opt, range[i].max) !=
-            TENON_OK)
-            code = cli_config_failed(s, config);
+    if (code == CLI_OK && !how->timed && tenon_config_set_timing(config, false) != TENON_OK) code = cli_config_failed(s, config);
+    if (code == CLI_OK && how->exact && tenon_config_set_tf32(config, false) != TENON_OK) code = cli_config_failed(s, config);
+    for (size_t p = 0; code == CLI_OK && p < how->profiles; p++) {
+        int profile = 0;
+        if (tenon_config_add_profile(config, &profile) != TENON_OK) code = cli_config_failed(s, config);
+        for (size_t i = 0; code == CLI_OK && i < how->range_count; i++, r++)
+            if (tenon_config_set_shape(config, profile, r->input, r->rank, r->min, r->opt, r->max) != TENON_OK)
+                code = cli_config_failed(s, config);
+    }
     if (code == CLI_OK && tenon_build(s->cx, network, config, out) != TENON_OK) code = cli_failed(s);
     cli_bar_clear(s);
     tenon_config_destroy(&config);
     return code;
+}
+
+int cli_model_build(cli_session *s, const cli_args *args, tenon_network *network, const cli_range *range, size_t range_count,
+                    bool timed, tenon_engine **out)
+{
+    const cli_build how = {.range = range, .range_count = range_count, .profiles = 1, .timed = timed};
+    return cli_model_build_as(s, args, network, &how, out);
 }
 
 int cli_engine_load(cli_session *s, const cli_args *args, const char *path, tenon_engine **out)

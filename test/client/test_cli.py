@@ -1,47 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `tenon` from outside: output, exit codes, and messages that name what is wrong. TENON_TOOL: another build/tenon."""
+"""The command `tenon` from outside: what build, run, inspect and list do, exit codes, and messages that name what is wrong."""
 import json
 import os
 import pty
 import re
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
-
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TOOL = os.environ.get("TENON_TOOL", os.path.join(TOP, "build", "tenon"))
-COMMANDS = "build", "run", "bench", "inspect", "list", "version", "help"
-TOPICS = "exit-codes", "shapes", "npy"
-
-
-def tenon(*words, code=0, **more):
-    """Runs the command in `cwd`; the exit code must be `code`; gives (standard output, standard error)."""
-    done = subprocess.run([TOOL, *map(str, words)], capture_output=True, text=True, timeout=120, **more)
-    assert done.returncode == code, f"tenon {' '.join(map(str, words))}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
-    assert "\033" not in done.stderr, "a progress bar without a terminal"
-    return done.stdout, done.stderr
-
-
-def fails(*words, code=1, says=(), **more):
-    """Nothing on standard output; the message holds each of `says`."""
-    out, err = tenon(*words, code=code, **more)
-    assert out == ""
-    assert re.match(r"tenon( [a-z]+)?: ", err), err
-    for part in [says] if isinstance(says, str) else says:
-        assert part in err, f"'{part}' is not in: {err}"
-    return err
-
-
-@pytest.fixture(scope="session")
-def engine(digits, tmp_path_factory):
-    """An engine of two profiles: batches 1 to 8, and 16 to 32."""
-    path = tmp_path_factory.mktemp("cli") / "digits.engine"
-    tenon("build", digits.path, "-o", path, "--device", "cpu", "--shape", "x=1x1x8x8:4x1x8x8:8x1x8x8",
-          "--profile", "--shape", "x=16x1x8x8:16x1x8x8:32x1x8x8")
-    return path
+from cli_tool import TOOL, TOP, fails, tenon
 
 
 @pytest.fixture
@@ -49,93 +17,6 @@ def x(digits, tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, digits.images[:5])
     return path
-
-
-# --- help and wrong usage -------------------------------------------------------------------------------------------
-
-def test_overview_names_every_command_and_topic():
-    out = tenon("help")[0]
-    for name in COMMANDS + TOPICS:
-        assert re.search(rf"^  {name} ", out, re.M), name
-    assert tenon("--help")[0] == out and tenon("-h")[0] == out
-    assert tenon(code=2)[0] == out
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command(command):
-    out, err = tenon("help", command)
-    assert err == "" and out.startswith(f"tenon {command} - ") and f"usage: tenon {command}" in out
-    assert f"examples:\n  tenon {command}" in out
-    assert tenon(command, "--help")[0] == out and tenon(command, "-h")[0] == out
-    assert max(map(len, out.split("\n"))) <= 130
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_options_in_examples_exist(command):
-    out = tenon("help", command)[0]
-    for line in out.split("examples:\n")[1].splitlines():
-        for option in re.findall(r" (--?[a-z-]+)", line):
-            assert re.search(rf"^  {option}\b", out.split("options:")[1], re.M), (line, option)
-
-
-@pytest.mark.parametrize("topic", TOPICS)
-def test_help_of_a_topic(topic):
-    assert len(tenon("help", topic)[0].splitlines()) >= 3
-
-
-def test_exit_codes_are_documented():
-    assert re.findall(r"^(\d)  ", tenon("help", "exit-codes")[0], re.M) == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize("words, says", [
-    (["bild"], ["no command 'bild'", "did you mean 'build'?"]),
-    (["frobnicate"], ["no command 'frobnicate'"]),
-    (["help", "bulid"], ["'bulid'", "did you mean 'build'?"]),
-    (["build", "m.onnx", "-o", "e", "--thread", "2"], ["no option '--thread'", "did you mean '--threads'?"]),
-    (["build", "m.onnx", "-o", "e", "--timing-cahce=c"], ["'--timing-cahce'", "'--timing-cache'"]),
-    (["run", "e", "--inptu", "x=x.npy"], ["'--inptu'", "'--input'"]),
-    (["bench", "e", "--zzzzzzzz"], ["no option '--zzzzzzzz'"]),
-    (["build"], ["MODEL.onnx", "missing"]),
-    (["build", "m.onnx"], ["-o FILE is missing"]),
-    (["build", "m.onnx", "n.onnx", "-o", "e"], ["'n.onnx'", "too many"]),
-    (["build", "m.onnx", "-o"], ["-o wants a value"]),
-    (["build", "m.onnx", "-o", "e", "--threads", "two"], ["--threads 'two'"]),
-    (["build", "m.onnx", "-o", "e", "--threads", "2", "--threads", "3"], ["--threads is given twice"]),
-    (["build", "m.onnx", "-o", "e", "--workspace", "lots"], ["--workspace 'lots'", "256M"]),
-    (["build", "m.onnx", "-o", "e", "--json=yes"], ["--json takes no value"]),
-    (["bench", "e", "--seconds", "soon"], ["--seconds 'soon'"]),
-    (["bench", "e", "--runs", "5", "--seconds", "1"], ["--runs", "--seconds", "exclude"]),
-    (["bench", "e", "--runs", "0"], ["--runs 0"]),
-    (["bench", "e", "--streams", "0"], ["--streams 0"]),
-    (["run", "e", "--input", "x"], ["--input 'x'", "NAME=FILE.npy"]),
-    (["run", "e", "--input", "x=a.npy", "--input", "x=b.npy"], ["--input names 'x' twice"]),
-    (["list"], ["ops|tactics|passes|devices", "missing"]),
-    (["list", "tactic"], ["'tactic'", "did you mean 'tactics'?"]),
-])
-def test_wrong_usage(words, says, tmp_path):
-    err = fails(*words, code=2, says=says, cwd=tmp_path)
-    assert "`tenon help" in err
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("shape, says", [
-    ("1x8", "NAME=SHAPE"), ("x=", "'' is not a shape"), ("x=1x", "'1x'"), ("x=1x1x8x8:2x1x8x8", "MIN:OPT:MAX"),
-    ("x=-1x1x8x8", "'-1x1x8x8'"),
-    ("x=1x8:1x1x8:1x8", "different ranks"), ("x=1x1x1x1x1x1x1x1x1", "not a shape"), ("x=99999999999999999999", "not a shape"),
-])
-def test_wrong_shape_text(shape, says, digits, tmp_path):
-    fails("build", digits.path, "-o", tmp_path / "e", "--shape", shape, code=2, says=["--shape", says])
-
-
-def test_profile_without_shapes(digits, tmp_path):
-    start = ["build", digits.path, "-o", tmp_path / "e"]
-    fails(*start, "--profile", "--profile", "--shape", "x=1x1x8x8", code=2, says="profile 0 has none")
-    fails(*start, "--shape", "x=1x1x8x8", "--profile", code=2, says="profile 1 has none")
-
-
-def test_device_names(digits, tmp_path):
-    fails("build", digits.path, "-o", tmp_path / "e", "--device", "gpu", code=2, says=["--device 'gpu'", "cuda"])
-    fails("build", digits.path, "-o", tmp_path / "e", "--device", "cpu:x", code=2, says="--device 'cpu:x'")
 
 
 # --- build ----------------------------------------------------------------------------------------------------------
@@ -255,16 +136,6 @@ def test_interrupt_cancels_a_build_cleanly(digits, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_interrupt_ends_a_bench_with_its_report(engine):
-    child = subprocess.Popen([TOOL, "bench", engine, "--seconds", "60", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             text=True)
-    time.sleep(1)
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
-    assert child.returncode == 0, err
-    assert 0 < json.loads(out)["seconds"] < 30
-
-
 # --- run ------------------------------------------------------------------------------------------------------------
 
 def close(got, want):
@@ -375,47 +246,6 @@ def test_every_numpy_type_goes_round(tmp_path):
                   "--output", f"out={tmp_path}/out.npy")
             got = np.load(tmp_path / "out.npy")
             assert got.dtype == a.dtype and np.array_equal(got, a.T), name
-
-
-# --- bench ----------------------------------------------------------------------------------------------------------
-
-def test_bench_prints_latency_and_throughput(engine):
-    out, err = tenon("bench", engine, "--runs", "20")
-    assert err == "" and "20 runs in " in out and "x=4x1x8x8" in out
-    assert re.search(r"latency +min .*, median .*, mean .*, p99 .*, max ", out)
-    assert re.search(r"throughput +[\d.]+ runs a second, times 4", out)
-
-
-def test_bench_as_json(digits, engine):
-    j = json.loads(tenon("bench", engine, "--runs", "30", "--streams", "2", "--shape", "x=3x1x8x8", "--warmup", "1", "--json")[0])
-    t = j["latency_ms"]
-    assert j["runs"] == 60 and j["streams"] == 2 and j["shapes"] == {"x": [3, 1, 8, 8]} and j["profile"] == 0
-    assert 0 < t["min"] <= t["median"] <= t["p99"] <= t["max"] and t["min"] <= t["mean"] <= t["max"]
-    assert j["items_per_second"] == pytest.approx(3 * j["runs_per_second"])
-    j = json.loads(tenon("bench", digits.path, "--seconds", "0.1", "--shape", "x=2x1x8x8", "--json")[0])
-    assert j["runs"] >= 10 and j["shapes"] == {"x": [2, 1, 8, 8]}
-    assert json.loads(tenon("bench", engine, "--use-profile", "1", "--runs", "3", "--json")[0])["shapes"] == {"x": [16, 1, 8, 8]}
-
-
-def test_bench_steps_are_sorted_by_time(engine):
-    steps = json.loads(tenon("bench", engine, "--runs", "3", "--profile", "--json")[0])["steps"]
-    inspected = json.loads(tenon("inspect", engine, "--json")[0])["profiles"][0]["steps"]
-    assert [(s["name"], s["tactic"]) for s in steps] == [(s["name"], s["tactic"]) for s in inspected]
-    assert all(s["microseconds"] > 0 for s in steps)
-    rows = tenon("bench", engine, "--runs", "3", "--profile")[0].split("share  tactic")[1].splitlines()[1:]
-    times, shares = [float(r.split()[0]) for r in rows], [float(r.split()[1].rstrip("%")) for r in rows]
-    assert len(rows) == len(steps) and times == sorted(times, reverse=True)
-    assert sum(shares) == pytest.approx(100, abs=0.1 * len(rows))
-
-
-def test_bench_refuses(digits, engine, tmp_path):
-    fails("bench", engine, "--shape", "x=9x1x8x8", "--use-profile", "0", says=["'x'", "1..8"])
-    fails("bench", engine, "--shape", "z=1x1x8x8", says=["'z'", "but 'x'"])
-    fails("bench", engine, "--shape", "x=1x8", says=["'x'", "2 dimensions"])
-    fails("bench", engine, "--shape", "x=1x1x8x8:2x1x8x8:3x1x8x8", code=2, says="one shape")
-    fails("bench", engine, "--use-profile", "7", says="--use-profile 7")
-    fails("bench", tmp_path / "none", says="none")
-    fails("bench", digits.path, "--shape", "z=1x1x8x8", says="'z'")
 
 
 # --- inspect and list -----------------------------------------------------------------------------------------------

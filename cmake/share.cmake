@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -DTENON=build/tenon -DSHARE=build/share -P share.cmake: has the program write its manual pages (man1) and what shells complete
+# (completions, site-functions), one page a command as `tenon help --man tenon` lists them.
+file(REMOVE_RECURSE ${SHARE})
+file(MAKE_DIRECTORY ${SHARE}/man1 ${SHARE}/completions ${SHARE}/site-functions)
+function(write file)
+  execute_process(COMMAND ${TENON} ${ARGN} OUTPUT_FILE ${SHARE}/${file} RESULT_VARIABLE code)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "${TENON} ${ARGN}: ${code}")
+  endif()
+endfunction()
+write(man1/tenon.1 help --man)
+write(man1/trtexec.1 help --man trtexec)
+file(STRINGS ${SHARE}/man1/tenon.1 pages REGEX "^\\.BR tenon")
+foreach(page ${pages})
+  string(REGEX REPLACE "^\\.BR tenon..([a-z]+).*" "\\1" name "${page}")
+  write(man1/tenon-${name}.1 help --man ${name})
+endforeach()
+write(completions/tenon completion bash)
+write(completions/trtexec completion bash)
+write(site-functions/_tenon completion zsh)
+file(TOUCH ${SHARE}/made)
