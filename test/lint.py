@@ -202,6 +202,28 @@ def rule_def_in_one_file(tree):
             yield f"{table}: included by {', '.join(sorted(names))}; one file makes the array"
 
 
+UNUSED_API = ()                 # public functions that no example and no test calls, each with a reason: there is none
+
+
+def rule_api_page(tree):
+    """doc/c-api.md is what the header says."""
+    sys.path.insert(0, os.path.join(TOP, "doc"))
+    import c_api
+    if not c_api.fresh():
+        yield "doc/c-api.md:1: older than include/tenon.h: python3 doc/c_api.py"
+
+
+def rule_api_used(tree):
+    """Every public function is called by an example or a test that is not about its refusals alone."""
+    import c_api                                                  # on the path since the rule above
+    text = "\n".join("\n".join(lines) for name, lines in tree.code((".c", ".h"))
+                     if name.startswith(("examples/", "test/unit/")) and not name.endswith("test_null_arguments.c"))
+    called = set(re.findall(r"\b(tenon_\w+)\s*\(", text))
+    for name in c_api.functions("\n".join(tree.text["include/tenon.h"])):
+        if name not in called and name not in UNUSED_API:
+            yield f"include/tenon.h: no example and no test calls {name}"
+
+
 def objects(tree):
     """(object, source) of the library, as the compile commands name them."""
     path = os.path.join(tree.build or "", "compile_commands.json")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tenon_build: for each profile the network is read afresh, specialised, rewritten, planned and emitted; then the image is
+/* tenon_build: for each profile the network is copied, specialised, rewritten, planned and emitted; then the image is
    opened like any engine, so that what was built is what will be loaded. */
 #include "api/network.h"
 #include "base/checked.h"

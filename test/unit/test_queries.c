@@ -23,6 +23,9 @@ static void test_config(tenon_config *c)
     tenon_config_info info;
     int rank;
     int64_t lo[TENON_MAX_RANK], opt[TENON_MAX_RANK], hi[TENON_MAX_RANK];
+    CHECK(tenon_config_set_workspace(c, 1 << 20) == TENON_OK && tenon_config_describe(c, &info) == TENON_OK &&
+          info.workspace_bytes == 1 << 20);
+    CHECK(tenon_config_set_workspace(c, SIZE_MAX) == TENON_OK);
     CHECK(tenon_config_describe(c, &info) == TENON_OK);
     CHECK_TEXT(info.backend, "cpu");
     CHECK(info.threads == 1 && !info.timed && info.refit && info.tf32 && !info.strict && info.profile_count == 2 &&
@@ -87,6 +90,29 @@ static void test_engine(tenon_engine *e)
     CHECK(seen == tenon_engine_layer_count(e, 1));
     CHECK(tenon_context_profile_report(c, &json) == TENON_OK && strstr(json, "\"runs\": 3") && strstr(json, "\"least\""));
     tenon_text_free(cx, &json);
+    tenon_context_destroy(&c);
+}
+
+/* What the device does at most, and what the steps have to do. */
+static void test_work(tenon_engine *e)
+{
+    tenon_peak peak;
+    enum { MOST = 64 };
+    tenon_step_work work[MOST];
+    tenon_context *c = NULL;
+    static float x[64], y[10];
+    double flops = 0;
+    CHECK_OK(cx, tenon_engine_peak(cx, e, &peak));
+    CHECK(peak.flops[TENON_ARITHMETIC_F32] > 1e8 && peak.memory_bandwidth > 1e8 && peak.cache_bytes > 0);
+    CHECK_TEXT(tenon_engine_device(e), peak.device);
+    CHECK_OK(cx, tenon_context_create(cx, e, &(tenon_context_options){.profile = 1}, &c));
+    CHECK(tenon_context_set_address(c, "x", x, sizeof x) == TENON_OK && tenon_context_set_address(c, "y", y,
+            sizeof y) == TENON_OK);
+    const size_t count = tenon_engine_layer_count(e, 1);
+    CHECK(count <= MOST && tenon_context_work(c, count, work) == TENON_OK);
+    for (size_t i = 0; i < count && i < MOST; i++) flops += work[i].flops;
+    CHECK(flops > 1e4);
+    CHECK(tenon_context_work(c, count + 1, work) == TENON_INVALID);
     tenon_context_destroy(&c);
 }
 
@@ -171,7 +197,17 @@ int main(void)
     CHECK_OK(cx, tenon_config_create(cx, &c));
     configure(c, "cpu");
     test_config(c);
-    if (CHECK_OK(cx, tenon_build(cx, n, c, &e))) test_engine(e);
+    tenon_binding_info binding;
+    CHECK_OK(cx, tenon_network_binding(cx, n, 0, &binding));
+    CHECK(binding.io == TENON_INPUT && binding.rank == 4 && binding.dim[0] == -1 && !strcmp(binding.name, "x") &&
+          !strcmp(binding.dim_name[0], "batch"));
+    CHECK_OK(cx, tenon_network_binding(cx, n, 1, &binding));
+    CHECK(binding.io == TENON_OUTPUT && !strcmp(binding.name, "y"));
+    CHECK_FAILS(cx, tenon_network_binding(cx, n, 2, &binding), TENON_INVALID, "the network has 2");
+    if (CHECK_OK(cx, tenon_build(cx, n, c, &e))) {
+        test_engine(e);
+        test_work(e);
+    }
     test_platform();
     test_cancel(model, bytes);
     tenon_engine_destroy(&e);
