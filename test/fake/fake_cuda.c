@@ -44,7 +44,7 @@ __attribute__((destructor)) static void report(void)
         if (counted[i].name) fprintf(stderr, "%8zu %s\n", (size_t)counted[i].calls, counted[i].name);
 }
 
-static inline int refused(const char *name)
+__attribute__((unused)) static int refused(const char *name)
 {
     const char *list = getenv("FAKE_CUDA_REFUSE");
     return list && strstr(list, name);
@@ -128,7 +128,8 @@ FAKE(cuEventSynchronize, (void *event), )
 /* Every time is another one, so that whoever measures anew comes to another result. */
 FAKE(cuEventElapsedTime, (float *milliseconds, void *begin, void *end), {
     static _Atomic uint64_t state = 1;
-    const uint64_t next = state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    const uint64_t next = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    state = next;
     *milliseconds = 0.1f + (float)(next >> 40) * 1e-7f;
 })
 
