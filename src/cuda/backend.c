@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A GPU as a device. Whoever has no stream uses the device's. Copies go through that one too and are waited for, so a pageable
-   upload is on the device before any kernel launched later, in whatever stream. Nothing here takes turns: the driver's calls may
+/* A GPU as a device. Whoever has no stream uses the device's. Copies go through that one too (transfer.h) and are waited for, so
+   an upload is on the device before any kernel launched later, in whatever stream. Nothing here takes turns: the driver's calls may
    come from any thread, a launch is made from its record alone, and a capture sees the launches of its own thread into its own
    stream only. */
 #include "cuda/device.h"
@@ -56,7 +56,8 @@ static tenon_status cuda_host_alloc(tenon_cx *cx, tenon_device *d, size_t bytes,
 {
     *out = NULL;
     TENON_TRY(tenon_cuda_enter(cx, d));
-    const int error = d->driver.cuMemHostAlloc(out, bytes ? bytes : 1, TENON_CU_PORTABLE);
+    const int error = bytes > tenon_cuda_memory_limit() ? TENON_CU_OUT_OF_MEMORY
+                                                        : d->driver.cuMemHostAlloc(out, bytes ? bytes : 1, TENON_CU_PORTABLE);
     if (error == TENON_CU_OUT_OF_MEMORY)
         return TENON_FAIL(cx, TENON_NOMEM, "cuda: no %zu bytes of page-locked memory on the host", bytes);
     return tenon_cuda_check(cx, &d->driver, error, "page-locked memory");
@@ -98,15 +99,13 @@ static tenon_cuda_queue queue_of(tenon_cx *cx, tenon_device *d, void *stream)
 static tenon_status cuda_upload(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
-    const tenon_cuda_queue q = {.cx = cx, .device = d, .driver = &d->driver, .stream = d->stream};
-    return tenon_cuda_write(&q, dst, src, bytes);
+    return tenon_cuda_upload(cx, d, dst, src, bytes);
 }
 
 static tenon_status cuda_download(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)
 {
     TENON_TRY(tenon_cuda_enter(cx, d));
-    const tenon_cuda_queue q = {.cx = cx, .device = d, .driver = &d->driver, .stream = d->stream};
-    return tenon_cuda_read(&q, dst, src, bytes);
+    return tenon_cuda_download(cx, d, dst, src, bytes);
 }
 
 static tenon_status cuda_copy(tenon_cx *cx, tenon_device *d, void *dst, const void *src, size_t bytes)

@@ -26,6 +26,7 @@ enum {
     TENON_CU_SHARED_OPTIN = 97,
     TENON_CU_STATIC_SHARED = 1, TENON_CU_MAX_DYNAMIC_SHARED = 8, TENON_CU_CARVEOUT = 9, /* function attributes */
     TENON_CU_PORTABLE = 1,                                                            /* page-locked for every context */
+    TENON_CU_MEMORY_TYPE = 2,                                                         /* pointer attribute; none: pageable */
     /* streams, events */
     TENON_CU_NON_BLOCKING = 1, TENON_CU_CAPTURE_THREAD = 1, TENON_CU_NOT_CAPTURING = 0, TENON_CU_NO_TIMING = 2,
     TENON_CU_CLUSTER_DIMENSION = 4, TENON_CU_PROGRAMMATIC_SERIALIZATION = 6,          /* launch attributes */

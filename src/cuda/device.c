@@ -207,6 +207,7 @@ void tenon_cuda_device_close(tenon_device **device)
     if (d->context) {
         (void)d->driver.cuCtxSetCurrent(d->context);
         tenon_cuda_libraries_destroy(&d->libraries);
+        tenon_cuda_transfer_free(d);
         if (d->stream) (void)d->driver.cuStreamDestroy_v2(d->stream);
         (void)d->driver.cuDevicePrimaryCtxRelease_v2(d->index);
     }

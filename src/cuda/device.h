@@ -6,6 +6,7 @@
 
 #include "cuda/backend.h"
 #include "cuda/libraries.h"
+#include "cuda/transfer.h"
 
 #include <pthread.h>
 
@@ -30,6 +31,7 @@ struct tenon_device {
     char arch[16];             /* of the device itself: what kernels are compiled for */
     tenon_cu_context context;  /* the primary one, shared with everything else in the process */
     tenon_cu_stream stream;    /* copies, and launches of whoever has no stream */
+    tenon_cuda_transfer transfer;
     pthread_mutex_t lock;      /* of `compiled` */
     tenon_cuda_compiled *compiled;
     _Atomic size_t images_made; /* compiled or planned, not found anywhere */
