@@ -14,6 +14,7 @@ static tenon_status note_results(tenon_plan *plan)
 tenon_status tenon_plan_run(tenon_plan *plan)
 {
     TENON_TRY(tenon_progress(plan->cx, "plan", 0, 4));
+    TENON_TRY(tenon_plan_selection(plan));
     TENON_TRY(tenon_plan_storage(plan));
     TENON_TRY(tenon_plan_cover(plan));
     TENON_TRY(tenon_progress(plan->cx, "plan", 1, 4));

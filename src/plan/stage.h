@@ -8,6 +8,8 @@
 
 /* Fills src and dst of a group from its nodes. TENON_UNSUPPORTED: more than a problem can have. */
 tenon_status tenon_plan_border(tenon_plan *plan, tenon_group *g);
+/* Before everything: selections in two parts (selection.c). */
+tenon_status tenon_plan_selection(tenon_plan *plan);
 /* Border and text of a group that is run from graph text (graph_step.c). */
 tenon_status tenon_plan_graph_text(tenon_plan *plan, tenon_group *g);
 /* The same problem under other formats; the graph is shared. */

@@ -24,7 +24,7 @@ static const fill_row fill_rows[] = {
     {"tile", 1, FILL_SMALL}, {"trilu", 1, FILL_SMALL}, {"range", 0, FILL_SMALL}, {"range", 1, FILL_LENGTH}, {"range", 2,
         FILL_SMALL},
     {"constant_of_shape", 0, FILL_SMALL}, {"pad", 1, FILL_SMALL}, {"mod", 1, FILL_DIVISOR}, {"div", 1, FILL_DIVISOR},
-    {"pow", 1, FILL_EXPONENT}, {"cum_sum", 1, FILL_INDEX},
+    {"pow", 1, FILL_EXPONENT}, {"cum_sum", 1, FILL_INDEX}, {"nms_chosen", 0, FILL_BOXES},
 };
 
 typedef struct source { fill_rule rule; int64_t bound; } source;

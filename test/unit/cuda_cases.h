@@ -74,6 +74,8 @@ static const char *const cuda_case[] = {
     "lrn:f32,n1c64h5w5,size=40",
     "roi_align:f32,1x256x50x50,a[1..300@100]x4,i64:(a),output_height=7,output_width=7,sampling_ratio=2",
     "roi_align:f16,2x19x9x9:cl,4x4,i64:4,output_height=2,output_width=3,mode=\"max\"|mul(_,{2})>_:cl",
+    "nms_chosen:f32,1x8400x4,1x80x8400,max_output_boxes_per_class=100,iou_threshold=0.5,score_threshold=0.25",
+    "nms_chosen:f16,a[1..4@2]xb[1..5000@900]x4,(a)x3x(b),-,f32:1,f32:1,max_output_boxes_per_class=300,center_point_box=1",
     "det:f32,a[1..9]x3x4x4",
     "det:f64,33x33",
     "cum_sum:f32,3xa[1..70]x5,i64:s",
