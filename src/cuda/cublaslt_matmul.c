@@ -3,8 +3,7 @@
    [+ tensor] [relu | gelu_tanh] and nothing else. Rows and one axis of equal matrices may have dynamic sizes; depth and
    columns are fixed. A convolution of one tap is the product of its pixels and its weight as it stands: rows are pixels, columns
    filters. A variant is a place in the heuristic's list, which is asked at the tuning point when the engine is built. */
-#include "cuda/cublaslt.h"
-#include "cuda/index_space.h"
+#include "cuda/cublaslt_product.h"
 #include "cuda/library_tactic.h"
 
 #include "base/checked.h"
@@ -12,29 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { A, B, D, C, TENSORS };                  /* of the index space, as the row-major product has them */
+enum { A = TENON_LT_A, B = TENON_LT_B, D = TENON_LT_D, C = TENON_LT_C, TENSORS = TENON_LT_TENSORS };
 enum { RANKS = 8, WORKSPACE_LEAST = 64 << 10, WORKSPACE_MOST = 32 << 20 };
-
-typedef struct own {
-    tenon_cuda_space space;
-    int src[TENSORS], dst, bias;       /* problem sources and result; -1: none */
-    int rows, batch;                   /* axes of the space; -1: one */
-    int depth_a, depth_b, columns_b, columns_d; /* axes of the tensors */
-    bool depth_last_a, columns_last_b; /* contiguous along it */
-    float alpha;
-    tenon_lt_product product; /* at the tuning point */
-} own;
-
-typedef struct record {
-    const tenon_lt_loaded *loaded;
-    tenon_lt_descriptors descriptors;
-    tenon_lt_algorithm algorithm;
-    const void *a, *b, *c;
-    void *d, *workspace;
-    size_t workspace_bytes;
-    float alpha, beta;
-    uint64_t empty;
-} record;
+typedef tenon_lt_step own;
+typedef tenon_lt_record record;
 _Static_assert(sizeof(record) <= TENON_RECORD_MAX, "record");
 
 /* ---- the program ---- */
@@ -191,7 +171,7 @@ static const char *make_conv(const tenon_problem *p, const tenon_node *n, own *o
     return o->bias < 0 || p->src[o->bias].format.ld ? "a bias that is not a plain source" : NULL;
 }
 
-static const char *make(const tenon_problem *p, own *o)
+const char *tenon_lt_step_make(const tenon_problem *p, bool bare, own *o)
 {
     const tenon_anchor *at = &p->anchor[0];
     const tenon_node *n = at->node;
@@ -208,7 +188,7 @@ static const char *make(const tenon_problem *p, own *o)
     o->src[B] = tenon_problem_src(p, n->src[1]);
     if (o->src[A] < 0 || o->src[B] < 0) return "an operand is not a source";
     const char *why = conv ? make_conv(p, n, o) : make_matmul(p, n, o);
-    if (!why && at->post) why = take_program(p, at->post, o);
+    if (!why && at->post && !bare) why = take_program(p, at->post, o);
     if (why) return why;
     const tenon_value *result = at->post ? at->post->result[0] : n->dst[0];
     o->dst = tenon_problem_dst(p, result);
@@ -276,15 +256,21 @@ static int64_t workspace_of(const tenon_lt_product *p)
 }
 
 /* ---- the tactic ---- */
-static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, bool tf32,
-                          tenon_reason *scratch)
+const char *tenon_lt_step_rejects(const tenon_problem *p, bool bare, const tenon_variant *v, const tenon_device *device, bool tf32,
+                                  tenon_reason *scratch)
 {
     own o;
     const char *why = tenon_cuda_library_type_rejects(p, tf32);
     if (why) return why;
     if (v->p[P_RANK] < 0 || v->p[P_RANK] >= RANKS) return "no such variant";
-    why = make(p, &o);
+    why = tenon_lt_step_make(p, bare, &o);
     return why ? why : tenon_cuda_library_rejects(&tenon_cublaslt_library, v, device, scratch);
+}
+
+static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, bool tf32,
+                          tenon_reason *scratch)
+{
+    return tenon_lt_step_rejects(p, false, v, device, tf32, scratch);
 }
 
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
@@ -296,11 +282,10 @@ static int variants(const tenon_problem *p, const tenon_device *device, tenon_va
     return count;
 }
 
-static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, bool tf32, tenon_tactic_plan *out)
+tenon_status tenon_lt_step_plan(tenon_cx *cx, const tenon_problem *p, bool bare, const tenon_variant *v, bool tf32, own *o,
+                                tenon_kernel_source *out)
 {
-    own *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
-    if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuBLASLt: no memory for a step");
-    const char *why = make(p, o);
+    const char *why = tenon_lt_step_make(p, bare, o);
     if (why) return TENON_FAIL(cx, TENON_INTERNAL, "cuda.cublaslt_matmul: %s", why);
     const tenon_dtype type = p->anchor[0].node->src[0]->type.dtype;
     tenon_lt_product *r = &o->product;
@@ -311,11 +296,17 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     r->rank = v->p[P_RANK];
     TENON_TRY(at_opt(cx, p, o));
     r->workspace_bytes = workspace_of(r);
-    TENON_TRY(tenon_cuda_library_source(cx, p, &tenon_cublaslt_library, "cuda.cublaslt_matmul", &r->type, sizeof *r / sizeof r->type,
-                                        &out->kernel[0]));
+    return tenon_cuda_library_source(cx, p, &tenon_cublaslt_library, "cuda.cublaslt_matmul", &r->type, sizeof *r / sizeof r->type, out);
+}
+
+static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_variant *v, bool tf32, tenon_tactic_plan *out)
+{
+    own *o = tenon_arena_alloc(p->graph->arena, sizeof *o);
+    if (!o) return TENON_FAIL(cx, TENON_NOMEM, "cuBLASLt: no memory for a step");
+    TENON_TRY(tenon_lt_step_plan(cx, p, false, v, tf32, o, &out->kernel[0]));
     out->kernel_count = 1;
     out->record_bytes = sizeof(record);
-    out->workspace_bytes = (size_t)r->workspace_bytes;
+    out->workspace_bytes = (size_t)o->product.workspace_bytes;
     out->in_place = o->src[C] >= 0 &&
                     tenon_format_equal(&p->src[o->src[C]].format, &p->dst[o->dst].format, p->dst[o->dst].value->type.rank);
     out->own = o;
@@ -343,10 +334,8 @@ static tenon_status settle(tenon_cx *cx, const tenon_bind *b, const tenon_lt_pro
     return TENON_OK;
 }
 
-static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
+tenon_status tenon_lt_step_bind(tenon_cx *cx, const tenon_bind *b, const own *o, record *r)
 {
-    record *r = out;
-    const own *o = b->plan->own;
     const tenon_tensor *c = o->src[C] >= 0 ? &b->src[o->src[C]] : NULL, *d = &b->dst[o->dst];
     const void *bias = o->bias >= 0 ? b->src[o->bias].data : NULL;
     tenon_lt_product p = o->product;
@@ -371,7 +360,9 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out)
     return settle(cx, b, &p, bits % 16 == 0, r);
 }
 
-static tenon_status run(const void *launch, void *exec)
+static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *out) { return tenon_lt_step_bind(cx, b, b->plan->own, out); }
+
+tenon_status tenon_lt_step_run(const void *launch, void *exec)
 {
     const record *r = launch;
     const tenon_cuda_queue *q = exec;
@@ -384,6 +375,8 @@ static tenon_status run(const void *launch, void *exec)
                                              q->stream),
                           "a product");
 }
+
+static tenon_status run(const void *launch, void *exec) { return tenon_lt_step_run(launch, exec); }
 
 /* Roofline with tensor cores for the small types, and what a launch without overlap costs. */
 static double cost_of(const tenon_problem *p, const tenon_device *device, const tenon_tensor *src, const tenon_tensor *dst,

@@ -43,6 +43,8 @@ int tenon_wgmma_variants(const tenon_wgmma_work *w, const tenon_device *device, 
 {
     double seconds[TENON_WGMMA_TILES];
     int count = 0;
+    const bool few = ceil(w->rows / 128) * ceil(w->columns / 64) * w->groups < tenon_cuda_multiprocessors(device);
+    if (few) max = TENON_MIN(max, 2); /* others are made for that */
     for (int i = 0; i < TENON_WGMMA_TILES; i++) {
         const tenon_wgmma_tile *t = &tenon_wgmma_tiles[i];
         if (t->bn > 64 && t->bn >= 2 * w->columns) continue;

@@ -139,6 +139,33 @@ static void check_rejections(tenon_cx *cx)
     }
 }
 
+/* The kernel behind a product compiles, and the product in front of it is bare. */
+static void check_then(tenon_cx *cx)
+{
+    static const char *const text[] = {"matmul:f16,8192x768,768x3072:w|bias,gelu", "matmul:bf16,a[1..64@64]x128x768,768x100:w|bias,add,tanh"};
+    const tenon_tactic *t = tenon_tactic_find(&tenon_backend_cuda, "cuda.cublaslt_then", 18);
+    tenon_cuda_nvrtc nvrtc;
+    const bool compiles = tenon_cuda_nvrtc_open(cx, &nvrtc) == TENON_OK;
+    CHECK(t != NULL);
+    for (size_t i = 0; t && i < TENON_COUNTOF(text); i++) {
+        const tenon_variant v = {{0}};
+        tenon_arena arena;
+        tenon_problem p;
+        tenon_tactic_plan plan = {0};
+        union { tenon_lt_product p; int64_t number[sizeof(tenon_lt_product) / sizeof(int64_t)]; } got;
+        tenon_buf image;
+        tenon_arena_init(&arena, cx);
+        tenon_buf_init(&image, cx);
+        if (CHECK_OK(cx, tenon_problem_parse(cx, &arena, text[i], &p)) && CHECK_OK(cx, t->plan(cx, &p, &v, offline, &plan))) {
+            CHECK(plan.kernel_count == 2 && !plan.in_place && tenon_cuda_numbers_parse(plan.kernel[0].source, got.number, TENON_COUNTOF(got.number)));
+            CHECK(got.p.n == 8192 && got.p.k == 768 && got.p.epilogue == TENON_LT_EPILOGUE_NONE && !got.p.has_c);
+            if (compiles) CHECK_OK(cx, tenon_cuda_compile(cx, &nvrtc, &plan.kernel[1], "sm_80", &image));
+        }
+        tenon_buf_free(&image);
+        tenon_arena_free(&arena);
+    }
+}
+
 static void check_texts(tenon_cx *cx)
 {
     const int64_t number[] = {0, -5, INT64_MAX, INT64_MIN};
@@ -166,6 +193,7 @@ int main(void)
     check_products(&cx);
     check_convolution(&cx);
     check_rejections(&cx);
+    check_then(&cx);
     check_texts(&cx);
     tenon_backend_cuda.close(&offline);
     return CHECK_END();
