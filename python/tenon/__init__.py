@@ -16,10 +16,11 @@ from .engine import Bench, Context, Engine, TensorInfo, load
 from .errors import (CancelledError, CorruptError, DeviceError, Error, InternalError, InvalidError, NoMemoryError,
                      UnsupportedError)
 from .library import shared as _shared
+from .network import Network, NodeInfo, Value, ValueInfo
 
 version: str = _shared.version
 __version__ = version
 
 __all__ = ["Bench", "CancelledError", "Context", "CorruptError", "DeviceArray", "DeviceError", "Engine", "Error", "InternalError",
-           "InvalidError", "NoMemoryError", "Pointer", "TensorInfo", "TimingCache", "UnsupportedError", "build", "list", "load",
-           "reference", "version"]
+           "InvalidError", "Network", "NoMemoryError", "NodeInfo", "Pointer", "TensorInfo", "TimingCache", "UnsupportedError", "Value",
+           "ValueInfo", "build", "list", "load", "reference", "version"]

@@ -16,12 +16,13 @@ from . import dtypes
 from .engine import Engine, Shape
 from .errors import InvalidError
 from .library import Progress, Session, shared
+from .network import Network
 
 if TYPE_CHECKING:
     import onnx
 
 Path = Union[str, os.PathLike]
-Model = Union[Path, bytes, "onnx.ModelProto"]
+Model = Union[Path, bytes, "onnx.ModelProto", Network]
 # By input name: minimum, optimum, maximum; or one shape for all three.
 Profile = Mapping[str, Union[tuple[Shape, Shape, Shape], Shape]]
 
@@ -80,6 +81,9 @@ class Bar:
 def _network(session: Session, model: Model) -> Iterator[Any]:
     """A tenon_network *, and whatever it borrows, for as long as the block lasts."""
     out = ffi.new("tenon_network **")
+    if isinstance(model, Network):
+        yield model._network
+        return
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):
@@ -89,7 +93,7 @@ def _network(session: Session, model: Model) -> Iterator[Any]:
         data = None
         session.check(c.tenon_network_read_file(session.cx, os.fsencode(model), ffi.NULL, out))
     else:
-        raise TypeError(f"model: a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
+        raise TypeError(f"model: a path, bytes, an onnx.ModelProto or a tenon.Network, not {type(model).__name__}")
     try:
         yield out[0]
     finally:
@@ -139,7 +143,7 @@ def build(model: Model, *, profiles: Sequence[Profile] = (), timing_cache: Path 
           progress: Progress | bool | None = None) -> Engine:
     """Builds an engine for this machine, or with device="cuda:sm_90" for a GPU elsewhere.
 
-    model         path of an ONNX file (external data is found beside it), its bytes, or an onnx.ModelProto
+    model         path of an ONNX file (external data is found beside it), its bytes, an onnx.ModelProto or a tenon.Network
     profiles      ranges of the dynamic inputs: [{"x": (minimum, optimum, maximum)}], each a shape in ONNX's order; steps
                   are tuned for the optimum. Without one, dynamic dimensions are 1
     timing_cache  a path (read if there, written at the end) or a TimingCache; makes a second build quick and byte-identical
