@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Tenon does, in a minute or two: `./dev demo [cpu | cuda]`.
 
-Engines are for the GPU if there is one, else for the CPU, or for what is named. Two networks are built into engines, run and measured: a small one that was trained to read handwritten digits
-(examples/digits), and ResNet-50 at its full size with random weights. Every number printed was measured just now.
+Engines are for the GPU if there is one, else for the CPU, or for what is named. Two networks are built into engines, run and
+measured: a small one that was trained to read handwritten digits (examples/digits), and ResNet-50 at its full size with random
+weights. Every number printed was measured just now.
 """
 import os
 import sys

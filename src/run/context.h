@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 
 /* A device graph made from a segment's launch records; good for whatever gives the same records again. */
-typedef struct tenon_captured { uint64_t key, last_use; uint32_t uses; void *graph; } tenon_captured;
+typedef struct tenon_captured { uint64_t key, last_use; uint32_t uses; void *graph; bool refused; } tenon_captured; /* refused: no memory */
 enum { TENON_CAPTURES = 4 };
 
 /* An operand of a step on the host: `bytes` at `device` stand at `host` while the step runs. */

@@ -129,7 +129,13 @@ static tenon_status launch_captured(tenon_context *c, tenon_segment *s)
     entry->last_use = c->launches;
     if (entry->uses < 2) entry->uses++;
     if (entry->uses < 2) return launch_direct(c, s, c->stream);
-    if (!entry->graph) TENON_TRY(tenon_segment_capture(c, s, &entry->graph));
+    if (!entry->graph && !entry->refused) {
+        const tenon_status status = tenon_segment_capture(c, s, &entry->graph);
+        entry->refused = status == TENON_NOMEM; /* a graph is memory of the device's, and slower without it is better than not at all */
+        if (status != TENON_OK && !entry->refused) return status;
+        if (entry->refused) tenon_log(&c->cx, TENON_WARNING, TENON_TOPIC_RUN, "steps are launched one by one: %s", c->cx.message);
+    }
+    if (!entry->graph) return launch_direct(c, s, c->stream);
     c->graph_launches++;
     return e->backend->graph_launch(&c->cx, e->device, c->stream, entry->graph);
 }

@@ -50,6 +50,22 @@ __attribute__((unused)) static int refused(const char *name)
     return list && strstr(list, name);
 }
 
+/* From now on calls of that function do nothing and give `error`; name NULL: all functions but the one for words, as after a fault
+   of a kernel; error 0: as before. */
+static struct { char name[64]; _Atomic int error; } failing;
+EXPORT void fake_cuda_fail(const char *name, int error);
+EXPORT void fake_cuda_fail(const char *name, int error)
+{
+    snprintf(failing.name, sizeof failing.name, "%s", name ? name : "");
+    failing.error = error;
+}
+
+static int failure_of(const char *name)
+{
+    if (!failing.error || strcmp(name, "cuGetErrorString") == 0) return 0;
+    return !failing.name[0] || strcmp(failing.name, name) == 0 ? failing.error : 0;
+}
+
 /* FAKE(cuInit, (unsigned flags), { ... }): an exported function that counts itself. What it does not use is no matter. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #define FAKE(name, arguments, ...)                                                                                               \
@@ -58,6 +74,8 @@ __attribute__((unused)) static int refused(const char *name)
     {                                                                                                                            \
         static _Atomic unsigned place;                                                                                           \
         count(&place, #name);                                                                                                    \
+        const int failure = failure_of(#name);                                                                                   \
+        if (failure) return failure;                                                                                             \
         __VA_ARGS__                                                                                                              \
         return 0;                                                                                                                \
     }
