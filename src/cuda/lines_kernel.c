@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* top_k and cum_sum: what looks at whole lines of a tensor in order. top_k: k up to KEPT_MOST, lower indices first among equals, as the
    reference has it. Sums of floats are in double, those of integers wrap. */
+#include "cuda/estimate.h"
 #include "cuda/kernel_text.h"
 
 #include "base/checked.h"
@@ -179,9 +180,33 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     return TENON_OK;
 }
 
+/* A line is gone through in order. top_k sorts its buffer at the beginning and at the end, each step of which is a barrier. */
+static double cost(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src,
+                   const tenon_tensor *dst)
+{
+    own o;
+    (void)v;
+    if (make(p, &o)) return 1;
+    const tenon_tensor *x = &src[tenon_problem_src(p, o.value[0])];
+    const double each = (double)tenon_dtype_bytes(x->dtype, 1), length = (double)TENON_MAX(x->dim[TENON_MAX(o.axis, 0)], 1);
+    const double lines = (double)tenon_tensor_count(x) / length;
+    tenon_cuda_work w = {.bytes = tenon_cuda_bytes(x), .in_flight = 8 * each}; /* that it is slow is in `waits` */
+    for (int i = 0; i < p->dst_count; i++) w.bytes += tenon_cuda_bytes(&dst[i]);
+    if (o.top_k) {
+        double steps = 0;
+        for (int width = 2, rounds = 1; width <= o.room; width *= 2, rounds++) steps += rounds;
+        w.threads = lines * o.threads;
+        w.waits = 2 * steps / 6 + (length > o.room ? (length - o.room) / o.threads : 0);
+    } else {
+        w.threads = lines * (by_warp(&o) ? 32 : 1);
+        w.waits = 1.5 * (by_warp(&o) ? length / 32 : length / 4);
+    }
+    return tenon_cuda_estimate(device, &w);
+}
+
 #define LINES(op)                                                                                                           \
     const tenon_tactic tenon_cuda_##op = {                                                                                  \
         .name = "cuda." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .variants = variants, .reject = reject,   \
-        .plan = plan, .bind = bind, .run = tenon_cuda_run, .source_hash_of = "lines" }
+        .plan = plan, .bind = bind, .run = tenon_cuda_run, .cost = cost, .source_hash_of = "lines" }
 LINES(cum_sum);
 LINES(top_k);

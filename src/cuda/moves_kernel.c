@@ -3,6 +3,7 @@
    The kernel walks the result's axes in the order of memory; where the innermost one runs along a source too,
        a thread moves a vector of it.
    A program on the result is printed into the kernel. Variants: {elements a thread}. */
+#include "cuda/estimate.h"
 #include "cuda/moves_problem.h"
 
 #include <stdio.h>
@@ -103,10 +104,39 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     return TENON_OK;
 }
 
+/* Updates that an element of a scatter looks at: it finds its own among all of its line, or all there are. */
+static double updates_of(const tenon_problem *p, const tenon_node *n, const tenon_tensor *src)
+{
+    const int at = n->src_count > 1 && n->src[1] ? tenon_problem_src(p, n->src[1]) : -1;
+    const tenon_tensor *indices = at < 0 ? NULL : &src[at];
+    if (!indices || indices->rank < 1) return 0;
+    if (n->op == &tenon_op_scatter_nd) return (double)tenon_tensor_count(indices) / (double)TENON_MAX(indices->dim[indices->rank - 1], 1);
+    if (n->op != &tenon_op_scatter_elements) return 0;
+    const int64_t axis = tenon_node_int(n, "axis");
+    return (double)indices->dim[axis < 0 ? axis + indices->rank : axis];
+}
+
+/* What a result has is read once, however large the source is; the indices that say where wait for nothing but are waited for. */
+static double cost(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, const tenon_tensor *src,
+                   const tenon_tensor *dst)
+{
+    const tenon_node *n = p->anchor[0].node;
+    const bool splits = n->op == &tenon_op_split;
+    const tenon_tensor *whole = splits ? &src[0] : &dst[0];
+    const double bytes = tenon_cuda_bytes(whole), updates = updates_of(p, n, src);
+    const double threads = (double)tenon_tensor_count(whole) / vector_of(v);
+    tenon_cuda_work w = {.bytes = splits ? 2 * bytes : 0, .threads = threads, .flops = threads * updates * 8,
+                         .in_flight = (double)tenon_dtype_bytes(whole->dtype, (size_t)vector_of(v)), .waits = p->src_count > 1};
+    for (int i = 0; i < p->src_count && !splits; i++) w.bytes += TENON_MIN(tenon_cuda_bytes(&src[i]), bytes);
+    for (int i = 0; i < p->dst_count && !splits; i++) w.bytes += tenon_cuda_bytes(&dst[i]);
+    if (updates > 0) w.waits += updates / 8; /* from the cache, some at a time */
+    return tenon_cuda_estimate(device, &w);
+}
+
 #define MOVE(op)                                                                                                            \
     const tenon_tactic tenon_cuda_##op = {                                                                                  \
         .name = "cuda." #op, .pattern = #op, .flags = TENON_TACTIC_DETERMINISTIC, .variants = variants, .reject = reject,   \
-        .plan = plan, .bind = bind, .run = tenon_cuda_run, .source_hash_of = "moves" }
+        .plan = plan, .bind = bind, .run = tenon_cuda_run, .cost = cost, .source_hash_of = "moves" }
 MOVE(concat);
 MOVE(constant_of_shape);
 MOVE(depth_to_space);

@@ -262,6 +262,15 @@ static tenon_status group_anchors(tenon_plan *plan)
 }
 
 /* ---- programs in front of an anchor ---- */
+/* A pointwise node that stands in front of its group's anchor. */
+static bool is_front(const tenon_node *n)
+{
+    const tenon_group *g = group_of(n);
+    for (int i = 0; i < g->node_count; i++)
+        if (!is_pointwise(g->node[i])) return n->id < g->node[i]->id;
+    return false;
+}
+
 static bool feeds_only(const tenon_node *n, const tenon_group **out)
 {
     const tenon_value *v = n->dst[0];
@@ -271,7 +280,7 @@ static bool feeds_only(const tenon_node *n, const tenon_group **out)
     for (size_t i = 0; i < v->use_count; i++)
         if (!v->use[i].node || group_of(v->use[i].node) != group_of(consumer)) return false;
     *out = group_of(consumer);
-    return !is_pointwise(consumer);
+    return !is_pointwise(consumer) || is_front(consumer);
 }
 
 static tenon_status take_front(tenon_plan *plan, tenon_node *n)
