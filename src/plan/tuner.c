@@ -185,6 +185,20 @@ static tenon_status reject_with(tenon_tuner *t, collection *col, const tenon_tac
 
 static int variant_limit(int level) { return level <= 1 ? 1 : level == 2 ? 3 : level == 3 ? 8 : level == 4 ? 16 : MAX_VARIANTS; }
 
+/* The one of the candidates that is the same code with vectors: plain C beside it never wins, and takes the longest to time. Between two
+   sets of vector instructions only the clock decides: the wider is not always faster where channels are few. */
+static const tenon_tactic *with_vectors(const tenon_tuner *t, const tenon_tactic *tactic, const collection *col)
+{
+    const char *isa = strrchr(tactic->name, '_');
+    if (!t->backend->host_memory || tactic->need || !isa) return NULL;
+    const size_t family = (size_t)(isa - tactic->name) + 1;
+    for (size_t i = 0; i < col->count; i++) {
+        const tenon_tactic *other = col->c[i].tactic;
+        if (other->need && strncmp(other->name, tactic->name, family) == 0 && !strchr(other->name + family, '_')) return other;
+    }
+    return NULL;
+}
+
 static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_tactic *tactic, collection *col)
 {
     const tenon_problem *p = s->problem;
@@ -196,6 +210,7 @@ static tenon_status collect_tactic(tenon_tuner *t, const sized *s, const tenon_t
                       : (tactic->flags & TENON_TACTIC_TF32) && !t->options.tf32        ? "TF32 is not permitted"
                                                                                        : NULL;
     if (why) return strcmp(why, "another pattern") ? reject_with(t, col, tactic, why, p->text) : TENON_OK;
+    if (with_vectors(t, tactic, col)) return reject_with(t, col, tactic, "the same is there with vector instructions", p->text);
     const int count = tactic->variants ? tactic->variants(p, t->device, variant, variant_limit(t->options.level)) : 1;
     int accepted = 0;
     for (int i = 0; i < count && col->count < MAX_TRIED; i++) {
