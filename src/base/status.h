@@ -64,7 +64,7 @@ tenon_status tenon_trail(tenon_cx *cx, tenon_status status, const char *file, in
 /* At the head of every public function that can fail: when the outermost one returns, a failure goes to the error callback. A function
    inside which something may fail and be made good ends with TENON_DONE(status): then its status alone says whether it failed.
    cx_ may be NULL. */
-#define TENON_GUARD(cx_) TENON_CLEANUP(tenon_guard_end) tenon_guard tenon_guard_ = tenon_guard_begin(cx_)
+#define TENON_GUARD(cx_) TENON_CLEANUP(tenon_guard_end) TENON_UNUSED tenon_guard tenon_guard_ = tenon_guard_begin(cx_)
 #define TENON_DONE(expression) (tenon_guard_.known = true, tenon_guard_.status = (expression))
 typedef struct tenon_guard { tenon_cx *cx; unsigned failures; bool known; tenon_status status; } tenon_guard;
 tenon_guard tenon_guard_begin(tenon_cx *cx);
