@@ -24,7 +24,7 @@ typedef struct sweep_point {
 
 /* Where the time goes: shares of a run at one batch. */
 typedef enum { SWEEP_ARITHMETIC, SWEEP_MEMORY, SWEEP_LAUNCHES, SWEEP_CAUSES } sweep_cause;
-typedef struct sweep_layer { char name[96]; double share, of_peak; sweep_cause cause; } sweep_layer;
+typedef struct sweep_layer { char name[512]; double share, of_peak; sweep_cause cause; } sweep_layer;
 typedef struct sweep_why {
     bool known;
     int64_t batch, low_batch;    /* explained; the other point of the fit, 0 where there is none */

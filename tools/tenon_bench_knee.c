@@ -171,8 +171,9 @@ static int explain(sweep *w, const profiled *hi, const profiled *lo)
         for (int c = 0; c < SWEEP_CAUSES; c++) sum[c] += parts[i].of[c];
     }
     if (lo) {
-        why->each = (hi->latency - lo->latency) / (double)(hi->batch - lo->batch);
-        fixed = fmin(fmax(hi->latency - why->each * (double)hi->batch, 0), lo->latency);
+        /* a disturbed machine may be slower at the smaller batch */
+        why->each = fmax(hi->latency - lo->latency, 0) / (double)(hi->batch - lo->batch);
+        fixed = fmin(fmax(hi->latency - why->each * (double)hi->batch, 0), fmin(lo->latency, hi->latency));
         why->fixed = fixed / hi->latency;
         why->low_fixed = fixed / lo->latency;
     }

@@ -32,12 +32,26 @@ static const char *of_each(sweep_cause c)
     return c == SWEEP_ARITHMETIC ? "arithmetic" : c == SWEEP_MEMORY ? "reading and writing memory" : "launching and waiting";
 }
 
+/* Steps are named after all of their nodes, exporters' paths in full: the end of the first name tells which it is. */
+static cli_words short_name(const char *name)
+{
+    enum { MOST = 44 };
+    cli_words w;
+    const int length = (int)strcspn(name, "+");
+    int parts = 1;
+    for (const char *p = name; *p; p++) parts += *p == '+';
+    const int from = length > MOST ? length - MOST + 3 : 0;
+    const int used = snprintf(w.text, sizeof w.text, "%s%.*s", from ? "..." : "", length - from, name + from);
+    if (parts > 1) snprintf(w.text + used, sizeof w.text - (size_t)used, "+%d", parts - 1);
+    return w;
+}
+
 static size_t say_layers(const sweep_why *y, char *out, size_t bytes)
 {
     size_t used = 0;
     for (size_t i = 0; i < y->layer_count && used < bytes; i++) {
         const sweep_layer *l = &y->layer[i];
-        used += (size_t)snprintf(out + used, bytes - used, "%s%s %.0f%%", i ? ", " : "", l->name, 100 * l->share);
+        used += (size_t)snprintf(out + used, bytes - used, "%s%s %.0f%%", i ? ", " : "", short_name(l->name).text, 100 * l->share);
         if (l->cause != SWEEP_LAUNCHES && used < bytes)
             used += (size_t)snprintf(out + used, bytes - used, " at %.0f%% of the peak", 100 * l->of_peak);
     }
@@ -62,7 +76,11 @@ static void say_why(const sweep *w, char *out, size_t bytes)
         100 * y->share[(most + 1) % SWEEP_CAUSES], of_each((sweep_cause)((most + 1) % SWEEP_CAUSES)),
         100 * y->share[(most + 2) % SWEEP_CAUSES], of_each((sweep_cause)((most + 2) % SWEEP_CAUSES)));
     if (used >= bytes || !y->low_batch) return;
-    if (y->low_fixed < 0.1)
+    if (y->fixed > 0.7)
+        snprintf(out + used, bytes - used,
+                 "; %.0f%% is there whatever the batch and a sample adds only %s, so further samples are nearly free up to here",
+                 100 * y->fixed, cli_time(y->each).text);
+    else if (y->low_fixed < 0.1)
         snprintf(out + used, bytes - used,
                  "; each sample takes %s of its own from the first on and shares next to nothing with others, so time "
                  "grows with the batch",

@@ -146,16 +146,11 @@ static int add_ours(table *t, tenon_network *network, const cli_range *range, si
 /* The device that a build took, for the others to take it too. */
 static int take_device(table *t)
 {
-    char *text = NULL;
-    json_error_t error;
     const char *device = cli_text(t->b->args, "--device"), *colon = device ? strchr(device, ':') : NULL;
-    if (tenon_engine_inspect(t->b->s->cx, t->ours[0].of.engine, &text) != TENON_OK) return cli_failed(t->b->s);
-    json_t *e = json_loads(text, 0, &error);
-    const char *backend = json_string_value(json_object_get(e, "backend"));
-    t->gpu = backend && strcmp(backend, "cuda") == 0;
+    tenon_engine_info info;
+    if (tenon_engine_describe(t->b->s->cx, t->ours[0].of.engine, &info) != TENON_OK) return cli_failed(t->b->s);
+    t->gpu = strcmp(info.backend, "cuda") == 0;
     t->index = t->gpu && colon ? (int)strtol(colon + 1, NULL, 10) : 0;
-    json_decref(e);
-    tenon_text_free(t->b->s->cx, &text);
     return CLI_OK;
 }
 

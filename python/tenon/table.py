@@ -116,7 +116,7 @@ class Torch:
                 torch.cuda.synchronize()
             return y
         name = f"PyTorch {torch.__version__.split('+')[0]} {'compile' if compiled else 'eager'}"
-        return name, run, lambda y: [t.float().cpu().numpy() if t.is_floating_point() else t.cpu().numpy() for t in flatten(y)]
+        return name, run, lambda y: [(t.float() if t.dtype == torch.bfloat16 else t).cpu().numpy() for t in flatten(y)]
 
 
 def measure(run, seconds, least):
@@ -142,7 +142,9 @@ def main():
         files = []
         try:
             name, run, arrays = load()
-            for index, array in enumerate(arrays(run())):
+            outputs = arrays(run())
+            name += {"float32": ", FP32", "float16": ", FP16"}.get(str(outputs[0].dtype) if outputs else "", "")
+            for index, array in enumerate(outputs):
                 files.append(os.path.join(job["folder"], f"{len(runs)}.{index}.npy"))
                 np.save(files[-1], np.ascontiguousarray(array))
         except Exception as e:                                       # whatever goes wrong there, the other rows go on

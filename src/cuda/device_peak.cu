@@ -29,6 +29,14 @@ static __device__ __forceinline__ void tenon_product(float *d, const unsigned *a
 }
 #endif
 
+/* Past the first cache, which a multiprocessor's part of a small array would fit. */
+static __device__ __forceinline__ uint4 tenon_read(const uint4 *p)
+{
+    uint4 v;
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    return v;
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS) tenon_peak(const __grid_constant__ tenon_args args)
 {
     float *sink = (float *)args.at[1];
@@ -40,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_peak(const __grid_co
     const unsigned long long count = READ_BYTES / 16ull, step = (unsigned long long)gridDim.x * THREADS;
     for (int r = 0; r < ROUNDS; r++)
         for (unsigned long long i = (unsigned long long)blockIdx.x * THREADS + threadIdx.x; i + 3 * step < count; i += 4 * step) {
-            const uint4 a = p[i], b = p[i + step], c = p[i + 2 * step], d = p[i + 3 * step];
+            const uint4 a = tenon_read(p + i), b = tenon_read(p + i + step), c = tenon_read(p + i + 2 * step), d = tenon_read(p + i + 3 * step);
             sum.x += a.x ^ b.y ^ c.z ^ d.w;
             sum.y += a.y ^ b.z ^ c.w ^ d.x;
             sum.z += a.z ^ b.w ^ c.x ^ d.y;

@@ -89,10 +89,10 @@ def test_report_says_of_what_it_is(last):
 
 
 def test_against_passes_and_fails_by_the_ratio(engine, last, tmp_path):
-    quick = scaled(last, tmp_path, 20)
+    quick = scaled(last, tmp_path, 1000)
     out, err = tenon("bench", engine, "--runs", "100", "--against", quick, "--fail-if", "1.05")
     assert "not slower than 1.05 times; sure" in out and err == ""
-    slow = scaled(last, tmp_path, 0.001)
+    slow = scaled(last, tmp_path, 1e-5)
     out = tenon("bench", engine, "--runs", "100", "--against", slow, "--fail-if", "1.05", code=3)[0]
     assert "slower than 1.05 times, measured 4 times; sure" in out
     assert "times as long" in tenon("bench", engine, "--runs", "100", "--against", slow)[0]    # no limit, no judgement
@@ -177,6 +177,18 @@ def test_sweep_with_a_profile_each(digits):
     assert "tuned for" not in tenon("bench", digits.path, "--sweep", "batch=1,4", "--tune-each", "--level", "0", "--seconds", "0.02")[0]
 
 
+@pytest.mark.skipif(not os.path.isdir(os.path.join(os.path.dirname(TOOL), "fake")), reason="the stand-in for a GPU is not built")
+def test_sweep_and_table_on_a_gpu(digits, tmp_path):
+    """On the stand-in, which computes nothing: what is asked of the device, not what it answers."""
+    env = dict(os.environ, TENON_CUDA_PATH=os.path.join(os.path.dirname(TOOL), "fake"), TENON_CACHE_DIR=str(tmp_path))
+    words = ["bench", digits.path, "--device", "cuda", "--level", "0", "--seconds", "0.02"]
+    j = json.loads(tenon(*words, "--sweep", "batch=1..4", "streams=1,2", "--json", env=env)[0])
+    assert len(j["sweep"]["points"]) == 6 and "SMs" in j["device"] and all(p["arithmetic_share"] > 0 for p in j["sweep"]["points"])
+    assert j["peak"]["f32_flops"] > 0 and j["peak"]["half_flops"] == 2 * j["peak"]["tf32_flops"] and j["peak"]["memory_bytes_per_second"] > 0
+    out = tenon(*words, "--table", "--python", sys.executable, env=env)[0]
+    assert re.findall(r"^\| Tenon [\d.]+, (\w+) ", out, re.M) == ["TF32", "FP32"] and "CUDAExecutionProvider" in out
+
+
 def test_sweep_of_streams_alone_and_of_fixed_shapes(digits, tmp_path):
     import onnx
     model = onnx.load(digits.path)
@@ -196,7 +208,7 @@ def test_table(digits):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
     assert rows[0] == ["Precision", "Latency", "Throughput", "Ratio", "Error"]
     names = [row[0] for row in rows[2:]]
-    assert names[-2].startswith("onnxruntime ") and re.match(r"Tenon [\d.]+, FP32", names[-1])
+    assert re.match(r"onnxruntime [\d.]+, FP32", names[-2]) and re.match(r"Tenon [\d.]+, FP32", names[-1])
     assert rows[2][3] == "1.00x" and all(float(row[4]) < 1e-4 for row in rows[2:])
     assert "PyTorch eager: " in out                                    # there it would need the model, here it is not installed
     j = json.loads(tenon(*words, "--json")[0])
@@ -220,15 +232,14 @@ def test_table_with_a_torch_module(digits, tmp_path):
     """PyTorch's part by a stand-in of the few names that are used: the real one is gigabytes."""
     (tmp_path / "torch.py").write_text("""
 import numpy, onnxruntime
-__version__ = "0.0+test"
+__version__, bfloat16 = "0.0+test", "bfloat16"
 class jit: ScriptModule = type("ScriptModule", (), {})
 class Tensor:
     def __init__(self, a): self.a = a
     def to(self, place): return self
-    def float(self): return self
+    dtype = "float32"
     def cpu(self): return self
     def numpy(self): return self.a
-    def is_floating_point(self): return True
 class inference_mode:
     def __enter__(self): pass
     def __exit__(self, *e): pass
@@ -248,7 +259,7 @@ def net(): return Net()
     words = ["bench", digits.path, "--table", "--seconds", "0.04", "--level", "0", "--python", sys.executable]
     env = dict(os.environ, PYTHONPATH=str(tmp_path))
     out = tenon(*words, "--torch", "mine:net", cwd=tmp_path, env=env)[0]
-    assert re.search(r"^\| PyTorch 0\.0 eager \|.*\| 1\.00x \| [\d.]+e-0[5-9] \|$", out, re.M), out
+    assert re.search(r"^\| PyTorch 0\.0 eager, FP32 \|.*\| 1\.00x \| [\d.]+e-0[5-9] \|$", out, re.M), out
     assert "PyTorch compile: it failed: RuntimeError: no compiler here" in out
     out = tenon(*words, "--torch", "nothing", cwd=tmp_path, env=env)[0]
     assert "PyTorch eager: --torch nothing: there is no such file" in out
