@@ -180,7 +180,7 @@ tenon_status tenon_cuda_space_bind(tenon_cx *cx, const tenon_cuda_space *s, cons
             int64_t stride = a < 0 ? 0 : tensor[t]->stride[a];
             if (a >= 0 && s->tensor[t].loose[d] && tensor[t]->dim[a] == 1) stride = 0;
             const int64_t known = s->tensor[t].stride[j];
-            if (known != TENON_CUDA_UNKNOWN && known != stride && out[j] > 1)
+            if (known != TENON_CUDA_UNKNOWN && known != stride && out[j] > 1 && tenon_tensor_count(tensor[t]) > 0) /* an empty one is not read */
                 return TENON_FAIL(cx, TENON_INTERNAL, "cuda: tensor %d of a step has stride %" PRId64 " where its format says %" PRId64, t, stride, known);
             out[s->rank * (1 + t) + j] = known != TENON_CUDA_UNKNOWN ? known : stride;
         }

@@ -49,8 +49,10 @@ def array(value):
 
 
 def compare(got, want, rtol, atol):
-    """As onnx's runner does, and 4-bit integers by their 8-bit values."""
+    """As onnx's runner does, and 4-bit integers by their 8-bit values. A GPU's products of float16 round their operands: a step more."""
     name = want.dtype.name
+    if DEVICE == "CUDA" and name == "float16":
+        rtol = max(rtol, 2e-3)
     if name in ("int4", "uint4"):
         want = want.astype(name.replace("int4", "int8"))
     assert got.dtype == want.dtype, f"type {got.dtype}, wanted {want.dtype}"
