@@ -298,7 +298,8 @@ TENON_API TENON_MUST_USE tenon_status tenon_config_set_refit(tenon_config *confi
    Default true, as in TensorRT and onnxruntime. Nothing changes on a CPU. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_tf32(tenon_config *config, bool permitted);
 /* True: TENON_UNSUPPORTED, with the reasons, where a step has no tactic of the device and would run on the slow reference (for a
-   GPU: on the host, between copies). Else that is logged, counted and listed by tenon_engine_inspect. */
+   GPU: on the host, between copies, by a tactic of the CPU or the reference). Else that is logged, counted and listed by
+   tenon_engine_inspect. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_strict(tenon_config *config, bool strict);
 /* Of the engine that tenon_build gives, and of its contexts; copied. NULL: the device's own. */
 TENON_API TENON_MUST_USE tenon_status tenon_config_set_device_allocator(tenon_config *config,
@@ -410,8 +411,23 @@ TENON_API TENON_MUST_USE tenon_status tenon_engine_layer(tenon_cx *cx, const ten
 /* One layer as tenon_engine_inspect shows it, with its operands. Freed by tenon_text_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_layer_inspect(tenon_cx *cx, const tenon_engine *engine, int profile, size_t index,
                                                                  char **json);
+/* Bytes that a binding takes at the profile's largest shapes; 0 for an output whose size only a run tells. */
+TENON_API TENON_MUST_USE tenon_status tenon_engine_binding_bytes(tenon_cx *cx, const tenon_engine *engine, int profile,
+                                                                 const char *binding, size_t *out);
 /* Layer information as JSON: steps with problem, tactic, formats, memory. Freed by tenon_text_free. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_inspect(tenon_cx *cx, const tenon_engine *engine, char **json);
+/* The source weights that can be replaced: none unless the engine was built refittable. */
+typedef struct tenon_weight_info {
+    const char *name;
+    tenon_dtype dtype;
+    int rank;
+    int64_t dim[TENON_MAX_RANK];
+    size_t bytes;
+    bool pending;            /* replaced since the last tenon_engine_refit */
+} tenon_weight_info;
+TENON_API size_t tenon_engine_weight_count(const tenon_engine *engine);
+TENON_API TENON_MUST_USE tenon_status tenon_engine_weight_info(tenon_cx *cx, const tenon_engine *engine, size_t index,
+                                                          tenon_weight_info *out);
 /* Replaces one source weight (ONNX initializer name) of an engine built refittable; packed forms are evaluated again at
    tenon_engine_refit. No context of the engine may be running. */
 TENON_API TENON_MUST_USE tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name,
@@ -442,6 +458,8 @@ TENON_API const char *tenon_context_message(const tenon_context *context);
 /* Shape of an input for the next runs; within the profile. Static inputs need none. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_set_shape(tenon_context *context, const char *input, int rank,
                                                               const int64_t *dim);
+/* The first input whose shape is dynamic and not set yet; NULL: a run lacks none. */
+TENON_API const char *tenon_context_unset_input(const tenon_context *context);
 /* Shape of any binding for the shapes set; outputs whose size depends on data: dim -1 until run. */
 TENON_API TENON_MUST_USE tenon_status tenon_context_shape(tenon_context *context, const char *binding, int *rank, int64_t *dim);
 /* Address of a binding (device memory of the engine's device; host memory on the CPU); stays set until changed. Input data is

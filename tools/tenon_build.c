@@ -51,7 +51,8 @@ static json_t *report_json(const report *r, const json_t *e)
                           "weight_bytes", json_object_get(e, "weight_bytes"), "bindings", json_object_get(e, "bindings"));
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(json_object_get(e, "profiles")); i++) {
-        static const char *const keys[] = {"ranges", "step_count", "conversions", "references", "memory"};
+        static const char *const keys[] = {"ranges", "step_count", "conversions", "references", "synchronising",
+                                            "host_segments", "memory"};
         const json_t *p = json_array_get(json_object_get(e, "profiles"), i);
         json_t *copy = json_object();
         for (size_t k = 0; k < CLI_COUNTOF(keys); k++) json_object_set(copy, keys[k], json_object_get(p, keys[k]));
@@ -74,9 +75,10 @@ static void report_text(const report *r, const json_t *e)
            cli_bytes((double)number(e, "weight_bytes")).text);
     for (size_t i = 0; i < json_array_size(profiles); i++) {
         const json_t *p = json_array_get(profiles, i);
-        printf("  profile %zu: %" PRId64 " steps (%" PRId64 " conversions, %" PRId64 " on the reference), activations %s\n", i,
-               number(p, "step_count"), number(p, "conversions"), number(p, "references"),
-               cli_bytes((double)number(json_object_get(p, "memory"), "block_bytes")).text);
+        printf("  profile %zu: %" PRId64 " steps (%" PRId64 " conversions, %" PRId64 " on the reference", i,
+               number(p, "step_count"), number(p, "conversions"), number(p, "references"));
+        if (number(p, "synchronising")) printf(", %" PRId64 " on the host", number(p, "synchronising"));
+        printf("), activations %s\n", cli_bytes((double)number(json_object_get(p, "memory"), "block_bytes")).text);
     }
     if (r->cache_path)
         printf("  timing cache %s: %zu entries, %zu new\n", r->cache_path, r->cache_after, r->cache_after - r->cache_before);

@@ -84,13 +84,27 @@ static int print_engine_bindings(cli_session *s, const json_t *e)
     return cli_table_print(s, &t, "  ");
 }
 
+/* ", 3 on the host (steps 2, 7-8), where the device waits" */
+static void print_host_segments(const json_t *p)
+{
+    const json_t *list = json_object_get(p, "host_segments");
+    if (!number(p, "synchronising")) return;
+    printf(", %" PRId64 " on the host (steps", number(p, "synchronising"));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const int64_t first = number(json_array_get(list, i), "first"), count = number(json_array_get(list, i), "count");
+        printf("%s %" PRId64, i ? "," : "", first);
+        if (count > 1) printf("-%" PRId64, first + count - 1);
+    }
+    printf("), where the device waits");
+}
+
 static void print_profile(size_t index, json_t *p)
 {
     json_t *range;
     const char *name;
     printf("  profile %zu: %" PRId64 " steps, %" PRId64 " conversions, %" PRId64 " on the reference", index,
            number(p, "step_count"), number(p, "conversions"), number(p, "references"));
-    if (number(p, "synchronising")) printf(", %" PRId64 " on the host, where the device waits", number(p, "synchronising"));
+    print_host_segments(p);
     json_object_foreach(json_object_get(p, "ranges"), name, range) {
         const int64_t lo = json_integer_value(json_array_get(range, 0)), opt = json_integer_value(json_array_get(range, 1));
         const int64_t hi = json_integer_value(json_array_get(range, 2));

@@ -284,7 +284,7 @@ static void say_types(const trt_app *app)
 
 static bool say_workspace(const trt_app *app)
 {
-    size_t most = 0, references = 0;
+    size_t most = 0, references = 0, waits = 0;
     const size_t limit = app->o.workspace;
     for (size_t p = 0; p < (size_t)tenon_engine_profile_count(app->engine); p++) {
         const json_t *steps = trt_steps(app, p);
@@ -293,6 +293,7 @@ static bool say_workspace(const trt_app *app)
             const size_t bytes = (size_t)json_integer_value(json_object_get(step, "workspace_bytes"));
             const char *name = json_string_value(json_object_get(step, "name"));
             references += json_is_true(json_object_get(step, "reference"));
+            waits += json_is_true(json_object_get(step, "synchronises"));
             if (bytes > most) most = bytes;
             if (bytes > limit) return trt_fail(app, "layer '%s' takes %zu bytes of workspace, more than the pool has", name,
                                                bytes);
@@ -300,6 +301,7 @@ static bool say_workspace(const trt_app *app)
     }
     if (references)
         trt_say(app, TRT_W, "Layers that run on the slow reference: %zu (named above)", references);
+    if (waits) trt_say(app, TRT_W, "Layers that run on the host, where the GPU waits: %zu", waits);
     trt_say(app, TRT_I, "Layers take at most %g MiB of workspace", (double)most / (1 << 20));
     return true;
 }

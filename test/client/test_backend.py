@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import tenon
 from test_cli import TOOL, fails
@@ -74,3 +77,27 @@ def test_keywords(digits):
     for environment, device in ((GPU, "cuda"), (NO_DRIVER, "cpu")):
         done = subprocess.run([sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True)
         assert done.stdout == device + "\n", done.stderr
+
+
+@pytest.fixture
+def far_taps(tmp_path):
+    """A convolution that no kernel of a GPU does, between two nodes that some do."""
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Conv", ["r", "w"], ["c"], dilations=[5000]),
+             helper.make_node("Softmax", ["c"], ["y"], axis=2)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 6000])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1000])],
+                              [numpy_helper.from_array(np.ones((3, 2, 2), np.float32), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_steps_on_the_host_are_told_listed_and_refused(far_taps, tmp_path):
+    environment = os.environ | GPU
+    start = ["build", far_taps, "-o", tmp_path / "e", "--no-timing", "--backend", "cuda"]
+    out, err = command(*start, env=environment)
+    assert ", 1 on the host), " in out
+    assert "runs on the host, between copies, by cpu.conv_f32" in err
+    out = command("inspect", tmp_path / "e", "--steps", env=environment)[0]
+    row, = [line.split() for line in out.splitlines() if "(host, synchronises)" in line]
+    assert row[2].startswith("cpu.conv_f32") and f", 1 on the host (steps {row[0]}), where the device waits" in out
+    fails(*start, "--strict", says=["strict: 1 of", "cuda.conv_direct: "], env=environment)
