@@ -163,16 +163,20 @@ static tenon_status one_hot_infer(tenon_cx *cx, tenon_graph *g, tenon_node *n)
     const tenon_dim *const *sym = tenon_infer_contents(g, n->src[1], &count);
     const tenon_dim *dim[TENON_MAX_RANK], *depth;
     if (sym != NULL && count == 1) depth = sym[0];
-    else if (one_float(n->src[1], &depth_float)) depth = tenon_dim_const(g->dims, (int64_t)depth_float);
+    else if (one_float(n->src[1], &depth_float) && depth_float >= 0 && depth_float < (double)TENON_DIM_HUGE)
+        depth = tenon_dim_const(g->dims, (int64_t)depth_float);
     else depth = tenon_move_fresh(g, n, 0, axis, "depth", 0, TENON_DIM_HUGE);
     for (int i = 0; i <= x->rank; i++) dim[i] = i == axis ? depth : x->dim[i < axis ? i : i - 1];
     tenon_move_set(g, n, 0, dtype, x->rank + 1, dim);
     return TENON_OK;
 }
 
+/* What is no number of an element becomes one that none has. */
 static int64_t as_int(const tenon_tensor *t, int64_t offset)
 {
-    return tenon_is_float(t->dtype) ? (int64_t)tenon_tensor_get_f64(t, offset) : tenon_tensor_get_i64(t, offset);
+    if (!tenon_is_float(t->dtype)) return tenon_tensor_get_i64(t, offset);
+    const double v = tenon_tensor_get_f64(t, offset);
+    return fabs(v) < (double)TENON_DIM_HUGE ? (int64_t)v : INT64_MIN;
 }
 
 static tenon_status one_hot_ref(tenon_cx *cx, tenon_eval_call *call)
