@@ -205,11 +205,12 @@ static void zsh_trtexec(void)
     puts("        '*: :_files'\n}");
 }
 
+/* The whole text is the body of the function _tenon, which is called for both programs. */
 static void zsh(void)
 {
     puts("#compdef tenon trtexec\n# completion of tenon and trtexec for zsh: tenon completion zsh > a folder of $fpath/_tenon");
     zsh_trtexec();
-    puts("_tenon() {\n    local -a commands=(");
+    puts("_tenon_command() {\n    local -a commands=(");
     for (size_t i = 0; cli_commands[i]; i++) {
         printf("        '%s:", cli_commands[i]->name);
         zsh_text(cli_commands[i]->what);
@@ -220,7 +221,7 @@ static void zsh(void)
          "    local command=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $command in");
     for (size_t i = 0; cli_commands[i]; i++) zsh_command(cli_commands[i]);
     puts("    (trtexec)\n        _trtexec\n        ;;\n    esac\n}\n"
-         "case $service in\n(trtexec) _trtexec \"$@\" ;;\n(*) _tenon \"$@\" ;;\nesac");
+         "case $service in\n(trtexec) _trtexec \"$@\" ;;\n(*) _tenon_command \"$@\" ;;\nesac");
 }
 
 static int run(cli_session *s, const cli_args *args)

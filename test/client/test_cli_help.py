@@ -222,6 +222,7 @@ def test_zsh_script_parses(tmp_path):
     (tmp_path / "_tenon").write_text(script)
     for name in COMMANDS:
         assert f"    ({name})\n" in script
+    assert "_tenon()" not in script                                    # the text is that function's body: it must not replace itself
     shell = shutil.which("zsh") or "bash"
     done = subprocess.run([shell, "-n", tmp_path / "_tenon"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == "", done.stderr
