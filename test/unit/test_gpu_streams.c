@@ -204,7 +204,7 @@ static void test_independence(tenon_cx *cx, tenon_engine *e, lane *l)
 
 static void test_beside(tenon_cx *cx, tenon_engine *e, sample *s)
 {
-    lane l[STREAMS] = {{NULL}};
+    lane l[STREAMS] = {{0}};
     for (int i = 0; i < STREAMS; i++) {
         CHECK_OK(cx, tenon_cx_create(NULL, &l[i].cx));
         if (!CHECK_OK(cx, tenon_context_create(cx, e, NULL, &l[i].context)) || !CHECK_OK(cx,

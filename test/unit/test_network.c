@@ -488,7 +488,7 @@ static tenon_status build_small(tenon_cx *session)
 {
     static float w[12];
     tenon_network *n = NULL, *body = NULL;
-    tenon_value *x, *k, *c, *y[1];
+    tenon_value *x = NULL, *k = NULL, *c = NULL, *y[1] = {NULL};
     tenon_status status = tenon_network_create(session, NULL, &n);
     if (status == TENON_OK) status = tenon_network_add_input(session, n, "x", TENON_F32, 2, (int64_t[]){-1, 4}, NULL, &x);
     if (status == TENON_OK) status = tenon_network_add_input(session, n, "c", TENON_BOOL, 0, NULL, NULL, &c);
