@@ -49,6 +49,7 @@ extern "C" __global__ void __launch_bounds__(32) tenon_det(const __grid_constant
         const unsigned pivot = tenon_pivot(n, c);
         __syncwarp();
         const double top = tenon_matrix[pivot * ORDER + c];
+        __syncwarp(); /* all have read it before a lane exchanges the rows */
         if (top == 0) det = 0;
         if (pivot != c) det = -det;
         for (unsigned k = lane; k < n && pivot != c; k += 32) {
