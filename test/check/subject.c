@@ -10,15 +10,15 @@
 const char *const check_mode_name[MODE_COUNT] = {"random", "denormal", "nonfinite", "extreme", "zero"};
 
 /* ---- what a source may hold ---- */
-typedef enum { FILL_ANY, FILL_INDEX, FILL_LENGTH, FILL_POSITIVE, FILL_SMALL, FILL_BOXES, FILL_DIVISOR, FILL_EXPONENT } fill_rule;
+typedef enum { FILL_ANY, FILL_INDEX, FILL_LENGTH, FILL_POSITIVE, FILL_SMALL, FILL_BOXES, FILL_DIVISOR, FILL_EXPONENT, FILL_BELOW } fill_rule;
 typedef struct fill_row { const char *op; int src; fill_rule rule; } fill_row;
 
-/* INDEX: below the size of the axis that it indexes, negative ones too; LENGTH: 1..size; SMALL: 1..3. */
+/* INDEX: below the size of the axis that it indexes, negative ones too; BELOW: without these; LENGTH: 1..size; SMALL: 1..3. */
 static const fill_row fill_rows[] = {
     {"gather", 1, FILL_INDEX}, {"gather_elements", 1, FILL_INDEX}, {"gather_nd", 1, FILL_INDEX}, {"scatter_elements", 1,
         FILL_INDEX},
     {"scatter_nd", 1, FILL_INDEX}, {"one_hot", 0, FILL_INDEX}, {"one_hot", 1, FILL_SMALL}, {"reverse_sequence", 1, FILL_LENGTH},
-    {"roi_align", 1, FILL_BOXES}, {"roi_align", 2, FILL_INDEX}, {"non_max_suppression", 0, FILL_BOXES},
+    {"roi_align", 1, FILL_BOXES}, {"roi_align", 2, FILL_BELOW}, {"non_max_suppression", 0, FILL_BOXES},
     {"non_max_suppression", 2, FILL_SMALL}, {"batch_norm", 4, FILL_POSITIVE}, {"bit_shift", 1, FILL_SMALL}, {"top_k", 1,
         FILL_SMALL},
     {"tile", 1, FILL_SMALL}, {"trilu", 1, FILL_SMALL}, {"range", 0, FILL_SMALL}, {"range", 1, FILL_LENGTH}, {"range", 2,
@@ -127,6 +127,7 @@ static int64_t whole(numbers *n)
     const int64_t bound = TENON_MAX(n->rule.bound, 1);
     switch (n->rule.rule) {
     case FILL_INDEX: return sign && r >> 60 == 0 ? -1 - (int64_t)(r % (uint64_t)bound) : (int64_t)(r % (uint64_t)bound);
+    case FILL_BELOW: return (int64_t)(r % (uint64_t)bound);
     case FILL_LENGTH: return 1 + (int64_t)(r % (uint64_t)bound);
     case FILL_SMALL: return 1 + (int64_t)(r % 3);
     case FILL_EXPONENT: return (int64_t)(r % 4);
