@@ -163,6 +163,41 @@ static tenon_status check_namesakes(tenon_cx *cx, const tenon_engine *e, uint32_
     return TENON_OK;
 }
 
+/* A weight that stands in the file in two forms is one weight. */
+static bool first_of_name(const tenon_engine *e, uint32_t index)
+{
+    for (uint32_t i = 0; i < index; i++)
+        if (e->source[i].name == e->source[index].name) return false;
+    return true;
+}
+
+size_t tenon_engine_weight_count(const tenon_engine *engine)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; engine && (engine->header->flags & TENON_ENGINE_REFIT) && i < engine->source_count; i++)
+        count += first_of_name(engine, i);
+    return count;
+}
+
+tenon_status tenon_engine_weight_info(tenon_cx *cx, const tenon_engine *engine, size_t index, tenon_weight_info *out)
+{
+    TENON_GUARD(cx);
+    TENON_NEED(cx, out);
+    *out = (tenon_weight_info){0};
+    TENON_NEED(cx, cx);
+    TENON_NEED(cx, engine);
+    const size_t count = tenon_engine_weight_count(engine);
+    if (index >= count) return TENON_FAIL(cx, TENON_INVALID, "weight %zu: the engine has %zu that can be replaced", index, count);
+    uint32_t i = 0;
+    for (size_t left = index;; i++)
+        if (first_of_name(engine, i) && left-- == 0) break;
+    const tenon_rec_source *s = &engine->source[i];
+    *out = (tenon_weight_info){.name = tenon_engine_string(engine, s->name), .dtype = (tenon_dtype)s->dtype, .rank = (int)s->rank,
+                               .bytes = (size_t)s->bytes, .pending = engine->refit && engine->refit->pending[i]};
+    memcpy(out->dim, s->dim, sizeof out->dim);
+    return TENON_OK;
+}
+
 tenon_status tenon_engine_set_weight(tenon_cx *cx, tenon_engine *engine, const char *name, tenon_dtype dtype, const void *data, size_t bytes)
 {
     TENON_GUARD(cx);

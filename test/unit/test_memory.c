@@ -543,6 +543,64 @@ static void test_alias_refusals(void)
     errors.count = 0;
 }
 
+/* ---- an allocator whose n-th call fails ---- */
+static tenon_status all_of_it(tenon_cx *session, const void *data, size_t bytes, taker *t)
+{
+    static float x[64];
+    store s = {.data = (uint8_t *)(uintptr_t)data, .bytes = bytes, .most = 5000};
+    tenon_engine *e = NULL;
+    tenon_context *c = NULL;
+    bool may;
+    size_t largest;
+    void *memory = NULL;
+    tenon_status status = tenon_engine_load_reader(session, &(tenon_reader){store_read, store_seek, &s}, NULL, &e);
+    if (status == TENON_OK) status = tenon_engine_alias(session, e, 0, "x", "y", &may);
+    if (status == TENON_OK) status = tenon_engine_binding_bytes(session, e, 0, "x", &largest);
+    if (status == TENON_OK) status = tenon_context_create(session, e, &(tenon_context_options){.memory_later = true}, &c);
+    if (status == TENON_OK && posix_memalign(&memory, 64, tenon_engine_context_bytes(e, 0))) status = TENON_INTERNAL;
+    if (status == TENON_OK) status = tenon_context_set_memory(c, memory, tenon_engine_context_bytes(e, 0));
+    if (status == TENON_OK) status = tenon_context_set_output_allocator(c, "y", &(tenon_output_allocator){take, note, t});
+    if (status == TENON_OK) status = tenon_context_set_shape(c, "x", 4, (int64_t[]){1, 1, 8, 8});
+    if (status == TENON_OK) status = tenon_context_set_address(c, "x", x, sizeof x);
+    if (status == TENON_OK) status = tenon_context_run(c);
+    if (status != TENON_OK && c) CHECK(*tenon_context_message(c));
+    tenon_context_destroy(&c);
+    tenon_engine_destroy(&e);
+    free(memory);
+    return status;
+}
+
+static void test_no_memory(void)
+{
+    tenon_network *n = digits();
+    tenon_config *c = configure("cpu", 4);
+    tenon_engine *e = build(n, c);
+    const void *data;
+    size_t bytes;
+    CHECK_OK(cx, tenon_engine_data(cx, e, &data, &bytes));
+    check_heap heap = {0};
+    const tenon_allocator allocator = {check_heap_alloc, check_heap_realloc, check_heap_free, &heap};
+    int refused = 0, wrong = 0;
+    for (long i = 1; i < 10000; i++) {
+        tenon_cx *session = NULL;
+        taker t = {0};
+        heap = (check_heap){0};
+        CHECK(tenon_cx_create(&(tenon_cx_options){.allocator = &allocator, .log = quiet}, &session) == TENON_OK);
+        heap.fail_at = heap.calls + i;
+        const tenon_status status = all_of_it(session, data, bytes, &t);
+        tenon_cx_destroy(&session);
+        free(t.data);
+        wrong += heap.live != 0 || (status != TENON_OK && status != TENON_NOMEM);
+        refused += status != TENON_OK;
+        if (status == TENON_OK) break;
+    }
+    CHECK(wrong == 0);
+    CHECK(refused > 10);
+    tenon_engine_destroy(&e);
+    tenon_config_destroy(&c);
+    tenon_network_destroy(&n);
+}
+
 int main(void)
 {
     CHECK(tenon_cx_create(&(tenon_cx_options){.log = quiet, .error = on_error, .error_user = &errors}, &cx) == TENON_OK);
@@ -554,6 +612,7 @@ int main(void)
     test_outputs_by_data();
     test_aliases();
     test_alias_refusals();
+    test_no_memory();
     tenon_cx_destroy(&cx);
     return CHECK_END();
 }

@@ -338,6 +338,17 @@ static void test_queries(void)
     INVALID(tenon_engine_layer_inspect(NULL, engine, 0, 0, &json));
     REFUSES(cx_said, "engine", tenon_engine_layer_inspect(cx, NULL, 0, 0, &json));
     REFUSES(cx_said, "json", tenon_engine_layer_inspect(cx, engine, 0, 0, NULL));
+    tenon_weight_info weight;
+    size_t bytes = 1;
+    CHECK(tenon_engine_weight_count(NULL) == 0);
+    INVALID(tenon_engine_weight_info(NULL, engine, 0, &weight));
+    REFUSES(cx_said, "engine", tenon_engine_weight_info(cx, NULL, 0, &weight));
+    REFUSES(cx_said, "out", tenon_engine_weight_info(cx, engine, 0, NULL));
+    INVALID(tenon_engine_binding_bytes(NULL, engine, 0, "x", &bytes));
+    REFUSES(cx_said, "engine", tenon_engine_binding_bytes(cx, NULL, 0, "x", &bytes));
+    REFUSES(cx_said, "binding", tenon_engine_binding_bytes(cx, engine, 0, NULL, &bytes));
+    REFUSES(cx_said, "out", tenon_engine_binding_bytes(cx, engine, 0, "x", NULL));
+    CHECK(!tenon_context_unset_input(NULL));
     INVALID(tenon_context_profile_report(NULL, &json));
     REFUSES(context_said, "json", tenon_context_profile_report(context, NULL));
     INVALID(tenon_platform_query(NULL, "cpu", 0, &platform));

@@ -93,6 +93,46 @@ static void test_engine(tenon_engine *e)
     tenon_context_destroy(&c);
 }
 
+/* How large buffers have to be, which shapes are missing, and which weights can be replaced. */
+static void test_extents(tenon_engine *e)
+{
+    size_t bytes = 0;
+    CHECK_OK(cx, tenon_engine_binding_bytes(cx, e, 0, "x", &bytes));
+    CHECK(bytes == 4 * 64 * 4);
+    CHECK_OK(cx, tenon_engine_binding_bytes(cx, e, 0, "y", &bytes));
+    CHECK(bytes == 4 * 10 * 4);
+    CHECK_OK(cx, tenon_engine_binding_bytes(cx, e, 1, "y", &bytes));
+    CHECK(bytes == 40);
+    CHECK_FAILS(cx, tenon_engine_binding_bytes(cx, e, 2, "y", &bytes), TENON_INVALID, "profile 2");
+    CHECK_FAILS(cx, tenon_engine_binding_bytes(cx, e, 0, "z", &bytes), TENON_INVALID, "no binding 'z'");
+    CHECK(bytes == 0);
+    tenon_context *c = NULL;
+    CHECK_OK(cx, tenon_context_create(cx, e, NULL, &c));
+    CHECK_TEXT(tenon_context_unset_input(c), "x");
+    CHECK(tenon_context_set_shape(c, "x", 4, (int64_t[]){3, 1, 8, 8}) == TENON_OK && !tenon_context_unset_input(c));
+    tenon_context_destroy(&c);
+
+    tenon_weight_info w;
+    const size_t count = tenon_engine_weight_count(e);
+    CHECK(count >= 4);
+    for (size_t i = 0; i < count; i++) {
+        CHECK_OK(cx, tenon_engine_weight_info(cx, e, i, &w));
+        size_t elements = 1;
+        for (int k = 0; k < w.rank; k++) elements *= (size_t)w.dim[k];
+        CHECK(*w.name && w.dtype == TENON_F32 && w.bytes == elements * 4 && !w.pending);
+    }
+    CHECK_FAILS(cx, tenon_engine_weight_info(cx, e, count, &w), TENON_INVALID, "that can be replaced");
+    CHECK_OK(cx, tenon_engine_weight_info(cx, e, 0, &w));
+    float *zero = calloc(1, w.bytes);
+    CHECK_OK(cx, tenon_engine_set_weight(cx, e, w.name, w.dtype, zero, w.bytes));
+    free(zero);
+    CHECK_OK(cx, tenon_engine_weight_info(cx, e, 0, &w));
+    CHECK(w.pending);
+    CHECK_OK(cx, tenon_engine_refit(cx, e));
+    CHECK_OK(cx, tenon_engine_weight_info(cx, e, 0, &w));
+    CHECK(!w.pending);
+}
+
 /* What the device does at most, and what the steps have to do. */
 static void test_work(tenon_engine *e)
 {
@@ -207,6 +247,7 @@ int main(void)
     if (CHECK_OK(cx, tenon_build(cx, n, c, &e))) {
         test_engine(e);
         test_work(e);
+        test_extents(e);
     }
     test_platform();
     test_cancel(model, bytes);
