@@ -69,7 +69,7 @@ static double model(const own *o, const tile *t, double results, const tenon_dev
     const double warps = TENON_MAX(1.0, ceil(blocks / mp)) * t->wm * t->wn, slow = warps < 8 ? 8 / warps : 1;
     const double block = steps * TENON_MAX(TENON_MAX(products, fetching) * TENON_MIN(slow, 2), 120 / TENON_MAX(1.0, TENON_MIN(blocks / mp, 2)));
     const double seconds = (ceil(blocks / mp) * (block + (double)t->bm * t->bn / 30) + 800) / 1.7e9;
-    return 2.5e-6 + TENON_MAX(seconds, tenon_cuda_conv_floor(c, results, device));
+    return 2.5e-6 + tenon_cuda_conv_beside_memory(c, seconds, results, device);
 }
 
 static double results_at_opt(const tenon_problem *p)

@@ -110,8 +110,7 @@ static double model(const own *o, const tile *t, const sizes *z, const tenon_dev
     const double chain = TENON_MAX(35.0, 8 * mi * ni), issue = warps / 4 * beside * mi * ni * 8;
     const double reduce = sums / 100 + (t->split > 1 ? 700 + bm * bn * 4 / 30 : 0) + bm / t->split * bn * 2 / 30;
     const double cycles = load + steps * TENON_MAX(chain, issue) * waves + reduce * waves + weights / (waves > 1 ? 50 : 150) * waves;
-    const double memory = tenon_cuda_conv_floor(c, z->images * z->h * z->w, device);
-    return 1.5e-6 + (c->before.program ? 0.1e-6 : 0) + TENON_MAX(cycles / 1.7e9, memory);
+    return 1.5e-6 + (c->before.program ? 0.1e-6 : 0) + tenon_cuda_conv_beside_memory(c, cycles / 1.7e9, z->images * z->h * z->w, device);
 }
 
 static sizes sizes_at_opt(const tenon_problem *p, const own *o)

@@ -389,18 +389,19 @@ int64_t tenon_cuda_conv_pixels(const tenon_cuda_conv *c, const tenon_bind *b)
 int tenon_cuda_conv_operands(const tenon_program *p)
 {
     int count = 0;
-    for (int i = 0; p && i < p->operand_count; i++)
+    for (int i = p && p->has_anchor ? 1 : 0; p && i < p->operand_count; i++)
         count += p->operand[i] && !p->operand_scalar[i] && same_shape(&p->operand[i]->type, &p->result[0]->type);
     return count;
 }
 
-double tenon_cuda_conv_floor(const tenon_cuda_conv *c, double results, const tenon_device *device)
+double tenon_cuda_conv_beside_memory(const tenon_cuda_conv *c, double work, double results, const tenon_device *device)
 {
     double pixels = results; /* of x that are read */
     for (int k = 0; k < 3; k++) pixels *= (double)TENON_MIN(c->stride[k], c->kernel[k]);
     const double maps = 1 + tenon_cuda_conv_operands(c->program.program);
     const double elements = (double)c->group * (pixels * (double)c->channels + maps * results * (double)c->filters);
-    return elements * (double)tenon_dtype_bytes(c->dtype, 1) / tenon_backend_cuda.info(device)->bandwidth;
+    const double memory = elements * (double)tenon_dtype_bytes(c->dtype, 1) / tenon_backend_cuda.info(device)->bandwidth;
+    return TENON_MAX(work, memory) + 0.1 * TENON_MIN(work, memory);
 }
 
 /* ---- pools and maps ---- */

@@ -47,9 +47,10 @@ tenon_status tenon_cuda_conv_bind(tenon_cx *cx, const tenon_cuda_conv *c, const 
 /* Result dims that grids are sized for. */
 const int64_t *tenon_cuda_conv_most(const tenon_cuda_conv *c, const tenon_bind *b);
 int64_t tenon_cuda_conv_pixels(const tenon_cuda_conv *c, const tenon_bind *b); /* pixels of all images by these */
-/* Seconds that memory alone takes for so many pixels of the result: x, the result and operands of its shape, once each. */
-double tenon_cuda_conv_floor(const tenon_cuda_conv *c, double results, const tenon_device *device);
-/* Operands of a program (NULL: none) that have its result's shape. */
+/* Seconds of so much work beside what memory alone takes for so many pixels of the result (x, the result and operands of its shape, once
+   each): the longer of the two, and a little of the other, so that of variants that wait for memory the quickest is still ahead. */
+double tenon_cuda_conv_beside_memory(const tenon_cuda_conv *c, double work, double results, const tenon_device *device);
+/* Operands of a program (NULL: none), the anchor aside, that have its result's shape. */
 int tenon_cuda_conv_operands(const tenon_program *p);
 
 /* ---- pools and maps: a thread makes some neighbouring channels of one result ---- */

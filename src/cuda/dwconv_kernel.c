@@ -35,7 +35,7 @@ static double model(const tenon_cuda_conv *c, const tenon_variant *v, double res
     const double threads = results / w * ceil(w / width) * ceil((double)c->group / vector), resident = mp * 1024;
     const double waves = TENON_MAX(1.0, threads / resident);
     const double work = threads / mp * (loads * vector * bytes / 60 + c->kernel[1] * c->kernel[2] * width * vector / 100);
-    return 2e-6 + TENON_MAX((waves * (loads * 6 + 200) + work) / 1.7e9, tenon_cuda_conv_floor(c, results, device));
+    return 2e-6 + tenon_cuda_conv_beside_memory(c, (waves * (loads * 6 + 200) + work) / 1.7e9, results, device);
 }
 
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)

@@ -36,7 +36,8 @@ double tenon_wgmma_model(const tenon_wgmma_tile *t, const tenon_wgmma_work *w, c
     const double finish = (double)t->bm * t->bn * (8 / 40.0 + 2.0 * (1 + w->operands) / 25) + 500, start = 900;
     const double work = w->chunks * chunk, lost = start + finish;
     const double cycles = each * (beside > 1 ? TENON_MAX(work, lost) + 0.3 * TENON_MIN(work, lost) : work + lost);
-    return 2e-6 + TENON_MAX(cycles / 1.7e9, w->bytes / 2.6e12);
+    const double busy = cycles / 1.7e9, memory = w->bytes / 2.6e12;
+    return 2e-6 + TENON_MAX(busy, memory) + 0.1 * TENON_MIN(busy, memory); /* of tiles that wait for memory the quickest is ahead */
 }
 
 int tenon_wgmma_variants(const tenon_wgmma_work *w, const tenon_device *device, tenon_variant *out, int max)
