@@ -63,7 +63,8 @@ def torch_module(job, torch):
         try:
             from onnx2torch import convert
         except ImportError:
-            raise Absent("it cannot read ONNX: give the model with --torch FILE.pt, FILE.pt2 or MODULE:FUNCTION, or install onnx2torch") from None
+            raise Absent("it cannot read ONNX: give the model with --torch FILE.pt, FILE.pt2 or MODULE:FUNCTION, or install "
+                         "onnx2torch") from None
         return convert(job["model"])
     if spec.endswith(".pt2"):
         return torch.export.load(spec).module()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this machine can at most, measured: multiply-adds from registers, and reading from each core's own cache and from memory, by
-   as many threads as the device has. Shares of the peak, in tenoncheck and in `tenon bench --sweep`, are shares of this. */
+/* What this machine can at most, measured: multiply-adds from registers, and reading from each core's own cache and from memory,
+   by as many threads as the device has. Shares of the peak, in tenoncheck and in `tenon bench --sweep`, are shares of this. */
 #include "cpu/peak.h"
 #include "cpu/backend.h"
 
@@ -14,7 +14,14 @@ enum { BURNS = 400, WARM_BYTES = 256 << 10, LEAST_COLD = 4 << 20, MOST_COLD = 64
 
 static const double WARM_UP_SECONDS = 0.05;
 
-typedef struct measure { const tenon_cpu_burn *burn; char *memory; size_t bytes; int rounds; volatile float sink; double *best; } measure;
+typedef struct measure {
+    const tenon_cpu_burn *burn;
+    char *memory;
+    size_t bytes;
+    int rounds;
+    volatile float sink;
+    double *best;
+} measure;
 
 static const tenon_cpu_burn *widest(void)
 {
@@ -35,7 +42,8 @@ static void burn(void *arg, int member, int count)
     m->best[member] = TENON_MIN(m->best[member], tenon_now() - begin);
 }
 
-/* The sum of what each thread does at its best while all are at it: a machine that others use too seldom gives all cores at once. */
+/* The sum of what each thread does at its best while all are at it: a machine that others use too seldom gives all cores at the
+   same time. */
 static double burn_rate(tenon_team *team, measure *m)
 {
     const int count = tenon_team_count(team);

@@ -5,8 +5,8 @@
 
 #include "op/tactic.h"
 
-/* run: multiply-adds from registers alone, in as many independent chains as hide their latency. read: `count` floats, a multiple of
-   128, once. Both give a sum, so that nothing is left out. */
+/* run: multiply-adds from registers alone, in as many independent chains as hide their latency. read: `count` floats, a multiple
+   of 128, once. Both give a sum, so that nothing is left out. */
 typedef struct tenon_cpu_burn {
     unsigned isa;
     int lanes;

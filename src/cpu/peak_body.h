@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop of peak.h for the vectors of whoever includes this: VECTOR, LANES, LOAD(p), SET(f), FMA(a, x, y), ADD(a, b), FIRST(v). Each chain is a
-   variable of its own: an array of them would live in memory, and the loop would measure that. */
+/* The loop of peak.h for the vectors of whoever includes this: VECTOR, LANES, LOAD(p), SET(f), FMA(a, x, y), ADD(a, b), FIRST(v).
+   Each chain is a variable of its own: an array of them would live in memory, and the loop would measure that. */
 #include "cpu/peak.h"
 
 #define EACH(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11)

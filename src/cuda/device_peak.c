@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rates of device_peak.h. Tensor cores of 9.0 and 10.0 are only filled by products that read shared memory asynchronously; their
-   rates are those of the data sheet at this device's clock, and everything else is measured. NVRTC is needed. */
+/* The rates of device_peak.h. Tensor cores of 9.0 and 10.0 are only filled by products that read shared memory asynchronously;
+   their rates are those of the data sheet at this device's clock, and everything else is measured. NVRTC is needed. */
 #include "cuda/device_peak.h"
 
 #include <stdio.h>
 
 extern const char tenon_cuda_src_device_peak[];
 
-enum { THREADS = 256, STEPS = 4096, BLOCKS_EACH = 8, CHAINS = 8, COLD_BYTES = 512 << 20, WARM_BYTES = 16 << 20, WARM_ROUNDS = 32 };
+enum { THREADS = 256, STEPS = 4096, BLOCKS_EACH = 8, CHAINS = 8 };
+enum { COLD_BYTES = 512 << 20, WARM_BYTES = 16 << 20, WARM_ROUNDS = 32 };
 #define BUDGET 0.02
 
 tenon_kernel_source tenon_cuda_peak_source(int kind, size_t bytes, int rounds)
 {
     tenon_kernel_source k = {.name = "tenon_peak", .source = tenon_cuda_src_device_peak, .entry = "tenon_peak"};
-    snprintf(k.options, sizeof k.options, "-DKIND=%d -DTHREADS=%d -DSTEPS=%d -DREAD_BYTES=%zuull -DROUNDS=%d", kind, THREADS, STEPS, bytes,
-             rounds);
+    snprintf(k.options, sizeof k.options, "-DKIND=%d -DTHREADS=%d -DSTEPS=%d -DREAD_BYTES=%zuull -DROUNDS=%d", kind, THREADS,
+             STEPS, bytes, rounds);
     return k;
 }
 

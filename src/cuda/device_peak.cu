@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a GPU does at most. KIND: 0 multiply-adds of f32, 1 products of TF32, 2 of f16, 3 of i8 on tensor cores, all from registers;
-   4 reading READ_BYTES from args.at[0], ROUNDS times. Results go to args.at[1] where they have a value that they never have. */
+   4 reading READ_BYTES from args.at[0], ROUNDS times. Results go to args.at[1] if they have a value that they never have. */
 #include "prelude.cu"
 #include "mma.cu"
 
@@ -48,7 +48,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_peak(const __grid_co
     const unsigned long long count = READ_BYTES / 16ull, step = (unsigned long long)gridDim.x * THREADS;
     for (int r = 0; r < ROUNDS; r++)
         for (unsigned long long i = (unsigned long long)blockIdx.x * THREADS + threadIdx.x; i + 3 * step < count; i += 4 * step) {
-            const uint4 a = tenon_read(p + i), b = tenon_read(p + i + step), c = tenon_read(p + i + 2 * step), d = tenon_read(p + i + 3 * step);
+            const uint4 a = tenon_read(p + i), b = tenon_read(p + i + step);
+            const uint4 c = tenon_read(p + i + 2 * step), d = tenon_read(p + i + 3 * step);
             sum.x += a.x ^ b.y ^ c.z ^ d.w;
             sum.y += a.y ^ b.z ^ c.w ^ d.x;
             sum.z += a.z ^ b.w ^ c.x ^ d.y;
