@@ -41,8 +41,10 @@ void tenon_guard_end(tenon_guard *guard)
     tenon_cx *cx = guard->cx;
     if (!cx) return;
     cx->guards--;
-    if (guard->known && guard->status == TENON_OK) cx->failures = guard->failures;
-    if (cx->failures != guard->failures && cx->guards == 0) tenon_record(cx, cx->status, cx->message);
+    const bool failed = guard->known ? guard->status != TENON_OK : cx->failures != guard->failures;
+    if (cx->guards > 0) {
+        if (!failed) cx->failures = guard->failures; /* whoever is around has not failed by it */
+    } else if (failed) tenon_record(cx, cx->status, cx->message);
 }
 
 void tenon_record(tenon_cx *cx, tenon_status status, const char *message)

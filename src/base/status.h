@@ -26,7 +26,7 @@ struct tenon_cx {
     void *progress_user;
     tenon_error_fn error_fn;            /* NULL: none; told by guards and tenon_record */
     void *error_user;
-    unsigned failures;                  /* how often tenon_fail was called, less what was forgiven */
+    _Atomic unsigned failures;          /* how often tenon_fail was called, less what was forgiven; a context's by its stream too */
     int guards;                         /* public functions that are on the stack with this cx */
     tenon_status status;                /* of the last failure */
     char message[TENON_MESSAGE_BYTES];  /* of the last failure, empty if none */
@@ -62,7 +62,8 @@ tenon_status tenon_trail(tenon_cx *cx, tenon_status status, const char *file, in
     } while (0)
 
 /* At the head of every public function that can fail: when the outermost one returns, a failure goes to the error callback. A function
-   inside which something may fail and be made good ends with TENON_DONE(status): then its status alone says whether it failed.
+   inside which something may fail and be made good, or which may be called while a stream runs the context, ends with
+   TENON_DONE(status): then its status alone says whether it failed.
    cx_ may be NULL. */
 #define TENON_GUARD(cx_) TENON_CLEANUP(tenon_guard_end) TENON_UNUSED tenon_guard tenon_guard_ = tenon_guard_begin(cx_)
 #define TENON_DONE(expression) (tenon_guard_.known = true, tenon_guard_.status = (expression))

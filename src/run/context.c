@@ -275,7 +275,7 @@ tenon_status tenon_context_set_shape(tenon_context *c, const char *input, int ra
             return TENON_FAIL(&c->cx, TENON_INVALID, "input '%s': axis %u is %" PRId64 ", the engine has %" PRId64, input, i,
                               dim[i], d->value);
     }
-    return TENON_OK;
+    return TENON_DONE(TENON_OK);
 }
 
 static tenon_status evaluate(tenon_context *c)
@@ -313,12 +313,12 @@ tenon_status tenon_context_shape(tenon_context *c, const char *binding, int *ran
             const tenon_tensor *t = &c->heap_entry[s->base];
             *rank = t->dtype == TENON_DTYPE_NONE ? (int)b->rank : t->rank;
             for (int k = 0; k < *rank; k++) dim[k] = t->dtype == TENON_DTYPE_NONE ? -1 : t->dim[k];
-            return TENON_OK;
+            return TENON_DONE(TENON_OK);
         }
     }
     *rank = (int)b->rank;
     for (uint32_t i = 0; i < b->rank; i++) dim[i] = c->dim_value[b->dim[i]];
-    return TENON_OK;
+    return TENON_DONE(TENON_OK);
 }
 
 tenon_status tenon_context_set_address(tenon_context *c, const char *binding, void *address, size_t bytes)
@@ -333,12 +333,12 @@ tenon_status tenon_context_set_address(tenon_context *c, const char *binding, vo
     if (element && (uintptr_t)address % element)
         return TENON_FAIL(&c->cx, TENON_INVALID, "'%s': address %p is not aligned to its element of %zu bytes", binding, address,
                           element);
-    if (c->address[index] == address && c->address_bytes[index] == bytes) return TENON_OK;
+    if (c->address[index] == address && c->address_bytes[index] == bytes) return TENON_DONE(TENON_OK);
     TENON_TRY(tenon_context_idle(c));
     c->binding_dirty = true;
     c->address[index] = address;
     c->address_bytes[index] = bytes;
-    return TENON_OK;
+    return TENON_DONE(TENON_OK);
 }
 
 /* ---- resolving ---- */
