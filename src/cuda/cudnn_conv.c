@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { P_NOT_AT_THIS_LEVEL = 1 }; /* of a variant, beside those of all library tactics */
-enum { WORKSPACE_MOST = 64 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
+enum { WORKSPACE_USUAL = 16 << 20, WORKSPACE_MOST = 64 << 20, VECTOR_BYTES = 16, TENSORS = 3 + TENON_DNN_OPERATIONS };
 
 typedef struct own {
     tenon_dnn_convolution convolution;
@@ -201,22 +201,20 @@ static const char *reject(const tenon_problem *p, const tenon_variant *v, const 
     return why ? why : tenon_cuda_library_rejects(&tenon_cudnn_library, v, device, scratch);
 }
 
-/* A convolution of several taps that takes long: others of its plans may be much faster, and it pays to look. */
-static bool is_worth_more(const tenon_problem *p)
+/* A convolution of several taps that takes long: others of its plans may be much faster, with more workspace, and it pays to look. */
+static bool is_worth_more(const own *o)
 {
-    const tenon_node *n = p->anchor[0].node;
-    own o;
-    if (make(p, &o)) return false;
-    const tenon_dnn_convolution *c = &o.convolution;
+    const tenon_dnn_convolution *c = &o->convolution;
     const double taps = (double)(c->w[2] * c->w[3]), results = (double)c->y[0] * (double)c->y[2] * (double)c->y[3];
-    return taps > 1 && tenon_node_int(n, "group") <= 1 && 2 * results * taps * (double)c->w[0] * (double)c->w[1] > 5e9;
+    return taps > 1 && c->w[1] == c->x[1] && 2 * results * taps * (double)c->w[0] * (double)c->w[1] > 5e9;
 }
 
 /* By how many variants the level permits: none below eight, then a few plans. */
 static int variants(const tenon_problem *p, const tenon_device *device, tenon_variant *out, int max)
 {
+    own o;
     const int version = tenon_cuda_library_version(&tenon_cudnn_library, device);
-    const int usual = is_worth_more(p) ? 3 : 1, wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : usual;
+    const int usual = !make(p, &o) && is_worth_more(&o) ? 3 : 1, wanted = max >= 32 ? TENON_DNN_RANKS : max >= 16 ? 3 : usual;
     const int count = TENON_MIN(version ? wanted : 1, max);
     for (int i = 0; i < count; i++)
         out[i] = (tenon_variant){.p = {[P_RANK] = i, [P_NOT_AT_THIS_LEVEL] = max < 8, [P_VERSION] = version}};
@@ -234,7 +232,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     c->type = type == TENON_F16 ? TENON_DNN_F16 : type == TENON_BF16 ? TENON_DNN_BF16 : TENON_DNN_F32;
     c->tf32 = tf32;
     c->rank = v->p[P_RANK];
-    c->workspace_bytes = WORKSPACE_MOST;
+    c->workspace_bytes = is_worth_more(o) ? WORKSPACE_MOST : WORKSPACE_USUAL;
     TENON_TRY(tenon_cuda_library_source(cx, p, &tenon_cudnn_library, "cuda.cudnn_conv", &c->type, sizeof *c / sizeof c->type,
                                         &out->kernel[0]));
     out->kernel_count = 1;
@@ -242,7 +240,7 @@ static tenon_status plan(tenon_cx *cx, const tenon_problem *p, const tenon_varia
     out->pack[0] = (tenon_pack){.op = &tenon_op_pack_krsc, .src = {o->src_w, -1, -1, -1}};
     out->src_packed = UINT32_C(1) << o->src_w;
     out->record_bytes = sizeof(record);
-    out->workspace_bytes = WORKSPACE_MOST;
+    out->workspace_bytes = (size_t)c->workspace_bytes;
     out->own = o;
     return TENON_OK;
 }

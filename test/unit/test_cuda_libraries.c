@@ -99,6 +99,25 @@ static void check_convolution(tenon_cx *cx)
     tenon_arena_free(&arena);
 }
 
+/* Long convolutions may have more workspace. */
+static void check_workspace(tenon_cx *cx)
+{
+    static const struct { const char *text; int64_t bytes; } want[] = {
+        {"conv:f16,n1c64h14w14:cl,k64c64r3s3:w,pads=1+1+1+1|bias,relu>_:cl", 16 << 20},
+        {"conv:f16,n128c128h28w28:cl,k128c128r3s3:w,pads=1+1+1+1|bias,relu>_:cl", 64 << 20},
+        {"conv:f16,n128c256h56w56:cl,k512c256r1s1:w>_:cl", 16 << 20},
+    };
+    for (size_t i = 0; i < TENON_COUNTOF(want); i++) {
+        union { tenon_dnn_convolution c; int64_t number[sizeof(tenon_dnn_convolution) / sizeof(int64_t)]; } got;
+        tenon_arena arena;
+        const char *why;
+        tenon_arena_init(&arena, cx);
+        const char *text = planned(cx, &arena, want[i].text, "cuda.cudnn_conv", &why);
+        CHECK(text && tenon_cuda_numbers_parse(text, got.number, TENON_COUNTOF(got.number)) && got.c.workspace_bytes == want[i].bytes);
+        tenon_arena_free(&arena);
+    }
+}
+
 /* What a library cannot do is left to other tactics, with the reason. */
 static void check_rejections(tenon_cx *cx)
 {
@@ -192,6 +211,7 @@ int main(void)
     if (!CHECK_OK(&cx, tenon_backend_cuda.open(&cx, -90, 0, &offline))) return CHECK_END();
     check_products(&cx);
     check_convolution(&cx);
+    check_workspace(&cx);
     check_rejections(&cx);
     check_then(&cx);
     check_texts(&cx);
