@@ -14,7 +14,12 @@
 
 enum { MOST_BATCH = 8, THREADS = 16, BUILDERS = 4, LOADS = 1000, ORDERS = 120 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature) /* clang's way to say it */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(HAS_SANITIZER)
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
