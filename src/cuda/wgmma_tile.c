@@ -24,13 +24,14 @@ const char *tenon_wgmma_rejects(const tenon_variant *v, const tenon_device *devi
     return tenon_wgmma_shared(&tenon_wgmma_tiles[at]) > tenon_cuda_shared_most(device) ? "too much shared memory" : NULL;
 }
 
-/* Cycles of an H100 at 1.7 GHz: tensor cores do 2048 multiplications a cycle and multiprocessor, of which nine tenths are reached; the
-   second cache delivers some 55 bytes; a chunk that nothing is beside takes as long as its fetching does. */
+/* Cycles of an H100 at 1.7 GHz: tensor cores do 2048 multiplications a cycle and multiprocessor, of which tiles with 256 columns reached
+   0.72 and others 0.6 (measured 2026-11-22: 505 and 410 TFLOP/s); the second cache delivers some 55 bytes; a chunk that nothing is
+   beside takes as long as its fetching does. */
 double tenon_wgmma_model(const tenon_wgmma_tile *t, const tenon_wgmma_work *w, const tenon_device *device)
 {
     const double mp = tenon_cuda_multiprocessors(device);
     const double blocks = ceil(w->rows / t->bm) * ceil(w->columns / t->bn) * w->groups, each = ceil(blocks / mp);
-    const double products = (double)t->bm * t->bn * TENON_WGMMA_DEEP / (0.9 * 2048), fetching = (t->bm + t->bn) * 128.0 / 55;
+    const double products = (double)t->bm * t->bn * TENON_WGMMA_DEEP / ((t->bn == 256 ? 0.72 : 0.6) * 2048), fetching = (t->bm + t->bn) * 128.0 / 55;
     const double beside = TENON_MIN(each, t->resident), wait = 700.0 / (t->stages - 2) / beside;
     const double chunk = TENON_MAX(TENON_MAX(products, fetching), wait);
     const double finish = (double)t->bm * t->bn * (8 / 40.0 + 2.0 * (1 + w->operands) / 25) + 500, start = 900;
