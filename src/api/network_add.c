@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Networks by adding inputs, constants and nodes: the public face of onnx/layers.h. The arena and the graph report to the network's
-   own session; each function here hands the message on to the caller's. */
+/* Networks by adding inputs, constants and nodes: the public face of onnx/layers.h. The arena and the graph report to the
+   network's own session; each function here hands the message on to the caller's. */
 #include "api/network.h"
 
 #include <string.h>

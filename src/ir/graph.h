@@ -133,8 +133,8 @@ tenon_status tenon_graph_const_f32(tenon_graph *g, const char *hint, float v, te
 /* Declares a value as the next graph input or output. */
 tenon_status tenon_graph_add_input(tenon_graph *g, tenon_value *v);
 tenon_status tenon_graph_add_output(tenon_graph *g, tenon_value *v);
-/* A copy in another arena; bytes of constants, texts and lists of attributes are shared with `g`, which must outlive it and is
-   only read (graph_clone.c). */
+/* A copy in another arena; bytes of constants, texts and lists of attributes are shared with `g`, which must outlive it and
+   is only read (graph_clone.c). */
 tenon_status tenon_graph_clone(tenon_cx *cx, tenon_arena *arena, const tenon_graph *g, tenon_graph **out);
 /* Takes back the nodes and values behind the first so many, which nothing before them may use; their names are free again. */
 void tenon_graph_undo(tenon_graph *g, size_t node_count, size_t value_count);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Outputs that lie on inputs. Steps read an input where the caller has it and write an output where the caller wants it, so an output may
-   replace an input only if nothing reads the input once the output is being written: every step that reads it comes before the
-   first that writes the output, with a barrier between, or is that step and reads element by element what it then writes.
-   The planner uses the same rule for what it puts in place itself (plan/memory.c). */
+/* Outputs that lie on inputs. Steps read an input where the caller has it and write an output where the caller wants it, so an
+   output may replace an input only if nothing reads the input once the output is being written: every step that reads it comes
+   before the first that writes the output, with a barrier between, or is that step and reads element by element what it then
+   writes. The planner uses the same rule for what it puts in place itself (plan/memory.c). */
 #include "run/context.h"
 
 #include "base/checked.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Outputs whose memory the caller gives when it is known how much: before the run where the shapes say it, after the step that found it
-   out where data do. */
+/* Outputs whose memory the caller gives when it is known how much: before the run where the shapes say it, at its end where data
+   do. */
 #include "run/context.h"
 
 #include "base/checked.h"

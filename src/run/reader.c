@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Engines that come and go by callbacks, for callers whose bytes lie in no file: an archive, a socket, an encrypted store. The header
-   says how long the engine is; what it says is believed only as far as bytes come. */
+/* Engines that come and go by callbacks, for callers whose bytes lie in no file: an archive, a socket, an encrypted store. The
+   header says how long the engine is; what it says is believed only as far as bytes come. */
 #include "run/load.h"
 
 #include "base/checked.h"
@@ -31,8 +31,9 @@ static tenon_status try_length(tenon_cx *cx, const tenon_reader *r, size_t total
     size_t got = 0;
     *sure = r->seek != NULL;
     if (!r->seek) return TENON_OK;
-    if (r->seek(r->user, total - 1) != 0) return TENON_FAIL(cx, TENON_CORRUPT,
-                                                            "engine from a reader: it claims %zu bytes, and there is no byte %zu", total, total - 1);
+    if (r->seek(r->user, total - 1) != 0)
+        return TENON_FAIL(cx, TENON_CORRUPT, "engine from a reader: it claims %zu bytes, and there is no byte %zu", total,
+                          total - 1);
     TENON_TRY(fill(cx, r, &last, 1, &got));
     if (got == 0) return TENON_FAIL(cx, TENON_CORRUPT, "engine from a reader: it claims %zu bytes, and there are less", total);
     if (r->seek(r->user, sizeof(tenon_rec_header)) != 0) return TENON_FAIL(cx, TENON_INVALID,
@@ -112,8 +113,8 @@ tenon_status tenon_engine_save_writer(tenon_cx *cx, const tenon_engine *engine, 
         const size_t piece = TENON_MIN(bytes - at, (size_t)PIECE_BYTES);
         const int64_t count = write(user, data + at, piece);
         if (count <= 0 || (uint64_t)count > piece)
-            return TENON_FAIL(cx, TENON_INVALID, "saving the engine: the write function failed at byte %zu of %zu (%lld of %zu taken)", at, bytes,
-                              (long long)count, piece);
+            return TENON_FAIL(cx, TENON_INVALID, "saving the engine: the write function failed at byte %zu of %zu (%lld of %zu taken)",
+                              at, bytes, (long long)count, piece);
         at += (size_t)count;
     }
     return TENON_OK;
