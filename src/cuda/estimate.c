@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The model of estimate.h. Its one measured number: an access of an H100's memory takes about 0.7 us from the request to the next
-   instruction, one of its cache 0.3 us, and barriers come to the like (2026-11-22). */
+/* The model of estimate.h. Its two latencies are estimates for an H100, from the request to the next instruction: 0.7 us for its
+   memory, 0.3 us for its cache and for barriers. They have not been fitted to measurements. */
 #include "cuda/estimate.h"
 
 #define ACCESS_SECONDS 0.7e-6
