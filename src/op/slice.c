@@ -54,6 +54,14 @@ static void slice_axis(tenon_dim_pool *p, const tenon_dim *d, const tenon_dim *s
     out->size[axis] = tenon_dim_max(p, zero, tenon_dim_ceildiv(p, span, tenon_dim_const(p, step > 0 ? step : -step)));
 }
 
+/* The begins of an axis that is named twice would add up to a place behind it. */
+static tenon_status name_axis(tenon_cx *cx, bool *named, int axis)
+{
+    if (named[axis]) return TENON_FAIL(cx, TENON_INVALID, "slice: axis %d is named twice", axis);
+    named[axis] = true;
+    return TENON_OK;
+}
+
 tenon_status tenon_slice_of(tenon_cx *cx, tenon_graph *g, const tenon_node *n, tenon_slice *out)
 {
     const tenon_type *x = &n->src[0]->type;
@@ -69,6 +77,7 @@ tenon_status tenon_slice_of(tenon_cx *cx, tenon_graph *g, const tenon_node *n, t
     const tenon_type *s = &n->src[1]->type;
     int64_t many;
     const bool axes_unknown = tenon_move_present(n, 3) && c[2] == NULL;
+    bool named[TENON_MAX_RANK] = {false};
     if (axes_unknown || s->rank != 1 || !tenon_move_const(s->dim[0], &many)) {
         for (int i = 0; i < x->rank; i++) out->start[i] = out->size[i] = NULL;
         return TENON_OK;
@@ -81,6 +90,7 @@ tenon_status tenon_slice_of(tenon_cx *cx, tenon_graph *g, const tenon_node *n, t
         if (c[2] != NULL && ((int64_t)count[2] <= k || !tenon_move_const(c[2][k], &axis_value)))
             return TENON_FAIL(cx, TENON_UNSUPPORTED, "slice: axes must be constants");
         TENON_TRY(tenon_infer_axis(cx, "slice", axis_value, x->rank, &axis));
+        TENON_TRY(name_axis(cx, named, axis));
         if (step == 0) return TENON_FAIL(cx, TENON_INVALID, "slice: step 0 on axis %d", axis);
         out->start[axis] = out->size[axis] = NULL;
         if (!step_known || c[0] == NULL || c[1] == NULL || (int64_t)count[0] <= k || (int64_t)count[1] <= k) continue;
@@ -111,11 +121,13 @@ tenon_status tenon_slice_box(tenon_cx *cx, const tenon_tensor *x, const int64_t 
     const int64_t *start = given[0], *end = given[1], *axes = given[2], *step = given[3];
     if (count[1] != count[0] || (count[2] >= 0 && count[2] != count[0]) || (count[3] >= 0 && count[3] != count[0]))
         return TENON_FAIL(cx, TENON_INVALID, "slice: starts, ends, axes and steps have different lengths");
+    bool named[TENON_MAX_RANK] = {false};
     *offset = 0;
     for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i], stride[i] = x->stride[i];
     for (int k = 0; k < count[0]; k++) {
         int axis;
         TENON_TRY(tenon_infer_axis(cx, "slice", count[2] >= 0 ? axes[k] : k, x->rank, &axis));
+        TENON_TRY(name_axis(cx, named, axis));
         const int64_t d = x->dim[axis];
         int64_t s = count[3] >= 0 ? step[k] : 1, a = start[k], b = end[k];
         if (s == 0) return TENON_FAIL(cx, TENON_INVALID, "slice: step 0 on axis %d", axis);

@@ -191,6 +191,7 @@ static void test_errors(void)
     fails("relu:string,1", "plain tensors");
     fails("t=sigmoid:f32,4;matmul:4x4,4x4>t,_", "belongs to no anchor");
     fails("cast:f32,4,to=i64|add(_,i64:4)|mul", "");
+    fails("slice:f32,10,i64:2{5+5},i64:2{10+10},i64:2{0+-1}", "axis 0 is named twice");
 }
 
 /* The planner's way in: a graph with its own symbols, sources in another order. */
