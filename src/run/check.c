@@ -218,13 +218,15 @@ static tenon_status check_slots(checker *k)
     return TENON_OK;
 }
 
-static bool slots_ok(const tenon_engine *e, const tenon_rec_profile *p, uint32_t first, uint32_t count, bool dst)
+/* graph: of a graph step, which alone knows what is on the heap. */
+static bool slots_ok(const tenon_engine *e, const tenon_rec_profile *p, uint32_t first, uint32_t count, bool dst, bool graph)
 {
     if (!range(first, count, e->index_count)) return false;
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t s = e->index[first + i];
         if (s == TENON_NONE && !dst) continue;
         if (s < p->slot_first || s - p->slot_first >= p->slot_count) return false;
+        if (!graph && e->slot[s].kind == TENON_SLOT_HEAP) return false;
         if (dst && (e->slot[s].kind == TENON_SLOT_WEIGHT || e->slot[s].kind == TENON_SLOT_SYMBOLIC)) return false;
         if (dst && e->slot[s].kind == TENON_SLOT_BINDING && e->binding[e->slot[s].base].io != TENON_OUTPUT) return false;
     }
@@ -249,17 +251,18 @@ static tenon_status check_steps(checker *k)
         next += profile->step_count;
         for (uint32_t i = 0; i < profile->step_count; i++) {
             const tenon_rec_step *s = &e->step[profile->step_first + i];
+            const bool graph = (s->flags & TENON_STEP_GRAPH) != 0;
             NEED(k, is_string(e, s->name) && is_string(e, s->origin) && is_string(e, s->problem) && is_string(e, s->tactic),
                  "steps", "strings of step %u", i);
             NEED(k,
-                 slots_ok(e, profile, s->src_first, s->src_count, false) &&
-                     slots_ok(e, profile, s->dst_first, s->dst_count, true),
+                 slots_ok(e, profile, s->src_first, s->src_count, false, graph) &&
+                     slots_ok(e, profile, s->dst_first, s->dst_count, true, graph),
                  "steps", "operands of step %u", i);
             NEED(k,
                  indices_below(e, s->pack_first, s->pack_count, e->weight_count) &&
                      indices_below(e, s->kernel_first, s->kernel_count, e->kernel_count),
                  "steps", "weights or kernels of step %u", i);
-            NEED(k, s->src_count <= TENON_PROBLEM_SRC || (s->flags & TENON_STEP_GRAPH), "steps", "source count of step %u", i);
+            NEED(k, s->src_count <= TENON_PROBLEM_SRC || graph, "steps", "source count of step %u", i);
             NEED(k, fits(s->workspace_offset, s->workspace_bytes, profile->block_bytes) && s->workspace_offset % 64 == 0 &&
                         s->scratch_bytes <= profile->scratch_bytes && s->record_bytes <= TENON_RECORD_MAX,
                  "steps", "memory of step %u", i);
