@@ -83,9 +83,13 @@ tenon_status tenon_outputs_give(tenon_context *c)
         if (!s) continue;
         const tenon_tensor *t = &c->heap_entry[s->base];
         size_t bytes;
+        if (t->dtype != (tenon_dtype)e->binding[i].dtype || (!t->data && tenon_tensor_count(t)))
+            return TENON_FAIL(&c->cx, TENON_CORRUPT, "output '%s': no step of the engine gives it with its type",
+                              tenon_engine_string(e, e->binding[i].name));
         TENON_TRY(ask(c, i, t->rank, t->dim, &bytes));
+        if (!bytes) continue;
         if (e->backend->host_memory) memcpy(c->given[i].current, t->data, bytes);
-        else if (bytes) TENON_TRY(e->backend->upload(&c->cx, e->device, c->given[i].current, t->data, bytes));
+        else TENON_TRY(e->backend->upload(&c->cx, e->device, c->given[i].current, t->data, bytes));
     }
     return TENON_OK;
 }

@@ -286,8 +286,12 @@ tenon_status tenon_context_enqueue(tenon_context *c, tenon_stream *s)
     TENON_TRY(check_process(&c->cx, s));
     if (atomic_load(&c->queue) != s) TENON_TRY(tenon_context_idle(c));
     pthread_mutex_lock(&s->lock);
+    while (c->given && atomic_load(&c->queue)) pthread_cond_wait(&s->changed, &s->lock); /* its memory is asked for before each run */
     tenon_status status = take_error(&c->cx, s);
-    if (status == TENON_OK && !atomic_load(&c->queue)) status = tenon_context_prepare(c);
+    const bool queued = atomic_load(&c->queue) != NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (status == TENON_OK && !queued) status = tenon_context_prepare(c); /* which may call the program, that may use the stream */
+    pthread_mutex_lock(&s->lock);
     while (status == TENON_OK && s->tail - s->head == QUEUE) pthread_cond_wait(&s->changed, &s->lock);
     if (status == TENON_OK) {
         atomic_store(&c->queue, s);

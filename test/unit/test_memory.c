@@ -338,13 +338,21 @@ static void test_context_memory(void)
 }
 
 /* ---- outputs ---- */
-typedef struct taker { void *data; size_t room; int calls, notes, rank; int64_t dim[TENON_MAX_RANK]; bool refuse; } taker;
+typedef struct taker {
+    void *data;
+    size_t room;
+    int calls, notes, rank;
+    int64_t dim[TENON_MAX_RANK];
+    bool refuse;
+    tenon_stream *stream; /* waited for before memory is given */
+} taker;
 
 static void *take(void *user, const char *output, void *current, size_t bytes, size_t alignment)
 {
     taker *t = user;
     CHECK(!strcmp(output, "y") && bytes > 0 && alignment >= 64);
     t->calls++;
+    if (t->stream) CHECK_OK(cx, tenon_stream_synchronize(cx, t->stream));
     if (t->refuse) return NULL;
     if (current && bytes <= t->room) return current;
     CHECK(current == t->data);
@@ -393,6 +401,11 @@ static void test_outputs(void)
     CHECK(tenon_context_enqueue(context, stream) == TENON_OK);
     CHECK_OK(cx, tenon_stream_synchronize(cx, stream));
     CHECK(t.room == 80 && !memcmp(t.data, want, 80));
+    const int before = t.calls; /* each run asks, and may use the stream meanwhile */
+    t.stream = stream;
+    for (int i = 0; i < 2; i++) CHECK(tenon_context_enqueue(context, stream) == TENON_OK);
+    CHECK_OK(cx, tenon_stream_synchronize(cx, stream));
+    CHECK(t.calls == before + 2);
     CHECK(tenon_context_set_output_allocator(context, "y", NULL) == TENON_OK);
     const int calls = t.calls;
     CHECK(run_digits(context, 2, NULL) && t.calls == calls);
