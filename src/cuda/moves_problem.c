@@ -181,6 +181,7 @@ static bool known_begins(const tenon_node *n, int64_t *begin)
     const int rank = n->src[0]->type.rank;
     if (!pads || (src_of(n, 3) && !axes)) return false;
     const int64_t count = tenon_tensor_count(pads) / 2;
+    if (axes && tenon_tensor_count(axes) != count) return false;
     memset(begin, 0, (size_t)rank * sizeof *begin);
     for (int64_t k = 0; k < count; k++) {
         const int64_t axis = axes ? tenon_tensor_get_i64(axes, k) : k, at = axis < 0 ? axis + rank : axis;
@@ -205,10 +206,14 @@ static const char *find_params(const tenon_problem *p, const tenon_node *n, teno
     if (m->kind == SLICE) m->param_count = rank + 1;
     if (m->kind == RESHAPE && (tenon_problem_src(p, n->src[0]) < 0 || !is_dense_row(&p->src[tenon_problem_src(p, n->src[0])].format)))
         return "a reshape of what is not dense row-major";
-    if (m->kind != RANGE || tenon_is_float(n->dst[0]->type.dtype) || is_source(p, n, 0) || is_source(p, n, 2)) return NULL;
+    if (m->kind != RANGE || tenon_is_float(n->dst[0]->type.dtype)) return NULL;
     m->param_count = 2;
-    m->params_known = n->src[0]->data && n->src[2]->data;
-    for (int i = 0; m->params_known && i < 2; i++) m->param[i] = tenon_tensor_get_i64(n->src[2 * i]->data, 0);
+    m->params_known = true;
+    for (int i = 0; i < 2; i++) { /* one that is a source is read where it is */
+        const tenon_tensor *t = is_source(p, n, 2 * i) ? NULL : n->src[2 * i]->data;
+        if (t) m->param[i] = tenon_tensor_get_i64(t, 0);
+        else m->params_known &= is_source(p, n, 2 * i);
+    }
     return NULL;
 }
 
@@ -218,10 +223,11 @@ tenon_status tenon_cuda_moves_params(tenon_cx *cx, const tenon_bind *b, const te
     int64_t given[4][TENON_MAX_RANK], pads[2 * TENON_MAX_RANK], axes[TENON_MAX_RANK], dim[TENON_MAX_RANK];
     int count[4] = {0};
     if (!m->param_count || m->params_known) return TENON_OK;
-    if (m->kind == RANGE) {
-        TENON_TRY(tenon_bind_ints(cx, b, n->src[0], 1, &out[0], &count[0]));
-        return tenon_bind_ints(cx, b, n->src[2], 1, &out[1], &count[0]);
+    for (int i = 0; m->kind == RANGE && i < 2; i++) {
+        out[i] = 0;
+        if (!is_source(b->problem, n, 2 * i)) TENON_TRY(tenon_bind_ints(cx, b, n->src[2 * i], 1, &out[i], &count[0]));
     }
+    if (m->kind == RANGE) return TENON_OK;
     const tenon_tensor *x = &b->src[tenon_problem_src(b->problem, n->src[0])];
     if (m->kind == PAD) {
         TENON_TRY(tenon_bind_ints(cx, b, n->src[1], 2 * TENON_MAX_RANK, pads, &count[0]));

@@ -207,9 +207,8 @@ static tenon_status bind(tenon_cx *cx, const tenon_bind *b, void *record)
     tenon_cuda_points_bind(b, &o->points, s, &r->args);
     const tenon_tensor *x = tenon_cuda_bound(b, o->points.value[0]);
     r->args.aligned |= (uint32_t)x_aligned(x, channels) << s->count;
-    for (int i = 2; i < x->rank && o->kind != LRN; i++)
-        if (x->dim[i] == 0 && tenon_tensor_count(&b->dst[dst]))
-            return TENON_FAIL(cx, TENON_INVALID, "%s: x has an empty spatial axis", b->problem->anchor[0].node->op->name);
+    if (o->kind != LRN && tenon_tensor_count(x) == 0 && tenon_tensor_count(&b->dst[dst]))
+        return TENON_FAIL(cx, TENON_INVALID, "%s: x is empty, and there is nothing to sample", b->problem->anchor[0].node->op->name);
     const int64_t *most = (b->dst_most ? b->dst_most : b->dst)[dst].dim;
     for (int i = 0; i < o->domain->type.rank; i++) threads *= i == 1 ? tenon_ceil_div(most[i], channels) : most[i];
     r->args.shape = b->shape_device;
