@@ -469,8 +469,9 @@ TENON_API TENON_MUST_USE tenon_status tenon_context_set_address(tenon_context *c
 /* Memory for an output as it is needed, in place of tenon_context_set_address. reallocate: `current` is what it gave last for this
    output, NULL at first; it gives device memory of at least `bytes` bytes, `current` where that is large enough, or NULL: the run
    fails with TENON_NOMEM. notify (may be NULL): the shape of what will lie, or lies, there. Where shapes say the size both are called by
-   tenon_context_run or _enqueue before anything is computed; where data say it, when it is known, on the thread that computes:
-   that of the run, or the stream's own on the CPU. The memory stays the callee's. */
+   tenon_context_run or _enqueue before anything is computed; where data say it, at the run's end, on the thread that computes:
+   that of the run, or the stream's own on the CPU. Of a context that is in a stream's queue on the CPU tenon_context_enqueue waits
+   for the run before, so that each asks. The memory stays the callee's. */
 typedef struct tenon_output_allocator {
     void *(*reallocate)(void *user, const char *output, void *current, size_t bytes, size_t alignment);
     void (*notify)(void *user, const char *output, int rank, const int64_t *dim);

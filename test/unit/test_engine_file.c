@@ -150,6 +150,31 @@ static void test_hostile(const image *m)
     free(c.data);
 }
 
+/* Results of steps with kernels are said to lie on the heap, which has room: only graph steps write there. */
+static void test_heap_operands(const image *m)
+{
+    image c = copy_of(m);
+    const tenon_rec_section *s = sections(&c);
+    tenon_rec_profile *profile = (void *)(c.data + s[TENON_SECTION_PROFILES].offset);
+    const tenon_rec_step *step = (const void *)(c.data + s[TENON_SECTION_STEPS].offset);
+    const uint32_t *index = (const void *)(c.data + s[TENON_SECTION_INDICES].offset);
+    tenon_rec_slot *slots = (void *)(c.data + s[TENON_SECTION_SLOTS].offset);
+    profile->heap_count = 1;
+    rehash(&c);
+    try(&c, false);
+    for (uint32_t i = 0; i < profile->step_count; i++) {
+        tenon_rec_slot *slot = &slots[index[step[i].dst_first]];
+        const tenon_rec_slot was = *slot;
+        CHECK(!(step[i].flags & TENON_STEP_GRAPH));
+        slot->kind = TENON_SLOT_HEAP;
+        slot->base = 0;
+        rehash(&c);
+        try(&c, true);
+        *slot = was;
+    }
+    free(c.data);
+}
+
 /* Text in the engine is parsed: characters of it replaced, one at a time. */
 static void test_strings(const image *m)
 {
@@ -229,6 +254,7 @@ int main(void)
         test_cut(&m);
         test_flipped(&m);
         test_hostile(&m);
+        test_heap_operands(&m);
         test_strings(&m);
         free(m.data);
     }
