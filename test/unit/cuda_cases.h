@@ -135,6 +135,7 @@ static const char *const cuda_case[] = {
     "constant_of_shape:i64,2{a[1..9]+33},value=f16[1]{1.5}",
     "range:i64,{0},{a[1..512@128]},{1}",
     "range:i64,{a[1..40]},{(a*2)},{1}",
+    "range:i64,s,s,{2}",
     "range:f16,{0.5},{30},{0.25}",
     "one_hot:i64,a[1..9]x5,{33},f16:2,axis=1",
 };
