@@ -306,6 +306,10 @@ static int add_peer(table *t, int number, const json_t *j)
     for (size_t i = 0; i < json_array_size(files); i++) {
         cli_npy array = {0};
         const char *file = json_string_value(json_array_get(files, i));
+        if (!file) {
+            r->error = NAN;
+            continue;
+        }
         if (i < t->reference_count && cli_npy_read(t->b->s, file, &array) == CLI_OK) {
             tenon_host_tensor got = {.dtype = array.dtype, .rank = array.rank, .data = array.data};
             memcpy(got.dim, array.dim, sizeof got.dim);
