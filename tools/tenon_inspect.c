@@ -167,12 +167,26 @@ static int print_engine(cli_session *s, const cli_args *args, const json_t *e)
     return code;
 }
 
+/* An engine for a GPU that is not here is opened for one of its kind that is not here either: only to be looked at. */
+static int load_to_look(cli_session *s, const char *path, tenon_engine **out)
+{
+    static const int chips[] = {90, 75, 80, 86, 89, 100, 120};
+    tenon_status status = tenon_engine_load(s->cx, path, NULL, out);
+    for (size_t i = 0; i < sizeof chips / sizeof *chips && (status == TENON_DEVICE || status == TENON_UNSUPPORTED); i++) {
+        const tenon_load_options absent = {.device_index = -chips[i]};
+        if (tenon_engine_load(s->cx, path, &absent, out) == TENON_OK) return CLI_OK;
+    }
+    if (status != TENON_OK) status = tenon_engine_load(s->cx, path, NULL, out); /* what is wrong with it here */
+    return status == TENON_OK ? CLI_OK : cli_failed(s);
+}
+
 static int inspect_engine(cli_session *s, const cli_args *args)
 {
     tenon_engine *engine = NULL;
     char *description = NULL;
-    int code = cli_engine_load(s, args, args->position[0], &engine);
-    if (code != CLI_OK) return code;
+    const int loaded = load_to_look(s, args->position[0], &engine);
+    if (loaded != CLI_OK) return loaded;
+    int code = CLI_OK;
     if (tenon_engine_inspect(s->cx, engine, &description) != TENON_OK) {
         code = cli_failed(s);
     } else if (cli_flag(args, "--json")) {

@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -269,6 +270,14 @@ def test_inspect_an_engine(engine):
     for step in e["profiles"][0]["steps"]:
         name, tactic, problem = (re.escape(step[key]) for key in ("name", "tactic", "problem"))
         assert re.search(rf"{name} +{tactic} +~?[\d.]+ +{step['weight_bytes']} +{problem}\n", table)
+
+
+def test_inspect_an_engine_for_a_gpu_that_is_not_here(digits, tmp_path):
+    path = tmp_path / "gpu.engine"
+    environment = dict(os.environ, VIRTUAL_ENV=sys.prefix)      # where NVRTC is
+    tenon("build", digits.path, "-o", path, "--device", "cuda:sm_80", "--no-timing", env=environment)
+    out = tenon("inspect", path, "--steps")[0]
+    assert "an engine for cuda" in out and "sm_80" in out and "cuda.max_pool" in out
 
 
 def test_inspect_memory(engine):
