@@ -58,6 +58,8 @@ int bench_steps(bench *b, json_t **out);
 /* The least seconds of each step over some profiled runs; `seconds` has room for all. */
 int bench_profile(bench *b, cli_runner *runner, size_t count, double *seconds);
 int bench_work(bench *b, cli_runner *runner, size_t count, tenon_step_work *out);
+/* The work of as many steps as there are; *out is the caller's to free, whatever comes back. */
+int bench_work_of_steps(bench *b, cli_runner *runner, size_t *count, tenon_step_work **out);
 int bench_print_steps(bench *b, const json_t *steps, const double *seconds);
 json_t *bench_steps_json(const json_t *steps, const double *seconds);
 

@@ -77,6 +77,17 @@ int bench_print_steps(bench *b, const json_t *steps, const double *seconds)
     return cli_table_print(b->s, &t, "  ");
 }
 
+int bench_work_of_steps(bench *b, cli_runner *runner, size_t *count, tenon_step_work **out)
+{
+    json_t *steps;
+    int code = bench_steps(b, &steps);
+    *count = json_array_size(steps);
+    *out = calloc(*count + 1, sizeof **out);
+    json_decref(steps);
+    if (code == CLI_OK && !*out) code = cli_fail(b->s, "out of memory");
+    return code == CLI_OK ? bench_work(b, runner, *count, *out) : code;
+}
+
 json_t *bench_steps_json(const json_t *steps, const double *seconds)
 {
     json_t *list = json_array();

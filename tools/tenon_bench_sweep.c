@@ -267,13 +267,9 @@ typedef struct bounds { sweep *w; double arithmetic, memory; } bounds;
 static int take_bounds(bench *b, cli_runner *runner, void *user)
 {
     bounds *sum = user;
-    json_t *steps;
-    int code = bench_steps(b, &steps);
-    const size_t count = json_array_size(steps);
-    tenon_step_work *work = calloc(count + 1, sizeof *work);
-    json_decref(steps);
-    if (code == CLI_OK && !work) code = cli_fail(b->s, "out of memory");
-    if (code == CLI_OK) code = bench_work(b, runner, count, work);
+    size_t count;
+    tenon_step_work *work;
+    const int code = bench_work_of_steps(b, runner, &count, &work);
     for (size_t i = 0; code == CLI_OK && i < count; i++) {
         double arithmetic, memory;
         sweep_bounds(sum->w, &work[i], &arithmetic, &memory);

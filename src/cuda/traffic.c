@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a step costs whatever tactic does it: the bytes that come from memory, and layouts that make lines fall apart. Tactics
    reckon their arithmetic; this keeps them from believing that the rest is free, and makes feature maps lie alike. */
-#include "cuda/backend.h"
+#include "cuda/estimate.h"
 
 #include "op/tactic.h"
 
@@ -14,21 +14,16 @@
 #define CROSSING 3.0
 #define ACROSS 1.5
 
-static double bytes_of(const tenon_tensor *x)
-{
-    return (double)tenon_tensor_count(x) * tenon_dtype_get(x->dtype)->bits / 8;
-}
-
 /* Of operands that would lie otherwise in the other layout, unlike a vector or a single pixel. */
 static void add_maps(const tenon_operand *o, const tenon_tensor *x, int count, double bytes[2], double *total)
 {
     for (int i = 0; i < count; i++) {
         int64_t pixels = 1;
         for (int k = 2; k < x[i].rank; k++) pixels *= x[i].dim[k];
-        *total += bytes_of(&x[i]);
+        *total += tenon_cuda_bytes(&x[i]);
         if (o[i].format.weight || o[i].value->is_const || x[i].rank < 3 || x[i].dim[1] < 8 || pixels == 1) continue;
-        if (o[i].format.layout == TENON_ROW) bytes[0] += bytes_of(&x[i]);
-        if (o[i].format.layout == TENON_CLAST) bytes[1] += bytes_of(&x[i]);
+        if (o[i].format.layout == TENON_ROW) bytes[0] += tenon_cuda_bytes(&x[i]);
+        if (o[i].format.layout == TENON_CLAST) bytes[1] += tenon_cuda_bytes(&x[i]);
     }
 }
 

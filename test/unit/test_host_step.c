@@ -3,6 +3,7 @@
    them. The networks have no other steps, so the stand-in of test/fake, whose kernels compute nothing, is GPU enough; with --gpu
    the same runs on a real one. Each test is in a process of its own, since what was opened stays open. */
 #include "check.h"
+#include "has_gpu.h"
 #include "pb.h"
 
 #include "base/isa.h"
@@ -244,20 +245,6 @@ static bool has_vectors(void)
     int status = 0;
     const pid_t child = fork();
     if (child == 0) _exit((tenon_cpu()->isa & TENON_ISA_AVX2) != 0);
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 1;
-}
-
-/* In a child, since what is opened stays open. */
-static bool has_gpu(void)
-{
-    int status = 0;
-    const pid_t child = fork();
-    if (child == 0) {
-        tenon_cx *cx;
-        tenon_device *device = NULL;
-        if (tenon_cx_create(NULL, &cx) != TENON_OK) _exit(0);
-        _exit(tenon_backend_cuda.open(cx, 0, 0, &device) == TENON_OK);
-    }
     return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 

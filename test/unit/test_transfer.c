@@ -3,6 +3,7 @@
    there is no page-locked memory. With the stand-in of test/fake; with --gpu on a real GPU, where it also tells how fast they are
    beside the driver's own copies of the same memory. */
 #include "check.h"
+#include "has_gpu.h"
 
 #include "base/clock.h"
 #include "cuda/device.h"
@@ -126,20 +127,6 @@ static bool passes(bool page_locked)
         _exit(code);
     }
     return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* In a child, since what is opened stays open. */
-static bool has_gpu(void)
-{
-    int status = 0;
-    const pid_t child = fork();
-    if (child == 0) {
-        tenon_cx *cx;
-        tenon_device *device = NULL;
-        if (tenon_cx_create(NULL, &cx) != TENON_OK) _exit(0);
-        _exit(tenon_backend_cuda.open(cx, 0, 0, &device) == TENON_OK);
-    }
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 
 int main(int argc, char **argv)
