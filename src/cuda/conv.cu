@@ -21,6 +21,16 @@ static __device__ __forceinline__ void tenon_conv_place(const tenon_args &args, 
                 w * tenon_step(args, t, RANK - 2) + k * tenon_step(args, t, RANK - 1);
 }
 
+/* Pixel m of the result, of convolutions with at most two spatial axes; false behind the last. */
+static __device__ __forceinline__ bool tenon_conv_pixel(const tenon_args &args, int m, int &n, int &h, int &w)
+{
+    const int oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1, ow = (int)tenon_size(args, RANK - 2);
+    n = m / (oh * ow);
+    h = (m - n * oh * ow) / ow;
+    w = m - n * oh * ow - h * ow;
+    return n < (int)tenon_size(args, 0);
+}
+
 /* `left`: filters from k on that there are. */
 template <int V>
 static __device__ __forceinline__ void tenon_conv_finish(const tenon_args &args, int n, int d, int h, int w, int k, int left, float *v)

@@ -36,22 +36,13 @@ static __device__ __forceinline__ void next(step &t)
     t.r++;
 }
 
-static __device__ __forceinline__ bool find_result(const tenon_args &args, int m, int &n, int &h, int &w)
-{
-    const int oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1, ow = (int)tenon_size(args, RANK - 2);
-    n = m / (oh * ow);
-    h = (m - n * oh * ow) / ow;
-    w = m - n * oh * ow - h * ow;
-    return n < (int)tenon_size(args, 0);
-}
-
 static __device__ __forceinline__ void find_rows(const tenon_args &args, int m0, int group, rows &p)
 {
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         int n, h, w;
         const int row = (threadIdx.x + i * THREADS) / LANES;
-        const bool inside = find_result(args, m0 + row, n, h, w) && row < BM;
+        const bool inside = tenon_conv_pixel(args, m0 + row, n, h, w) && row < BM;
         p.h[i] = inside ? h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1) : -(1 << 29);
         p.n[i] = n;
         p.w[i] = w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2);
@@ -169,7 +160,7 @@ static __device__ __forceinline__ void finish(const tenon_args &args, unsigned o
             float v[8];
             tenon_lds16(v, own + (row * SUM_PITCH + column) * 4);
             tenon_lds16(v + 4, own + (row * SUM_PITCH + column) * 4 + 16);
-            if (column < left && find_result(args, m0 + i * 16 + row, n, h, w)) tenon_conv_finish<8>(args, n, 0, h, w, first + k0 + column, left - column, v);
+            if (column < left && tenon_conv_pixel(args, m0 + i * 16 + row, n, h, w)) tenon_conv_finish<8>(args, n, 0, h, w, first + k0 + column, left - column, v);
         }
         __syncwarp();
     }
@@ -185,7 +176,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) tenon_conv_gemm(const __gr
 #pragma unroll
     for (int axis = 0; axis < RANK - 1; axis++) surplus |= tenon_size(args, axis) == 0;
     int n, h, w;
-    if (surplus || !find_result(args, m0, n, h, w)) {
+    if (surplus || !tenon_conv_pixel(args, m0, n, h, w)) {
         tenon_wait();
         return;
     }

@@ -23,15 +23,6 @@ static __device__ __forceinline__ void next(cursor &t)
     t.r++;
 }
 
-static __device__ __forceinline__ bool find_result(const tenon_args &args, int m, int &n, int &h, int &w)
-{
-    const int oh = RANK > 3 ? (int)tenon_size(args, RANK - 3) : 1, ow = (int)tenon_size(args, RANK - 2);
-    n = m / (oh * ow);
-    h = (m - n * oh * ow) / ow;
-    w = m - n * oh * ow - h * ow;
-    return n < (int)tenon_size(args, 0);
-}
-
 static __device__ __forceinline__ bool find_place(const tenon_args &args, place &p)
 {
     constexpr unsigned tiles = (FILTERS + BN - 1) / BN, columns = tiles * GROUPS;
@@ -45,10 +36,10 @@ static __device__ __forceinline__ bool find_place(const tenon_args &args, place 
     p.weights = (const unsigned char *)args.at[W_AT] + (long long)column * (KERNEL_H * KERNEL_W * CHUNKS) * (BN * 128);
 #pragma unroll
     for (int axis = 0; axis < RANK - 1; axis++) surplus |= tenon_size(args, axis) == 0;
-    if (surplus || !find_result(args, p.m0, n, h, w)) return false;
+    if (surplus || !tenon_conv_pixel(args, p.m0, n, h, w)) return false;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-        const bool inside = find_result(args, p.m0 + threadIdx.x / 8 + i * 32, n, h, w);
+        const bool inside = tenon_conv_pixel(args, p.m0 + threadIdx.x / 8 + i * 32, n, h, w);
         p.h[i] = inside ? h * STRIDE_H - (int)tenon_x(args, X_BEGIN + 1) : -(1 << 29);
         p.w[i] = w * STRIDE_W - (int)tenon_x(args, X_BEGIN + 2);
         const int rows = p.h[i] * (int)tenon_x(args, X_STEP + 1), across = p.w[i] * (int)tenon_x(args, X_STEP + 2);
@@ -84,7 +75,7 @@ static __device__ __forceinline__ void fetch_a(const tenon_args &args, const pla
 static __device__ __forceinline__ bool find_vector(const tenon_args &args, const place &p, int row, int column, long long *at)
 {
     int n, h, w;
-    if (p.k0 + column >= FILTERS || !find_result(args, p.m0 + row, n, h, w)) return false;
+    if (p.k0 + column >= FILTERS || !tenon_conv_pixel(args, p.m0 + row, n, h, w)) return false;
     tenon_conv_place(args, n, 0, h, w, p.group * FILTERS + p.k0 + column, at);
     return true;
 }
@@ -93,7 +84,7 @@ static __device__ __forceinline__ void give(const tenon_args &args, const place 
 {
     int n, h, w;
     const int left = FILTERS - p.k0 - column;
-    if (left > 0 && find_result(args, p.m0 + row, n, h, w)) tenon_conv_finish<8>(args, n, 0, h, w, p.group * FILTERS + p.k0 + column, left, v);
+    if (left > 0 && tenon_conv_pixel(args, p.m0 + row, n, h, w)) tenon_conv_finish<8>(args, n, 0, h, w, p.group * FILTERS + p.k0 + column, left, v);
 }
 
 static __device__ __forceinline__ bool is_quick(const tenon_args &args)

@@ -19,14 +19,9 @@ static const char *make(const tenon_problem *p, own *o)
     const tenon_node *n = a->node;
     memset(o, 0, sizeof *o);
     if (a->post || a->pre[0]) return "a program beside it";
-    const tenon_type *x = &n->src[0]->type, *y = &n->dst[0]->type;
-    const int dst = tenon_problem_dst(p, n->dst[0]);
-    if (dst < 0) return "the result is not a destination";
+    const tenon_type *x = &n->src[0]->type;
     if (x->dim[x->rank - 1]->hi > ORDER_MOST || x->dim[x->rank - 2]->hi > ORDER_MOST) return "matrices of more than 78 rows";
-    tenon_cuda_space_init(&o->space, p->graph->dims, y->rank, y->dim, NULL);
-    if (tenon_cuda_space_add(&o->space, y, &p->dst[dst].format, NULL) < 0 || !tenon_cuda_space_finish(&o->space, y->rank))
-        return "sizes too large to reckon with";
-    return tenon_cuda_points_make(p, n, 1, &o->space, &o->points);
+    return tenon_cuda_points_of_result(p, n, 1, &o->space, &o->points);
 }
 
 static const char *reject(const tenon_problem *p, const tenon_variant *v, const tenon_device *device, tenon_reason *scratch)

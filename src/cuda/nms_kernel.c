@@ -24,15 +24,9 @@ static const char *make(const tenon_problem *p, own *o)
     const tenon_node *n = a->node;
     memset(o, 0, sizeof *o);
     if (a->post || a->pre[0] || a->pre[1] || a->pre[2] || a->pre[3]) return "a program beside it";
-    const int dst = tenon_problem_dst(p, n->dst[0]);
-    if (dst < 0) return "the result is not a destination";
-    const tenon_type *y = &n->dst[0]->type;
     if (n->src[1]->type.dim[2]->hi > BOXES_MOST) return "more than 300000 boxes";
     if (n->src_count > 2 && n->src[2]) return "a limit that is not known";
-    tenon_cuda_space_init(&o->space, p->graph->dims, y->rank, y->dim, NULL);
-    if (tenon_cuda_space_add(&o->space, y, &p->dst[dst].format, NULL) < 0 || !tenon_cuda_space_finish(&o->space, y->rank))
-        return "sizes too large to reckon with";
-    return tenon_cuda_points_make(p, n, n->src_count, &o->space, &o->points);
+    return tenon_cuda_points_of_result(p, n, n->src_count, &o->space, &o->points);
 }
 
 static int64_t boxes_at_opt(const tenon_problem *p) { return tenon_dim_at_opt(p->graph->dims, p->anchor[0].node->src[1]->type.dim[2]); }

@@ -24,6 +24,17 @@ const char *tenon_cuda_points_make(const tenon_problem *p, const tenon_node *n, 
     return NULL;
 }
 
+const char *tenon_cuda_points_of_result(const tenon_problem *p, const tenon_node *n, int count, tenon_cuda_space *s, tenon_cuda_points *out)
+{
+    const tenon_type *y = &n->dst[0]->type;
+    const int dst = tenon_problem_dst(p, n->dst[0]);
+    if (dst < 0) return "the result is not a destination";
+    tenon_cuda_space_init(s, p->graph->dims, y->rank, y->dim, NULL);
+    if (tenon_cuda_space_add(s, y, &p->dst[dst].format, NULL) < 0 || !tenon_cuda_space_finish(s, y->rank))
+        return "sizes too large to reckon with";
+    return tenon_cuda_points_make(p, n, count, s, out);
+}
+
 bool tenon_cuda_points_near(const tenon_cuda_points *s)
 {
     for (int i = 0; i < s->count; i++) {

@@ -20,6 +20,8 @@ typedef struct tenon_cuda_points {
 
 /* The first `count` sources of the node; the space is finished. NULL, or why not. */
 const char *tenon_cuda_points_make(const tenon_problem *p, const tenon_node *n, int count, const tenon_cuda_space *s, tenon_cuda_points *out);
+/* The same for an operator whose space is its result, row by row: makes and finishes that too. */
+const char *tenon_cuda_points_of_result(const tenon_problem *p, const tenon_node *n, int count, tenon_cuda_space *s, tenon_cuda_points *out);
 /* Whether 32-bit numbers count the elements of each. */
 bool tenon_cuda_points_near(const tenon_cuda_points *s);
 void tenon_cuda_points_print(const tenon_cuda_points *s, const tenon_cuda_space *space, tenon_buf *b);
