@@ -160,7 +160,8 @@ static __device__ __forceinline__ void finish(const tenon_args &args, unsigned o
             float v[8];
             tenon_lds16(v, own + (row * SUM_PITCH + column) * 4);
             tenon_lds16(v + 4, own + (row * SUM_PITCH + column) * 4 + 16);
-            if (column < left && tenon_conv_pixel(args, m0 + i * 16 + row, n, h, w)) tenon_conv_finish<8>(args, n, 0, h, w, first + k0 + column, left - column, v);
+            if (column < left && tenon_conv_pixel(args, m0 + i * 16 + row, n, h, w))
+                tenon_conv_finish<8>(args, n, 0, h, w, first + k0 + column, left - column, v);
         }
         __syncwarp();
     }
